@@ -9,18 +9,19 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// GivenUp is a message that is given up after it may have been sent. It is not sent again, and it ends
-// when the server does not hold its packet identifier any more.
+// GivenUp is a message that is given up after it may have been sent. It is not sent again, and ends
+// when the server no longer holds its packet identifier.
 type GivenUp struct {
 	Seq      uint64
-	ID       uint16 // its packet identifier; 0: the session was lost
+	ID       uint16 // packet identifier; 0: the session was lost
 	code     byte
 	since    time.Time
 	priority persistence.Priority
 	size     int
 }
 
-// GiveUp takes a message out of its lane. It keeps its packet identifier until it has ended.
+// GiveUp removes a message from its topic queue. The message keeps its packet identifier until it
+// has ended.
 func (d *Queue) GiveUp(e *persistence.Entry, id uint16, code byte, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -56,7 +57,7 @@ func (d *Queue) GivenUp() []GivenUp {
 	return slices.SortedFunc(maps.Values(d.givenUp), func(a, b GivenUp) int { return cmp.Compare(a.Seq, b.Seq) })
 }
 
-// endGivenUp reports whether a message was given up, and removes it.
+// endGivenUp removes a message that was given up, and reports whether it was.
 func (d *Queue) endGivenUp(seq uint64) bool {
 	x, ok := d.givenUp[seq]
 	if !ok {

@@ -12,13 +12,13 @@ import (
 
 const unspecified = 0x80
 
-// isolate defers message seq, over which a connection ended, with the identifier 50 + seq.
+// isolate defers message seq, with the identifier 50 + seq, because a connection ended.
 func (r *rig) isolate(topic string, seq uint64, code byte) (until time.Duration, attempts int) {
 	at, attempts := r.Isolate(topic, message(seq), uint16(50+seq), deferral.Refusal{Seq: seq, Code: code, Alone: true}, r.now)
 	return at.Sub(r.begin), attempts
 }
 
-// alone wants the message that is sent alone now, if nothing else is in flight; 0: none.
+// alone checks which message is sent alone now, if nothing else is in flight. 0: none.
 func (r *rig) alone(want uint64) (x deferral.Item) {
 	r.t.Helper()
 	x, ok, hold := r.PickAlone(r.now, true, true)
@@ -28,7 +28,7 @@ func (r *rig) alone(want uint64) (x deferral.Item) {
 	return x
 }
 
-// isolated wants whether messages of a topic are isolated, and whether all are.
+// isolated checks whether messages of a topic are isolated, and whether all are.
 func (r *rig) isolated(topic string, want, wantAll bool) {
 	r.t.Helper()
 	if one, all := r.Isolated([]byte(topic), persistence.Normal); one != want || all != wantAll {
@@ -36,7 +36,8 @@ func (r *rig) isolated(topic string, want, wantAll bool) {
 	}
 }
 
-// A message over which connections end keeps its identifier and is sent alone. Others of its topic go on.
+// A message that ends connections keeps its identifier and is sent alone. Other messages of its
+// topic continue.
 func TestIsolate_OneMessage(t *testing.T) {
 	r := newRig(t)
 	r.isolated("a", false, false)
@@ -67,7 +68,7 @@ func TestIsolate_OneMessage(t *testing.T) {
 	if _, ok, hold := r.PickAlone(r.now, true, true); ok || !hold {
 		t.Error("others may be sent beside it")
 	}
-	until, attempts = r.isolate("a", 1, unspecified) // again
+	until, attempts = r.isolate("a", 1, unspecified) // once more
 	wants(t, "until", until, 6*time.Second)
 	wants(t, "attempts", attempts, 2)
 	wants(t, "trial", r.Trial(), uint64(0))
@@ -78,7 +79,7 @@ func TestIsolate_OneMessage(t *testing.T) {
 	r.empty()
 }
 
-// The one whose time comes first is the first.
+// The message whose time comes first is sent first.
 func TestIsolate_MessagesOfSeveralTopics(t *testing.T) {
 	r := newRig(t)
 	r.isolate("a", 1, unspecified)
@@ -94,8 +95,8 @@ func TestIsolate_MessagesOfSeveralTopics(t *testing.T) {
 	r.empty()
 }
 
-// If a second message of a topic ends connections, the topic is the reason: all its messages are sent alone,
-// in their order, until one is acknowledged.
+// If a second message of a topic ends connections, the topic is the cause. All its messages are
+// sent alone, in order, until one is acknowledged.
 func TestIsolate_ATopic(t *testing.T) {
 	r := newRig(t)
 	r.isolate("a", 3, unspecified)
@@ -109,21 +110,21 @@ func TestIsolate_ATopic(t *testing.T) {
 	r.pass(time.Minute)
 	r.picks()
 	r.alone(2)
-	until, attempts = r.isolate("a", 2, 0) // again
+	until, attempts = r.isolate("a", 2, 0) // once more
 	wants(t, "attempts", attempts, 3)
 	wants(t, "until", until, 69*time.Second)
 	r.isolated("a", true, true)
 	r.pass(8 * time.Second)
 	r.alone(2)
 	r.acked(2)
-	wants(t, "the lane is open", r.Blocks([]byte("a"), 0), true)
+	wants(t, "the topic queue is open", r.Blocks([]byte("a"), 0), true)
 	r.picks(3, 4)
 	r.acked(3, 4)
 	r.empty()
 }
 
-// The lane of a topic that waits already becomes one whose messages are sent alone. It waits for the longer
-// of both times.
+// A topic queue that already waits becomes one whose messages are sent alone. It waits for the
+// longer of both times.
 func TestIsolate_ATopicThatWaits(t *testing.T) {
 	r := newRig(t)
 	r.follow("a", 1, 2, 3, 4)
@@ -135,11 +136,11 @@ func TestIsolate_ATopicThatWaits(t *testing.T) {
 	wants(t, "attempts", attempts, 2)
 	wants(t, "until", until, 4*time.Second)
 	r.pass(4 * time.Second)
-	r.acked(4) // sent before: it proves nothing
+	r.acked(4) // sent before, so it proves nothing
 	r.isolated("a", true, true)
 	r.picks()
 	r.alone(1)
-	r.refuse("a", 1, 51, quota) // but an answer does
+	r.refuse("a", 1, 51, quota) // an answer does
 	r.isolated("a", false, false)
 	r.alone(0)
 	r.pass(8 * time.Second)
@@ -150,7 +151,7 @@ func TestIsolate_ATopicThatWaits(t *testing.T) {
 	r.empty()
 }
 
-// A whole topic is isolated at once if another message of it was given up for that.
+// A whole topic is isolated at once if another of its messages was given up for the same reason.
 func TestIsolate_AllOfATopicAtOnce(t *testing.T) {
 	r := newRig(t)
 	r.follow("a", 2)
@@ -166,7 +167,7 @@ func TestIsolate_AllOfATopicAtOnce(t *testing.T) {
 	r.empty()
 }
 
-// The messages of a topic that was sent alone are free when the server acknowledges one.
+// When the server acknowledges a message of an isolated topic, all its messages are released.
 func TestIsolate_EndsWithAnAcknowledgement(t *testing.T) {
 	r := newRig(t)
 	r.isolate("a", 1, unspecified)
@@ -193,12 +194,12 @@ func TestIsolate_EndsWithAnAcknowledgement(t *testing.T) {
 	r.empty()
 }
 
-// If connections end without a reason code, the link may be the reason: others of the topic wait for the
-// message until it was tried three times.
+// If connections end without a reason code, the cause may be the link. Other messages of the topic
+// wait until the message was tried three times.
 func TestIsolate_WithoutAReasonCode(t *testing.T) {
-	for _, ends := range []int{4, 2} { // at the latter, the server gives a reason
+	for _, ends := range []int{4, 2} { // at the last end, the server gives a reason
 		r := newRig(t)
-		r.follow("b", 9) // of no importance
+		r.follow("b", 9) // an unrelated message
 		for n := 1; n < ends; n++ {
 			_, attempts := r.isolate("a", 1, 0)
 			wants(t, "attempts", attempts, n)
@@ -224,7 +225,8 @@ func TestIsolate_WithoutAReasonCode(t *testing.T) {
 	}
 }
 
-// A message that the server has taken over proves that its topic works, before it has ended.
+// A message for which the server has sent PUBREC proves that its topic works, before the message
+// has ended.
 func TestIsolate_EndsWhenTheServerHasTakenTheMessage(t *testing.T) {
 	r := newRig(t)
 	r.isolate("a", 1, unspecified)
@@ -244,8 +246,8 @@ func TestIsolate_EndsWhenTheServerHasTakenTheMessage(t *testing.T) {
 	r.empty()
 }
 
-// With the session, isolated messages lose their identifiers, and the trial its connection.
-func TestIsolate_AndTheSessionIsLost(t *testing.T) {
+// When the session is lost, isolated messages lose their identifiers, and the trial ends.
+func TestIsolate_SessionLost(t *testing.T) {
 	r := newRig(t)
 	r.isolate("a", 1, unspecified)
 	r.isolate("b", 2, unspecified)
@@ -282,7 +284,7 @@ func TestIsolate_AndTheSessionIsLost(t *testing.T) {
 	r.empty()
 }
 
-// A trial that was not sent after all is the next one.
+// A trial that was not sent is the next one again.
 func TestIsolate_TakesBackATrial(t *testing.T) {
 	r := newRig(t)
 	r.isolate("a", 1, unspecified)
@@ -298,7 +300,8 @@ func TestIsolate_TakesBackATrial(t *testing.T) {
 	r.empty()
 }
 
-// Another process knows which messages are sent alone, and whether all of a topic are.
+// After a restart it is known which messages are sent alone, and whether all messages of a topic
+// are.
 func TestIsolate_Restores(t *testing.T) {
 	r := newRig(t)
 	restore := func(topic string, seq uint64, attempts int, code byte, released bool) {
@@ -310,9 +313,9 @@ func TestIsolate_Restores(t *testing.T) {
 	restore("a", 1, 4, unspecified, false)
 	restore("b", 2, 1, unspecified, false)
 	restore("b", 3, 2, unspecified, false)
-	restore("c", 4, 2, 0, false)          // without a reason: the others of the topic wait
-	restore("d", 5, 4, 0, false)          // not any more
-	restore("e", 6, 1, unspecified, true) // the server has taken it
+	restore("c", 4, 2, 0, false)          // without a reason, so other messages of the topic wait
+	restore("d", 5, 4, 0, false)          // they no longer wait
+	restore("e", 6, 1, unspecified, true) // the server has accepted it
 	for topic, want := range map[string][2]bool{"a": {true, false}, "b": {true, true}, "c": {true, true}, "d": {true, false}, "e": {false, false}} {
 		r.isolated(topic, want[0], want[1])
 	}
@@ -355,7 +358,7 @@ func TestIsolate_Restores(t *testing.T) {
 	r.picks(3, 8)
 }
 
-// A message that is given up leaves its lane, and holds its identifier until it has ended.
+// A message that is given up leaves its topic queue and holds its identifier until it has ended.
 func TestGiveUp(t *testing.T) {
 	r := newRig(t)
 	r.isolate("a", 1, unspecified)
@@ -367,7 +370,7 @@ func TestGiveUp(t *testing.T) {
 	wants(t, "given up", len(r.GivenUp()), 0)
 	r.GiveUp(message(2), 52, 0x99, r.now)
 	r.GiveUp(message(1), 51, 0x99, r.now)
-	r.GiveUp(message(4, urgent), 54, 0x95, r.now) // it was in no lane
+	r.GiveUp(message(4, urgent), 54, 0x95, r.now) // it was in no topic queue
 	wants(t, "trial", r.Trial(), uint64(0))
 	r.isolated("a", false, false)
 	r.inFlight(3)
@@ -408,8 +411,8 @@ func TestGiveUp(t *testing.T) {
 	r.empty()
 }
 
-// Whatever happens, no message is lost or left behind, none is sent twice at a time, and none beside one that
-// is sent alone.
+// In random histories no message is lost or left waiting. No message is sent twice at the same
+// time, and none is sent beside one that is sent alone.
 func TestQueue_DeliversEverything(t *testing.T) {
 	for seed := range uint64(300) {
 		r, rnd := newRig(t), rand.New(rand.NewPCG(seed, 2))
@@ -437,7 +440,7 @@ func TestQueue_DeliversEverything(t *testing.T) {
 			r.Ended(seq, true, acked, r.now)
 		}
 		pick := func() {
-			r.Expired(r.now, r.now) // none does
+			r.Expired(r.now, r.now) // nothing expires
 			x, ok, hold := r.PickAlone(r.now, true, len(flight) == 0)
 			if ok {
 				if len(flight) > 0 {

@@ -13,59 +13,59 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// model knows the messages of a Queue in the simplest way: a list, and what the store would know of each.
-// No message of it is sent alone.
+// model is the simplest model of a Queue: a list of messages, with what the store would record of
+// each. No message is sent alone.
 type model struct {
 	*rig
-	rnd   *rand.Rand
-	list  map[uint64]*modelMessage
-	lanes map[modelLane]*laneState
-	next  uint64
+	rnd    *rand.Rand
+	list   map[uint64]*modelMessage
+	topics map[modelQueue]*queueState
+	next   uint64
 }
 
 type modelMessage struct {
-	lane   modelLane
-	entry  *persistence.Entry
-	flight bool
-	id     uint16
-	x      deferral.Item // as picked
+	topicQueue modelQueue
+	entry      *persistence.Entry
+	flight     bool
+	id         uint16
+	x          deferral.Item // as picked
 }
 
-type modelLane struct {
+type modelQueue struct {
 	topic    string
 	priority persistence.Priority
 }
 
-type laneState struct {
+type queueState struct {
 	closed   bool
 	until    time.Time
 	attempts int
 	code     byte
 }
 
-func (m *model) lane(key modelLane) *laneState {
-	if m.lanes[key] == nil {
-		m.lanes[key] = &laneState{}
+func (m *model) topicQueue(key modelQueue) *queueState {
+	if m.topics[key] == nil {
+		m.topics[key] = &queueState{}
 	}
-	return m.lanes[key]
+	return m.topics[key]
 }
 
-// add adds a message that follows others.
+// add adds a message that waits for others.
 func (m *model) add() {
 	m.next++
-	key := modelLane{fmt.Sprint("t", m.rnd.IntN(3)), persistence.Priority(m.rnd.IntN(2))}
+	key := modelQueue{fmt.Sprint("t", m.rnd.IntN(3)), persistence.Priority(m.rnd.IntN(2))}
 	e := message(m.next)
 	e.Priority, e.Packet = key.priority, make([]byte, m.rnd.IntN(50))
 	if m.rnd.IntN(3) == 0 {
 		e.Expires = m.now.Add(time.Duration(m.rnd.IntN(60_000)) * time.Millisecond)
 	}
 	e.Deferral = persistence.Deferral{Since: m.now, Until: m.now}
-	m.list[e.Seq] = &modelMessage{lane: key, entry: e}
-	m.lane(key)
+	m.list[e.Seq] = &modelMessage{topicQueue: key, entry: e}
+	m.topicQueue(key)
 	m.Follow(key.topic, e, m.now)
 }
 
-// any returns a message, in flight or not; 0: there is none.
+// any returns a message that is in flight or not, or 0.
 func (m *model) any(flight bool) uint64 {
 	var list []uint64
 	for seq, one := range m.list {
@@ -80,34 +80,34 @@ func (m *model) any(flight bool) uint64 {
 	return list[m.rnd.IntN(len(list))]
 }
 
-// of returns the messages of a lane, ascending.
-func (m *model) of(key modelLane, flight bool) (list []uint64) {
+// of returns the messages of a topic queue, in ascending order.
+func (m *model) of(key modelQueue, flight bool) (list []uint64) {
 	for _, seq := range slices.Sorted(maps.Keys(m.list)) {
-		if one := m.list[seq]; one.lane == key && one.flight == flight {
+		if one := m.list[seq]; one.topicQueue == key && one.flight == flight {
 			list = append(list, seq)
 		}
 	}
 	return list
 }
 
-// may reports whether a message of a lane may be sent now.
-func (m *model) may(key modelLane) bool {
-	l := m.lanes[key]
+// may reports whether a message of a topic queue may be sent now.
+func (m *model) may(key modelQueue) bool {
+	l := m.topics[key]
 	return len(m.of(key, false)) > 0 && !m.now.Before(l.until) && (!l.closed || len(m.of(key, true)) == 0)
 }
 
 func (m *model) pick() {
 	x, ok := m.Pick(m.now)
 	if !ok {
-		for key := range m.lanes {
+		for key := range m.topics {
 			if m.may(key) {
-				m.t.Fatalf("after %v nothing was picked; %v has %v, %v in flight, until %v, %+v", m.now.Sub(m.begin), key, m.of(key, false), m.of(key, true), m.lanes[key].until.Sub(m.begin), m.lanes[key])
+				m.t.Fatalf("after %v nothing was picked; %v has %v, %v in flight, until %v, %+v", m.now.Sub(m.begin), key, m.of(key, false), m.of(key, true), m.topics[key].until.Sub(m.begin), m.topics[key])
 			}
 		}
 		return
 	}
 	one := m.list[x.Seq]
-	if one == nil || one.flight || !m.may(one.lane) || x.Seq != m.of(one.lane, false)[0] || x.ID != one.id || x.Refused != one.entry.Deferral.RefusedID || x.Alone {
+	if one == nil || one.flight || !m.may(one.topicQueue) || x.Seq != m.of(one.topicQueue, false)[0] || x.ID != one.id || x.Refused != one.entry.Deferral.RefusedID || x.Alone {
 		m.t.Fatalf("picked %+v: %+v", x, one)
 	}
 	one.flight, one.x = true, x
@@ -123,7 +123,7 @@ func (m *model) pick() {
 
 func (m *model) refuseOne(seq uint64) {
 	one := m.list[seq]
-	l, code := m.lane(one.lane), []byte{quota, 0x83, inUse}[m.rnd.IntN(3)]
+	l, code := m.topicQueue(one.topicQueue), []byte{quota, 0x83, inUse}[m.rnd.IntN(3)]
 	d := &one.entry.Deferral
 	if code == inUse {
 		d.RefusedID = one.id
@@ -137,7 +137,7 @@ func (m *model) refuseOne(seq uint64) {
 	if code == inUse {
 		before.Deferral.RefusedID = 0 // the store learns it afterwards
 	}
-	until, attempts := m.Refuse(one.lane.topic, &before, one.id, code, m.now)
+	until, attempts := m.Refuse(one.topicQueue.topic, &before, one.id, code, m.now)
 	if !until.Equal(l.until) || attempts != l.attempts {
 		m.t.Fatalf("refused until %v, attempt %d; want %+v", until.Sub(m.begin), attempts, l)
 	}
@@ -147,25 +147,25 @@ func (m *model) refuseOne(seq uint64) {
 
 func (m *model) end(seq uint64, answered, acked bool) {
 	one := m.list[seq]
-	l := m.lanes[one.lane]
+	l := m.topics[one.topicQueue]
 	delete(m.list, seq)
 	m.Ended(seq, answered, acked, m.now)
 	if !answered {
 		return
 	}
 	if acked && l.attempts > 0 {
-		for _, other := range m.lanes {
+		for _, other := range m.topics {
 			if other.code == l.code {
 				other.until = m.now
 			}
 		}
 	}
-	*l = laneState{until: m.now, code: l.code}
+	*l = queueState{until: m.now, code: l.code}
 }
 
-// takeOldest drops the first message of a lane that was not sent.
+// takeOldest drops the first unsent message of a topic queue.
 func (m *model) takeOldest() {
-	key := modelLane{fmt.Sprint("t", m.rnd.IntN(3)), persistence.Priority(m.rnd.IntN(2))}
+	key := modelQueue{fmt.Sprint("t", m.rnd.IntN(3)), persistence.Priority(m.rnd.IntN(2))}
 	want := uint64(0)
 	if list := m.of(key, false); len(list) > 0 {
 		want = list[0]
@@ -190,16 +190,16 @@ func (m *model) expire() {
 	}
 }
 
-// restart makes a Queue of what the store knows.
+// restart creates a Queue from the content of the store.
 func (m *model) restart() {
 	m.Queue = deferral.New(fixed)
-	clear(m.lanes)
+	clear(m.topics)
 	for _, seq := range slices.Sorted(maps.Keys(m.list)) {
 		one := m.list[seq]
 		d := one.entry.Deferral
 		left := d.Until.Sub(m.now)
-		m.Restore(one.lane.topic, one.entry, left, m.now)
-		l := m.lane(one.lane)
+		m.Restore(one.topicQueue.topic, one.entry, left, m.now)
+		l := m.topicQueue(one.topicQueue)
 		l.closed = l.closed || d.Attempts > 0
 		if until := m.now.Add(left); until.After(l.until) {
 			l.until = until
@@ -218,9 +218,9 @@ func (m *model) lostSession() {
 
 func (m *model) check() {
 	m.t.Helper()
-	for key := range m.lanes {
+	for key := range m.topics {
 		if len(m.of(key, false))+len(m.of(key, true)) == 0 {
-			delete(m.lanes, key)
+			delete(m.topics, key)
 		}
 	}
 	bytes, flights := int64(0), []uint64{}
@@ -242,22 +242,22 @@ func (m *model) check() {
 		}
 	}
 	slices.Sort(flights)
-	if n := m.Identifiers(); n != len(flights) { // of this model, only those in flight have one
+	if n := m.Identifiers(); n != len(flights) { // in this model, only messages in flight have one
 		m.t.Fatalf("%d identifiers for %d messages in flight", n, len(flights))
 	}
 	if got := m.InFlight(); !slices.Equal(got, flights) {
 		m.t.Fatalf("in flight: %v, want %v", got, flights)
 	}
-	if s := m.Describe(); s.Messages != len(m.list) || s.Bytes != bytes || s.Topics != len(m.lanes) || m.Messages() != len(m.list) || m.Any() != (len(m.list) > 0) {
-		m.t.Fatalf("the state is %+v, Any is %v; want %d messages, %d bytes, %d topics", s, m.Any(), len(m.list), bytes, len(m.lanes))
+	if s := m.Describe(); s.Messages != len(m.list) || s.Bytes != bytes || s.Topics != len(m.topics) || m.Messages() != len(m.list) || m.Any() != (len(m.list) > 0) {
+		m.t.Fatalf("the state is %+v, Any is %v; want %d messages, %d bytes, %d topics", s, m.Any(), len(m.list), bytes, len(m.topics))
 	}
 	for topic := range 3 {
 		for p := range persistence.Priority(2) {
-			key := modelLane{fmt.Sprint("t", topic), p}
-			if m.Blocks([]byte(key.topic), p) != (m.lanes[key] != nil) {
-				m.t.Fatalf("%v blocks: %v", key, m.lanes[key] == nil)
+			key := modelQueue{fmt.Sprint("t", topic), p}
+			if m.Blocks([]byte(key.topic), p) != (m.topics[key] != nil) {
+				m.t.Fatalf("%v blocks: %v", key, m.topics[key] == nil)
 			}
-			if full, _ := m.Full(key.topic, p, 0, 0); full != (m.lanes[key] != nil) {
+			if full, _ := m.Full(key.topic, p, 0, 0); full != (m.topics[key] != nil) {
 				m.t.Fatalf("Full(%v) is %v", key, full)
 			}
 		}
@@ -267,7 +267,7 @@ func (m *model) check() {
 // TestQueue_AgreesWithModel applies random operations to a Queue and to the model.
 func TestQueue_AgreesWithModel(t *testing.T) {
 	for seed := range uint64(60) {
-		m := &model{rig: newRig(t), rnd: rand.New(rand.NewPCG(seed, 1)), list: map[uint64]*modelMessage{}, lanes: map[modelLane]*laneState{}}
+		m := &model{rig: newRig(t), rnd: rand.New(rand.NewPCG(seed, 1)), list: map[uint64]*modelMessage{}, topics: map[modelQueue]*queueState{}}
 		var history []string
 		t.Cleanup(func() {
 			if t.Failed() && history != nil {
@@ -305,7 +305,7 @@ func TestQueue_AgreesWithModel(t *testing.T) {
 				m.takeOldest()
 			default:
 				m.Due(m.now, func(code byte) bool { return code == quota }, false)
-				for _, l := range m.lanes {
+				for _, l := range m.topics {
 					if l.code == quota {
 						l.until = m.now
 					}

@@ -10,9 +10,9 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// A refused message is the first of its lane. While that is closed, one message is tried at a time; when
-// it is acknowledged, the others follow in the order of the log.
-func TestQueue_ALaneKeepsTheOrderOfTheLog(t *testing.T) {
+// A refused message comes first in its topic queue. While the queue is closed, one message is tried
+// at a time. When it is acknowledged, the others follow in the order of the log.
+func TestQueue_KeepsTheOrderOfTheLog(t *testing.T) {
 	r := newRig(t)
 	r.follow("a", 7) // 5 was sent before it, and its refusal arrives later
 	until, attempts := r.refuse("a", 5, 1, quota)
@@ -28,13 +28,13 @@ func TestQueue_ALaneKeepsTheOrderOfTheLog(t *testing.T) {
 	r.picks()
 	r.acked(5)
 	r.picks(6, 7, 8, 9)
-	wants(t, "the lane blocks its topic", r.Blocks([]byte("a"), 0), true)
+	wants(t, "the topic queue blocks its topic", r.Blocks([]byte("a"), 0), true)
 	r.acked(6, 9, 7, 8)
-	wants(t, "the lane blocks its topic at its end", r.Blocks([]byte("a"), 0), false)
+	wants(t, "the topic queue blocks its topic at its end", r.Blocks([]byte("a"), 0), false)
 	r.empty()
 }
 
-// A lane is for one topic and one priority.
+// Each topic queue is for one topic and one priority.
 func TestQueue_BlocksOneTopicAndPriority(t *testing.T) {
 	r := newRig(t)
 	wants(t, "an empty queue blocks", r.Blocks([]byte("a"), 0), false)
@@ -52,8 +52,8 @@ func TestQueue_BlocksOneTopicAndPriority(t *testing.T) {
 	wants(t, "b", r.Blocks([]byte("b"), persistence.Urgent), true)
 }
 
-// The delay grows with each refusal in a row, and begins anew when the server has accepted a message.
-// Messages that were sent together and are refused together are one attempt.
+// The delay grows with each consecutive refusal and starts again when the server has accepted a
+// message. Messages that were sent together and refused together are one attempt.
 func TestQueue_BacksOff(t *testing.T) {
 	r := newRig(t)
 	r.follow("a", 1, 2, 3)
@@ -79,7 +79,7 @@ func TestQueue_BacksOff(t *testing.T) {
 	until, attempts := r.refuse("a", 3, 3, quota)
 	wants(t, "until, after an acknowledgement", until, at+2*time.Second)
 	wants(t, "attempts, after an acknowledgement", attempts, 1)
-	r.acked(2) // sent before: it opens the lane, since the server takes messages again
+	r.acked(2) // sent before: it opens the queue, because the server accepts messages again
 	r.picks(3)
 	r.acked(3)
 	r.empty()
@@ -91,8 +91,8 @@ func TestQueue_Longest(t *testing.T) {
 	wants(t, "Longest of the default", deferral.New(reliability.Backoff{Rand: func() float64 { return 1 }}).Longest(), 2*time.Minute)
 }
 
-// Lanes whose time has come take turns.
-func TestQueue_LanesTakeTurns(t *testing.T) {
+// Due topic queues take turns.
+func TestQueue_TopicsTakeTurns(t *testing.T) {
 	r := newRig(t)
 	r.refuse("b", 4, 4, quota)
 	r.pass(time.Second)
@@ -107,8 +107,9 @@ func TestQueue_LanesTakeTurns(t *testing.T) {
 	r.picks(5, 2, 6, 3)
 }
 
-// A follower of no lane makes one, which is open: it only needs another packet identifier.
-func TestQueue_AFollowerOfNothingIsSentAtOnce(t *testing.T) {
+// A message that waits for no other creates an open topic queue. It only needs another packet
+// identifier.
+func TestQueue_FollowWithoutATopicQueue(t *testing.T) {
 	r := newRig(t)
 	r.follow("a", 1, 2)
 	r.picks(1, 2)
@@ -116,8 +117,8 @@ func TestQueue_AFollowerOfNothingIsSentAtOnce(t *testing.T) {
 	r.empty()
 }
 
-// An acknowledgement makes the lanes due that wait because of the same code, as a whole server or a quota
-// works again. 0x87 is about one topic.
+// An acknowledgement makes the topic queues due that wait because of the same code, because the
+// server or its quota works again. The code 0x87 is about one topic.
 func TestQueue_AnAcknowledgementMakesOthersDue(t *testing.T) {
 	for _, tt := range []struct {
 		first, second byte
@@ -149,8 +150,8 @@ func TestQueue_AnAcknowledgementMakesOthersDue(t *testing.T) {
 	r.picks()
 }
 
-// A refusal that ends a message opens its lane: it was about that message.
-func TestQueue_AnAnswerOpensTheLane(t *testing.T) {
+// A refusal that ends a message opens its topic queue, because it was about that message.
+func TestQueue_AnAnswerOpensTheTopic(t *testing.T) {
 	for _, answered := range []bool{true, false} {
 		r := newRig(t)
 		r.refuse("a", 1, 1, quota)
@@ -160,7 +161,7 @@ func TestQueue_AnAnswerOpensTheLane(t *testing.T) {
 		r.Ended(1, answered, false, r.now)
 		if answered {
 			r.picks(2, 3)
-		} else { // it has expired, or was dropped
+		} else { // it has expired or was dropped
 			r.picks(2)
 		}
 	}
@@ -189,7 +190,7 @@ func TestQueue_MessagesLeave(t *testing.T) {
 	}
 }
 
-// Only what is not looked at is taken, once.
+// Take returns each refusal once.
 func TestQueue_NotesRefusals(t *testing.T) {
 	r := newRig(t)
 	wants(t, "of an empty queue", len(r.Take()), 0)
@@ -204,7 +205,7 @@ func TestQueue_NotesRefusals(t *testing.T) {
 	r.empty()
 }
 
-// A message holds the packet identifier under which it was sent, until it is answered.
+// A message holds the packet identifier under which it was sent until it is answered.
 func TestQueue_HoldsIdentifiers(t *testing.T) {
 	r := newRig(t)
 	wants(t, "an empty queue holds", r.Holds(1, 0), false)
@@ -225,14 +226,14 @@ func TestQueue_HoldsIdentifiers(t *testing.T) {
 	wants(t, "held after an acknowledgement", r.Holds(52, 0), false)
 }
 
-// After 0x91, the message knows the identifier that it is not sent under, whatever happens.
+// After 0x91, the message never uses the refused identifier again, whatever happens.
 func TestQueue_RemembersTheRefusedIdentifier(t *testing.T) {
 	r := newRig(t)
 	e := message(1)
 	refuse := func(id uint16, code byte) {
 		r.Refuse("a", e, id, code, r.now)
 		if code == inUse {
-			e.Deferral.RefusedID = id // the store does
+			e.Deferral.RefusedID = id // as the store does
 		}
 		r.pass(time.Minute)
 	}
@@ -258,7 +259,7 @@ func TestQueue_RemembersTheRefusedIdentifier(t *testing.T) {
 	pick(53)
 }
 
-// A message that was picked and not sent is the first again.
+// A message that was picked and not sent is first again.
 func TestQueue_TakesBack(t *testing.T) {
 	r := newRig(t)
 	r.refuse("a", 1, 1, quota)
@@ -278,7 +279,7 @@ func TestQueue_TakesBack(t *testing.T) {
 	r.empty()
 }
 
-// When the session is lost, nothing is in flight, and no identifier is held.
+// When the session is lost, no message is in flight and no identifier is held.
 func TestQueue_ForgetsTheSession(t *testing.T) {
 	r := newRig(t)
 	r.follow("a", 1, 2, 3)
@@ -300,11 +301,11 @@ func TestQueue_ForgetsTheSession(t *testing.T) {
 		if !ok || x.ID != 0 {
 			t.Fatalf("picked %+v, %v", x, ok)
 		}
-		lane := x.Seq / 4 // 1 to 3 are on one topic
-		if lane == 0 && x.Seq < seen[lane] {
-			t.Errorf("%d comes after %d", x.Seq, seen[lane])
+		group := x.Seq / 4 // 1 to 3 are on one topic
+		if group == 0 && x.Seq < seen[group] {
+			t.Errorf("%d comes after %d", x.Seq, seen[group])
 		}
-		seen[lane] = x.Seq
+		seen[group] = x.Seq
 	}
 	r.picks()
 	r.acked(1, 2, 3, 5)
@@ -327,7 +328,7 @@ func TestQueue_Waits(t *testing.T) {
 	wants(t, "refused again", r.Waits(1), true)
 }
 
-// Lanes that wait because of some codes become due, for whatever reason.
+// Due makes the topic queues with the given codes due.
 func TestQueue_Due(t *testing.T) {
 	r := newRig(t)
 	r.refuse("a", 1, 1, quota)
@@ -350,7 +351,7 @@ func TestQueue_Due(t *testing.T) {
 	r.picks(3)
 }
 
-// Messages expire where they wait, unless the server may have them.
+// Waiting messages expire, unless the server may hold them.
 func TestQueue_Expired(t *testing.T) {
 	r := newRig(t)
 	wants(t, "of an empty queue", len(r.Expired(time.UnixMilli(1000), r.now)), 0)
@@ -383,15 +384,15 @@ func TestQueue_Expired(t *testing.T) {
 	expire(3000, 2)
 	expire(math.MaxInt64 / 2)
 	r.SessionLost(r.now)
-	expire(2000, 4) // the server does not have it any more
+	expire(2000, 4) // the server no longer holds it
 	r.pass(2 * time.Second)
 	r.picks(3)
 	r.acked(3)
 	r.empty()
 }
 
-// Next is when the next lane is due or a message expires. What was due at the last look waits for
-// something else.
+// Next returns when the next topic queue is due or a message expires. Queues that were due at the
+// last look wait for something else.
 func TestQueue_Next(t *testing.T) {
 	r := newRig(t)
 	clock := time.UnixMilli(10_000)
@@ -438,7 +439,7 @@ func TestQueue_Describe(t *testing.T) {
 	wants(t, "messages", r.Messages(), 2)
 }
 
-// Full is about the topics that wait only.
+// Full considers only the waiting topics.
 func TestQueue_Full(t *testing.T) {
 	r := newRig(t)
 	full := func(topic string, messages int, bytes int64, want bool, code byte) {
@@ -454,10 +455,10 @@ func TestQueue_Full(t *testing.T) {
 	full("a", 4, 31, false, 0)
 	full("a", 3, 31, true, quota)
 	full("a", 4, 30, true, quota)
-	full("b", 3, 30, false, 0) // of another priority
+	full("b", 3, 30, false, 0) // another priority
 }
 
-// The oldest message that gives way is one that the server cannot have.
+// TakeOldest takes only a message that the server cannot hold.
 func TestQueue_TakesTheOldest(t *testing.T) {
 	r := newRig(t)
 	take := func(want uint64) {
@@ -483,7 +484,8 @@ func TestQueue_TakesTheOldest(t *testing.T) {
 	r.empty()
 }
 
-// What an earlier process has deferred waits as before: its lanes have their time, their code and their age.
+// Messages that an earlier process has deferred wait as before. Their topic queues keep their time,
+// code and age.
 func TestQueue_Restores(t *testing.T) {
 	r := newRig(t)
 	at := func(d time.Duration) time.Time { return r.begin.Add(d) }
@@ -507,7 +509,7 @@ func TestQueue_Restores(t *testing.T) {
 	r.acked(3)
 	r.picks(4)
 	r.follow("c", 7)
-	r.picks(7) // the server has taken 5: nothing waits for it
+	r.picks(7) // the server has accepted 5, so nothing waits for it
 	r.pass(10*time.Second - 1)
 	r.picks()
 	r.pass(1)
@@ -524,8 +526,9 @@ func TestQueue_Restores(t *testing.T) {
 	r.empty()
 }
 
-// A lane whose time moves, because a message that was sent before is refused later, lets others go first.
-func TestQueue_ALaneMovesBack(t *testing.T) {
+// If a message that was sent before is refused later, the time of its topic queue moves, and other
+// queues come first.
+func TestQueue_ATopicMovesBack(t *testing.T) {
 	r := newRig(t)
 	r.follow("a", 1, 2)
 	r.picks(1, 2)
@@ -539,7 +542,7 @@ func TestQueue_ALaneMovesBack(t *testing.T) {
 	r.picks(3)
 }
 
-// A reserved identifier is held, although its message is not here.
+// A reserved identifier is held, although its message is not in the Queue.
 func TestQueue_Reserves(t *testing.T) {
 	r := newRig(t)
 	r.Reserve(0, 1)
@@ -552,7 +555,7 @@ func TestQueue_Reserves(t *testing.T) {
 	r.acked(3)
 	wants(t, "held", r.Holds(51, 0), true)
 	wants(t, "held by itself", r.Holds(51, 1), false)
-	r.Release(51, 2) // of another
+	r.Release(51, 2) // of another message
 	wants(t, "held", r.Holds(51, 0), true)
 	r.Release(51, 1)
 	wants(t, "held", r.Holds(51, 0), false)
@@ -561,7 +564,7 @@ func TestQueue_Reserves(t *testing.T) {
 	wants(t, "identifiers", r.Identifiers(), 0)
 }
 
-// A message that keeps its identifier is sent again under it, also if no lane of its topic is left.
+// A message that keeps its identifier is resent under it, even if its topic has no queue.
 func TestQueue_Keeps(t *testing.T) {
 	r := newRig(t)
 	r.Keep("a", message(1), 51, r.now)
@@ -573,7 +576,7 @@ func TestQueue_Keeps(t *testing.T) {
 	r.refuse("b", 2, 2, quota)
 	r.pass(2 * time.Second)
 	r.picks(2)
-	r.Keep("a", message(2), 52, r.now) // out of another lane
+	r.Keep("a", message(2), 52, r.now) // moved from another topic queue
 	wants(t, "b blocks", r.Blocks([]byte("b"), 0), false)
 	r.acked(1)
 	r.picks(2)

@@ -12,7 +12,7 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// fixed is a backoff without chance: 2 s, 4 s, 8 s, 8 s.
+// fixed is a backoff without randomness: 2 s, 4 s, 8 s, 8 s.
 var fixed = reliability.Backoff{Min: time.Second, Max: 8 * time.Second, Rand: func() float64 { return 1 }}
 
 const (
@@ -21,7 +21,7 @@ const (
 	inUse  = wire.ReasonPacketIDInUse
 )
 
-// rig is a Queue with a clock. Times are since its beginning.
+// rig is a Queue with a clock. Times count from its start.
 type rig struct {
 	*deferral.Queue
 	t     *testing.T
@@ -47,7 +47,8 @@ func message(seq uint64, set ...func(*persistence.Entry)) *persistence.Entry {
 
 func urgent(e *persistence.Entry) { e.Priority = persistence.Urgent }
 
-// expires returns an option: the message expires at a time of the store's clock, in milliseconds.
+// expires returns an option that makes the message expire at a time of the store's clock, in
+// milliseconds.
 func expires(ms int64) func(*persistence.Entry) {
 	return func(e *persistence.Entry) { e.Expires = time.UnixMilli(ms) }
 }
@@ -63,14 +64,14 @@ func (r *rig) follow(topic string, seqs ...uint64) {
 	}
 }
 
-// acked lets the server acknowledge messages.
+// acked makes the server acknowledge messages.
 func (r *rig) acked(seqs ...uint64) {
 	for _, seq := range seqs {
 		r.Ended(seq, true, true, r.now)
 	}
 }
 
-// picks wants the messages that may be sent now, in this order.
+// picks checks which messages may be sent now, in this order.
 func (r *rig) picks(want ...uint64) {
 	r.t.Helper()
 	var got []uint64
@@ -97,7 +98,7 @@ func wants[T comparable](t *testing.T, what string, got, want T) {
 	}
 }
 
-// empty wants that nothing is left of any message.
+// empty checks that no state of any message is left.
 func (r *rig) empty() {
 	r.t.Helper()
 	wants(r.t, "Any", r.Any(), false)

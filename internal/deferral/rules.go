@@ -9,26 +9,26 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// Rule says what becomes of messages that the server refuses.
+// Rule defines what happens to messages that the server refuses.
 type Rule struct {
-	Filter   string // of topics; empty: all
-	Codes    []byte // empty: all of 0x80 and above, in answers to messages
+	Filter   string // of topics; empty: all topics
+	Codes    []byte // empty: all codes from 0x80, in answers to messages
 	Action   Action
-	Attempts int           // Retry: the message ends at this refusal; 0: no limit
-	For      time.Duration // Retry: the message ends at a refusal this long after the first; 0: no limit
+	Attempts int           // for Retry: the number of the refusal that ends the message; 0: no limit
+	For      time.Duration // for Retry: a refusal this long after the first one ends the message; 0: no limit
 }
 
-// Action is what follows a refusal.
+// Action defines the reaction to a refusal.
 type Action uint8
 
 const (
 	Retry      Action = iota // the message is deferred
 	GiveUp                   // it ends as Refused
 	DeadLetter               // it ends as DeadLettered
-	LowerQoS                 // a QoS 2 message is sent at QoS 1 to a server whose Maximum QoS is 1
+	LowerQoS                 // a QoS 2 message is sent at QoS 1 if the server's Maximum QoS is 1
 )
 
-// Rules finds the rule for a refusal: the first that matches, or the default.
+// Rules finds the rule for a refusal: the first matching one, or the default.
 type Rules []compiledRule
 
 type compiledRule struct {
@@ -36,7 +36,7 @@ type compiledRule struct {
 	tree topic.Tree[bool]
 }
 
-// Compile returns the rules of a list.
+// Compile returns the compiled rules of a list.
 func Compile(list []Rule) (r Rules) {
 	for _, x := range list {
 		c := compiledRule{Rule: x}
@@ -58,8 +58,8 @@ func (r Rules) Of(topic string, code byte) Rule {
 	return Rule{Action: DefaultAction(code)}
 }
 
-// OfEnd returns the rule for a message over which connections end with this code; 0: without one. Only a
-// rule that names the code applies; false: there is none.
+// OfEnd returns the rule for a message that caused connections to end with this code; code 0 means
+// without one. Only a rule that lists the code applies. The result is false if there is none.
 func (r Rules) OfEnd(topic string, code byte) (Rule, bool) {
 	for i := range r {
 		if x := &r[i]; slices.Contains(x.Codes, code) && x.matches(topic) {
@@ -73,19 +73,20 @@ func (x *compiledRule) matches(topic string) bool {
 	return x.Filter == "" || len(x.tree.Match(topic, nil)) > 0
 }
 
-// Final reports whether a message ends that was refused so often, since this time.
+// Final reports whether a message ends after this number of refusals. since is the time of the
+// first refusal.
 func (r *Rule) Final(attempts int, since, now time.Time) bool {
 	return r.Attempts > 0 && attempts >= r.Attempts || r.For > 0 && now.Sub(since) >= r.For
 }
 
-// LowersQoS reports whether a rule lowers the QoS of messages of this topic where the server does not
-// take QoS 2.
+// LowersQoS reports whether a rule lowers the QoS of messages of this topic if the server does not
+// support QoS 2.
 func (r Rules) LowersQoS(topic string) bool {
 	return len(r) > 0 && r.Of(topic, wire.ReasonQoSNotSupported).Action == LowerQoS
 }
 
-// DefaultAction returns what follows a refusal for which there is no rule. A code that names the
-// message itself ends it: it cannot succeed later. All others may pass.
+// DefaultAction returns the action for a refusal without a rule. A reason code about the message
+// itself ends the message, because it cannot succeed later. All other codes are temporary.
 func DefaultAction(code byte) Action {
 	switch reliability.Classify(code) {
 	case reliability.Invalid, reliability.Protocol:

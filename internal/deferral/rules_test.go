@@ -42,7 +42,7 @@ func TestRules_TheFirstThatMatches(t *testing.T) {
 	wants(t, "no rule lowers the QoS", deferral.Compile(nil).LowersQoS("b"), false)
 }
 
-// A refusal is final if its code is about the message itself. Codes that no version of MQTT has may pass.
+// A refusal is final if its code is about the message itself. Unknown codes are temporary.
 func TestDefaultAction(t *testing.T) {
 	final := map[byte]bool{0x81: true, 0x82: true, 0x8F: true, 0x90: true, 0x93: true, 0x94: true, 0x95: true, 0x99: true, 0x9A: true,
 		0x9B: true, 0x9E: true, 0xA1: true, 0xA2: true}
@@ -57,7 +57,7 @@ func TestDefaultAction(t *testing.T) {
 	}
 }
 
-// A rule for the end of connections names the code, or 0 for an end without one.
+// A rule for the end of connections lists the code, or 0 for an end without a code.
 func TestRules_OfEnd(t *testing.T) {
 	rules := deferral.Compile([]deferral.Rule{
 		{Filter: "a/#", Action: deferral.DeadLetter},

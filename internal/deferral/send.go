@@ -8,15 +8,15 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// Trial returns the message that was sent alone and has no answer; 0: there is none.
+// Trial returns the message that was sent alone and is unanswered, or 0.
 func (d *Queue) Trial() uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.trial
 }
 
-// Ended notes the end of a message. The server's answer to it, whatever it is, opens its lane; acked:
-// the server took it.
+// Ended records the end of a message. answered means that the server answered it; any answer opens
+// its topic queue. acked means that the server accepted it.
 func (d *Queue) Ended(seq uint64, answered, acked bool, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -31,7 +31,7 @@ func (d *Queue) Ended(seq uint64, answered, acked bool, now time.Time) {
 	if answered && trial {
 		d.rest = time.Time{}
 	}
-	if answered && (!l.alone || trial) { // PUBCOMP of an earlier message says nothing about the topic
+	if answered && (!l.alone || trial) { // a PUBCOMP for an earlier message is no evidence about the topic
 		if l.attempts > 0 && acked {
 			d.passed(l.code, now)
 		}
@@ -41,7 +41,7 @@ func (d *Queue) Ended(seq uint64, answered, acked bool, now time.Time) {
 	d.schedule(l, now)
 }
 
-// Gone notes that a message has ended before.
+// Gone records that a message has already ended.
 func (d *Queue) Gone(seq uint64, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -53,8 +53,8 @@ func (d *Queue) Gone(seq uint64, now time.Time) {
 	}
 }
 
-// Released notes that the server has taken over a message that may have been sent alone: its topic
-// works.
+// Released records that the server has sent PUBREC for a message. If that message was sent alone,
+// its topic works again.
 func (d *Queue) Released(seq uint64, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -62,16 +62,16 @@ func (d *Queue) Released(seq uint64, now time.Time) {
 		return
 	}
 	d.trial, d.rest = 0, time.Time{}
-	d.reopen(d.sent[seq].lane, now)
+	d.reopen(d.sent[seq].topicQueue, now)
 }
 
-// reopen lets all messages of a lane go.
-func (d *Queue) reopen(l *lane, now time.Time) {
+// reopen releases all messages of a topic queue.
+func (d *Queue) reopen(l *topicQueue, now time.Time) {
 	l.open, l.alone, l.silent, l.until, l.attempts = true, l.one, false, now, 0
 	d.schedule(l, now)
 }
 
-// InFlight returns the messages that were sent and not acknowledged, ascending.
+// InFlight returns the messages that were sent and not acknowledged, in ascending order.
 func (d *Queue) InFlight() []uint64 {
 	if !d.any.Load() {
 		return nil
@@ -81,7 +81,8 @@ func (d *Queue) InFlight() []uint64 {
 	return slices.Sorted(maps.Keys(d.sent))
 }
 
-// Waits reports whether a message is deferred and not in flight, or has an answer that was not looked at.
+// Waits reports whether a message is deferred and not in flight, or has an answer that is not
+// handled yet.
 func (d *Queue) Waits(seq uint64) bool {
 	if !d.any.Load() {
 		return false
@@ -92,15 +93,15 @@ func (d *Queue) Waits(seq uint64) bool {
 	return givenUp || d.queued[seq] != nil || slices.ContainsFunc(d.refused, func(r Refusal) bool { return r.Seq == seq })
 }
 
-// passed makes the lanes due that wait because of the same state of the server.
+// passed makes the topic queues due that wait because of the same state of the server.
 func (d *Queue) passed(code byte, now time.Time) {
-	if code != wire.ReasonNotAuthorized { // this is about one topic
+	if code != wire.ReasonNotAuthorized { // 0x87 is about one topic
 		d.due(now, func(c byte) bool { return c == code }, false)
 	}
 }
 
-// Due makes the lanes due that wait because of a reason code for which because returns true. fresh: their
-// delays begin anew.
+// Due makes the topic queues due that wait because of a reason code for which because returns true.
+// If fresh is true, their delays start again from the minimum.
 func (d *Queue) Due(now time.Time, because func(code byte) bool, fresh bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -108,8 +109,8 @@ func (d *Queue) Due(now time.Time, because func(code byte) bool, fresh bool) {
 }
 
 func (d *Queue) due(now time.Time, because func(code byte) bool, fresh bool) {
-	for _, lanes := range d.lanes {
-		for _, l := range lanes {
+	for _, topics := range d.topics {
+		for _, l := range topics {
 			if !l.alone && because(l.code) {
 				if l.until = now; fresh {
 					l.attempts = 0
@@ -120,8 +121,8 @@ func (d *Queue) due(now time.Time, because func(code byte) bool, fresh bool) {
 	}
 }
 
-// PickAlone returns the message that is to be sent alone now; may: one may be tried; quiet: no other
-// message is in flight. hold reports that no other message may be sent now.
+// PickAlone returns the message that must be sent alone now. may means that a trial is allowed.
+// quiet means that no other message is in flight. hold means that no other message may be sent now.
 func (d *Queue) PickAlone(now time.Time, may, quiet bool) (x Item, ok, hold bool) {
 	if !d.any.Load() {
 		return x, false, false
@@ -143,7 +144,7 @@ func (d *Queue) PickAlone(now time.Time, may, quiet bool) (x Item, ok, hold bool
 	return x, true, true
 }
 
-// Pick returns the next message of a topic that is to be sent now.
+// Pick returns the next message that may be sent now.
 func (d *Queue) Pick(now time.Time) (x Item, ok bool) {
 	if !d.any.Load() {
 		return x, false
@@ -152,7 +153,7 @@ func (d *Queue) Pick(now time.Time) (x Item, ok bool) {
 	defer d.mu.Unlock()
 	for len(d.waiting) > 0 && !now.Before(d.waiting[0].until) {
 		l := d.waiting[0]
-		d.leave(l) // also if one of its messages is in flight: the answer schedules it
+		d.leave(l) // also if one of its messages is in flight: the answer schedules the queue
 		d.schedule(l, now)
 	}
 	for len(d.ready) > 0 {
@@ -164,13 +165,13 @@ func (d *Queue) Pick(now time.Time) (x Item, ok bool) {
 			continue
 		}
 		x = d.pop(l)
-		d.schedule(l, now) // at the end: lanes take turns
+		d.schedule(l, now) // at the end, so that the topic queues take turns
 		return x, true
 	}
 	return x, false
 }
 
-// Under notes the packet identifier that a picked message is sent under.
+// Under records the packet identifier of a picked message.
 func (d *Queue) Under(seq uint64, id uint16) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -180,7 +181,7 @@ func (d *Queue) Under(seq uint64, id uint16) {
 	}
 }
 
-// Reserve notes that a message that is not here has a packet identifier.
+// Reserve records that a message outside the Queue has a packet identifier.
 func (d *Queue) Reserve(id uint16, seq uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -190,14 +191,14 @@ func (d *Queue) Reserve(id uint16, seq uint64) {
 	}
 }
 
-// Release takes back Reserve.
+// Release reverses Reserve.
 func (d *Queue) Release(id uint16, seq uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.release(id, seq)
 }
 
-// Unpick takes back a message that was picked and not sent.
+// Unpick returns a picked message that was not sent.
 func (d *Queue) Unpick(x Item, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -209,21 +210,21 @@ func (d *Queue) Unpick(x Item, now time.Time) {
 	if f.ID != x.ID {
 		d.release(f.ID, x.Seq)
 	}
-	f.lane.sent--
+	f.topicQueue.sent--
 	if d.trial == x.Seq {
 		d.trial = 0
 	}
-	d.insert(f.lane, x)
-	d.schedule(f.lane, now)
+	d.insert(f.topicQueue, x)
+	d.schedule(f.topicQueue, now)
 }
 
-// SessionLost takes back all messages in flight, and their packet identifiers.
+// SessionLost returns all messages in flight to their queues and clears their packet identifiers.
 func (d *Queue) SessionLost(now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	clear(d.held)
-	for _, lanes := range d.lanes {
-		for _, l := range lanes {
+	for _, topics := range d.topics {
+		for _, l := range topics {
 			d.forgetIDs(l)
 		}
 	}
@@ -239,10 +240,10 @@ func (d *Queue) SessionLost(now time.Time) {
 	}
 	for seq, f := range d.sent {
 		delete(d.sent, seq)
-		f.lane.sent--
+		f.topicQueue.sent--
 		f.ID = 0
-		d.insert(f.lane, f.Item)
-		d.schedule(f.lane, now)
+		d.insert(f.topicQueue, f.Item)
+		d.schedule(f.topicQueue, now)
 	}
 	d.trial = 0
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// Expired removes and returns the messages that were not sent and whose time has passed.
+// Expired removes and returns the unsent messages that have expired.
 func (d *Queue) Expired(clock time.Time, now time.Time) (seqs []uint64) {
 	if !d.any.Load() {
 		return nil
@@ -20,7 +20,7 @@ func (d *Queue) Expired(clock time.Time, now time.Time) (seqs []uint64) {
 		return nil
 	}
 	d.expires = never
-	each := func(l *lane) {
+	each := func(l *topicQueue) {
 		l.queue = slices.DeleteFunc(l.queue, func(x Item) bool {
 			if x.ID != 0 || x.expires > ms {
 				if x.ID == 0 {
@@ -34,8 +34,8 @@ func (d *Queue) Expired(clock time.Time, now time.Time) (seqs []uint64) {
 		})
 		d.schedule(l, now)
 	}
-	for _, lanes := range d.lanes {
-		for _, l := range lanes {
+	for _, topics := range d.topics {
+		for _, l := range topics {
 			each(l)
 		}
 	}
@@ -45,8 +45,9 @@ func (d *Queue) Expired(clock time.Time, now time.Time) (seqs []uint64) {
 	return seqs
 }
 
-// Next returns how long it is until something can be sent or expires; never: nothing will. What was
-// due when the send loop looked last waits for something else.
+// Next returns the time until a message can be sent or expires. It returns never if there is no
+// such message. Topic queues that were already due at the last look of the send loop wait for
+// something else and do not count.
 func (d *Queue) Next(clock, now, looked time.Time) time.Duration {
 	if !d.any.Load() {
 		return math.MaxInt64
@@ -79,10 +80,10 @@ func (d *Queue) Next(clock, now, looked time.Time) time.Duration {
 type State struct {
 	Messages int
 	Bytes    int64
-	Topics   int       // topics, by priority, that wait
-	Oldest   time.Time // when the first topic of them was refused; zero: there is none
-	Code     byte      // the last reason code for that
-	Newest   time.Time // when the last topic was refused
+	Topics   int       // waiting topics; a topic counts once per priority
+	Oldest   time.Time // first refusal of the topic that has waited longest; zero: there is none
+	Code     byte      // reason code of the last refusal of that topic
+	Newest   time.Time // first refusal of the topic that was refused last
 }
 
 // Describe returns the state.
@@ -100,11 +101,11 @@ func (d *Queue) Describe() (x State) {
 			x.Newest = since
 		}
 	}
-	look := func(l *lane) { note(l.since, l.code) }
-	for p, lanes := range d.lanes {
+	look := func(l *topicQueue) { note(l.since, l.code) }
+	for p, topics := range d.topics {
 		x.Messages += d.count[p]
-		x.Topics += len(lanes)
-		for _, l := range lanes {
+		x.Topics += len(topics)
+		for _, l := range topics {
 			look(l)
 		}
 	}
@@ -112,7 +113,7 @@ func (d *Queue) Describe() (x State) {
 		look(l)
 	}
 	if f, ok := d.sent[d.trial]; ok {
-		look(f.lane)
+		look(f.topicQueue)
 	}
 	for _, g := range d.givenUp {
 		note(g.since, g.code)
@@ -121,7 +122,7 @@ func (d *Queue) Describe() (x State) {
 	return x
 }
 
-// Messages returns how many messages are deferred.
+// Messages returns the number of deferred messages.
 func (d *Queue) Messages() (n int) {
 	if !d.any.Load() {
 		return 0
@@ -134,15 +135,15 @@ func (d *Queue) Messages() (n int) {
 	return n
 }
 
-// Full reports whether a message of this topic and priority would be deferred, and at least this
-// many messages or bytes are.
+// Full reports whether a message of this topic and priority would be deferred although at least the
+// given number of messages or bytes are deferred.
 func (d *Queue) Full(topic string, p persistence.Priority, messages int, bytes int64) (full bool, code byte) {
 	if !d.any.Load() {
 		return false, 0
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	l, n := d.lanes[p][topic], 0
+	l, n := d.topics[p][topic], 0
 	for _, c := range d.count {
 		n += c
 	}
@@ -152,12 +153,12 @@ func (d *Queue) Full(topic string, p persistence.Priority, messages int, bytes i
 	return true, l.code
 }
 
-// TakeOldest removes and returns the first message of this topic and priority that was not sent, so that it
-// is not sent while it ends; 0: there is none.
+// TakeOldest removes and returns the first unsent message of this topic and priority, or 0. Because
+// it is removed, it is not sent while it ends.
 func (d *Queue) TakeOldest(topic string, p persistence.Priority, now time.Time) (seq uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	l := d.lanes[p][topic]
+	l := d.topics[p][topic]
 	if l == nil {
 		return 0
 	}
@@ -171,7 +172,7 @@ func (d *Queue) TakeOldest(topic string, p persistence.Priority, now time.Time) 
 	return seq
 }
 
-// Identifiers returns how many packet identifiers deferred messages have.
+// Identifiers returns the number of packet identifiers that deferred messages hold.
 func (d *Queue) Identifiers() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -3,22 +3,23 @@ package deferral
 import "sync/atomic"
 
 // Window bounds the messages in flight after the server has refused messages because of a quota. It
-// halves with each such refusal, at most once for what was in flight together, and grows again with
-// the acknowledgements.
+// halves with each such refusal, but only once for messages that were in flight together. It grows
+// again with acknowledgements.
 type Window struct {
-	limit  atomic.Int64 // 0: none
-	credit atomic.Int64 // acknowledgements since it has grown
-	landed atomic.Int64 // until so many answers have come, refusals are of messages sent before
+	limit   atomic.Int64 // 0: no limit
+	credit  atomic.Int64 // acknowledgements since it last grew
+	ignored atomic.Int64 // number of answers until which refusals belong to messages sent before
 }
 
-// Answered notes an answer; acked: the message was accepted. most is where the limit ends.
+// Answered records an answer. acked means that the server accepted the message. The limit is
+// removed when it reaches most.
 func (w *Window) Answered(acked bool, most int) {
 	limit := w.limit.Load()
 	if limit == 0 {
 		return
 	}
-	if w.landed.Load() > 0 {
-		w.landed.Add(-1)
+	if w.ignored.Load() > 0 {
+		w.ignored.Add(-1)
 	}
 	if !acked || w.credit.Add(1) < limit {
 		return
@@ -30,21 +31,21 @@ func (w *Window) Answered(acked bool, most int) {
 	w.limit.Store(limit)
 }
 
-// Refused notes that a quota was exceeded with so many messages in flight.
+// Refused records that a quota was exceeded with this number of messages in flight.
 func (w *Window) Refused(inFlight int) {
-	if w.landed.Load() > 0 {
+	if w.ignored.Load() > 0 {
 		return
 	}
 	w.limit.Store(max(1, int64(inFlight+1)/2))
 	w.credit.Store(0)
-	w.landed.Store(int64(inFlight))
+	w.ignored.Store(int64(inFlight))
 }
 
 // Open removes the limit.
 func (w *Window) Open() {
 	w.limit.Store(0)
-	w.landed.Store(0)
+	w.ignored.Store(0)
 }
 
-// Limit returns how many messages may be in flight; 0: there is no limit.
+// Limit returns the maximum number of messages in flight, or 0 for no limit.
 func (w *Window) Limit() int { return int(w.limit.Load()) }

@@ -12,7 +12,7 @@ func answers(w *deferral.Window, n int, acked bool) {
 	}
 }
 
-// The window halves with what was in flight, once for what was in flight together.
+// The window halves from the number in flight, once for messages that were in flight together.
 func TestWindow_Halves(t *testing.T) {
 	var w deferral.Window
 	wants(t, "at first", w.Limit(), 0)
@@ -20,7 +20,7 @@ func TestWindow_Halves(t *testing.T) {
 	wants(t, "without a refusal", w.Limit(), 0)
 	w.Refused(64)
 	wants(t, "after a refusal", w.Limit(), 32)
-	for range 63 { // those that were sent before
+	for range 63 { // answers to messages sent before
 		answers(&w, 1, false)
 		w.Refused(60)
 		wants(t, "after another of the same time", w.Limit(), 32)
@@ -35,7 +35,7 @@ func TestWindow_Halves(t *testing.T) {
 	wants(t, "the smallest", w.Limit(), 1)
 }
 
-// The window grows by a quarter with each window that is acknowledged, and ends at last.
+// The window grows by a quarter for each acknowledged window, and finally has no limit.
 func TestWindow_Grows(t *testing.T) {
 	var w deferral.Window
 	w.Refused(40)
@@ -47,7 +47,7 @@ func TestWindow_Grows(t *testing.T) {
 		wants(t, "limit, after refusals", w.Limit(), limit)
 		answers(&w, 1, true)
 	}
-	w.Refused(1) // the smallest grows by one
+	w.Refused(1) // the smallest window grows by one
 	for _, limit := range []int{1, 2, 3, 4, 5, 6} {
 		wants(t, "limit", w.Limit(), limit)
 		answers(&w, limit, true)
@@ -63,7 +63,7 @@ func TestWindow_OpensAtOnce(t *testing.T) {
 	wants(t, "after the next refusal", w.Limit(), 5)
 }
 
-// A refusal begins to count anew.
+// A refusal restarts the count.
 func TestWindow_ARefusalTakesCredit(t *testing.T) {
 	var w deferral.Window
 	w.Refused(20)
@@ -77,11 +77,11 @@ func TestWindow_ARefusalTakesCredit(t *testing.T) {
 	wants(t, "after a window", w.Limit(), 6)
 }
 
-// Against a server that takes so many messages at a time, the window stays near that number.
+// If a server accepts a fixed number of messages at a time, the window stays near that number.
 func TestWindow_FindsTheQuota(t *testing.T) {
 	for _, quota := range []int{1, 2, 7, 50} {
 		var w deferral.Window
-		var flight []bool // accepted
+		var flight []bool // accepted messages
 		held := 0
 		for n := range 20_000 {
 			for len(flight) < 200 && (w.Limit() == 0 || len(flight) < w.Limit()) {

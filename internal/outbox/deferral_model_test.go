@@ -289,7 +289,7 @@ func (m *deferModel) add() {
 		d.Expiry = time.Duration(1+m.rnd.IntN(20)) * second
 		one.expires = time.Now().Add(d.Expiry)
 	}
-	one.until, one.alone = m.isolated[one.lane()]
+	one.until, one.alone = m.isolated[one.queueKey()]
 	one.w = new(outbox.Waiter)
 	last := m.store.LastSeq()
 	one.seq, one.number = last+1, m.numbers[one.priority]+1
@@ -361,7 +361,7 @@ func (m *deferModel) answerOne(one *deferMessage, code byte) {
 	id, reports := one.id, len(m.reported)
 	if last {
 		if one.alone && !one.taken {
-			m.reopen(one.lane())
+			m.reopen(one.queueKey())
 		}
 		delete(m.up.here, one.n)
 		delete(m.ids, one.id)
@@ -396,21 +396,21 @@ func (m *deferModel) answerOne(one *deferMessage, code byte) {
 }
 
 // reopen ends the isolation of a topic, because the server has answered one of its messages.
-func (m *deferModel) reopen(lane string) {
-	if _, isolated := m.isolated[lane]; !isolated {
+func (m *deferModel) reopen(queueKey string) {
+	if _, isolated := m.isolated[queueKey]; !isolated {
 		return
 	}
-	delete(m.isolated, lane)
-	delete(m.silent, lane)
-	for _, one := range m.pending(func(one *deferMessage) bool { return one.lane() == lane }) {
+	delete(m.isolated, queueKey)
+	delete(m.silent, queueKey)
+	for _, one := range m.pending(func(one *deferMessage) bool { return one.queueKey() == queueKey }) {
 		one.alone, one.kept = false, one.id != 0
 	}
 }
 
 // emptied ends the isolation of a topic if none of its messages is deferred.
-func (m *deferModel) emptied(lane string) {
-	if len(m.pending(func(one *deferMessage) bool { return one.lane() == lane && m.isDeferred(one) })) == 0 {
-		m.reopen(lane)
+func (m *deferModel) emptied(queueKey string) {
+	if len(m.pending(func(one *deferMessage) bool { return one.queueKey() == queueKey && m.isDeferred(one) })) == 0 {
+		m.reopen(queueKey)
 	}
 }
 
@@ -434,9 +434,9 @@ func (m *deferModel) isDeferred(one *deferMessage) bool {
 }
 
 // isolate makes all messages of a topic sent alone until a time.
-func (m *deferModel) isolate(lane string, until time.Time) {
-	m.isolated[lane] = until
-	for _, one := range m.pending(func(one *deferMessage) bool { return one.lane() == lane && !one.released }) {
+func (m *deferModel) isolate(queueKey string, until time.Time) {
+	m.isolated[queueKey] = until
+	for _, one := range m.pending(func(one *deferMessage) bool { return one.queueKey() == queueKey && !one.released }) {
 		one.alone, one.until = true, until
 	}
 }
@@ -481,7 +481,7 @@ func (m *deferModel) lose() {
 	}
 	for _, one := range m.list {
 		one.lost = one.lost || one.id != 0 || one.unsure || m.maybeEarlier(one)
-		if until, isolated := m.isolated[one.lane()]; isolated && one.released { // it is sent again with its topic
+		if until, isolated := m.isolated[one.queueKey()]; isolated && one.released { // it is sent again with its topic
 			one.until, one.alone = until, true
 		}
 		one.id, one.order, one.released, one.taken, one.unsure, one.unplaced = 0, 0, false, false, false, false
@@ -519,7 +519,7 @@ func (m *deferModel) cut(reason byte) {
 	m.judged = reports
 	m.judge(c)
 	for _, one := range m.pending(func(one *deferMessage) bool { return c.here[one.n] && one.released && one.alone && !one.taken }) {
-		m.reopen(one.lane()) // its PUBREC on this connection shows that its topic works
+		m.reopen(one.queueKey()) // its PUBREC on this connection shows that its topic works
 		one.taken = true
 	}
 }
@@ -546,28 +546,30 @@ func (m *deferModel) judge(c *deferConn) {
 	for ; m.judged < len(m.reported); m.judged++ {
 		d := m.reported[m.judged]
 		one := m.list[binary.BigEndian.Uint64(d.ID[:])-1]
-		other := m.gave[one.topic] || len(m.pending(func(o *deferMessage) bool { return o != one && o.alone && !o.released && o.lane() == one.lane() })) > 0
+		other := m.gave[one.topic] || len(m.pending(func(o *deferMessage) bool {
+			return o != one && o.alone && !o.released && o.queueKey() == one.queueKey()
+		})) > 0
 		switch {
 		case !d.Alone:
 			m.t.Errorf("message %d was refused by a connection that ended: %+v", one.n, d)
 		case c != nil && (!c.here[one.n] && !c.unsure[one.n] || one.cuts < 2 && !one.alone && !other) || one.released:
 			m.t.Errorf("message %d (%+v) is deferred alone", one.n, *one)
 		}
-		lane := one.lane()
-		_, isolated := m.isolated[lane]
+		queueKey := one.queueKey()
+		_, isolated := m.isolated[queueKey]
 		switch {
 		case m.gave[one.topic]:
-			delete(m.silent, lane)
-			m.isolate(lane, one.until)
-		case m.silent[lane] && (d.Code != 0 || d.Attempts > silentTrials): // the others of its topic overtake it
-			m.reopen(lane)
-		case m.silent[lane]:
-			m.isolate(lane, one.until)
+			delete(m.silent, queueKey)
+			m.isolate(queueKey, one.until)
+		case m.silent[queueKey] && (d.Code != 0 || d.Attempts > silentTrials): // the others of its topic overtake it
+			m.reopen(queueKey)
+		case m.silent[queueKey]:
+			m.isolate(queueKey, one.until)
 		case d.Code == 0 && !other && !one.alone && !isolated: // they wait for it
-			m.silent[lane] = true
-			m.isolate(lane, one.until)
+			m.silent[queueKey] = true
+			m.isolate(queueKey, one.until)
 		case other:
-			m.isolate(lane, one.until)
+			m.isolate(queueKey, one.until)
 		}
 		one.alone = true
 	}
@@ -619,19 +621,19 @@ func (m *deferModel) restored() {
 		// The server accepted a released message in an earlier process. Its PUBCOMP is no evidence
 		// about its topic.
 		if one.alone = d.Alone && !d.GivenUp && !one.released; one.alone {
-			alone[one.lane()]++
-			silent[one.lane()] = d.Code == 0 && d.Attempts <= silentTrials && (alone[one.lane()] == 1 || silent[one.lane()])
+			alone[one.queueKey()]++
+			silent[one.queueKey()] = d.Code == 0 && d.Attempts <= silentTrials && (alone[one.queueKey()] == 1 || silent[one.queueKey()])
 		}
 		if !d.Since.IsZero() {
-			if d.Until.After(until[one.lane()]) {
-				until[one.lane()] = d.Until
+			if d.Until.After(until[one.queueKey()]) {
+				until[one.queueKey()] = d.Until
 			}
 		}
 	}
-	for lane, n := range alone {
-		if n > 1 || silent[lane] {
-			m.isolate(lane, until[lane])
-			m.silent[lane] = silent[lane]
+	for queueKey, n := range alone {
+		if n > 1 || silent[queueKey] {
+			m.isolate(queueKey, until[queueKey])
+			m.silent[queueKey] = silent[queueKey]
 		}
 	}
 }
@@ -669,7 +671,7 @@ func (m *deferModel) sent(v wire.PublishView) {
 	fail := func(format string, args ...any) {
 		m.t.Errorf("message %d (%+v): %s", n, *one, fmt.Sprintf(format, args...))
 	}
-	m.emptied(one.lane())
+	m.emptied(one.queueKey())
 	e := m.deferral(one)
 	own := session.PacketID(uint8(one.priority), one.number)
 	deferred := !e.Deferral.Since.IsZero()
@@ -766,14 +768,14 @@ func (m *deferModel) look() {
 			until := time.Now().Add(d.For)
 			if d.For = 0; d.Alone {
 				one.until = until
-			} else if lane := one.lane(); until.After(m.until[lane]) {
-				m.until[lane] = until
+			} else if queueKey := one.queueKey(); until.After(m.until[queueKey]) {
+				m.until[queueKey] = until
 			}
 		}
 	}
 }
 
-func (one *deferMessage) lane() string { return fmt.Sprint(one.priority, one.topic) }
+func (one *deferMessage) queueKey() string { return fmt.Sprint(one.priority, one.topic) }
 
 func (m *deferModel) end(e outbox.End) {
 	n := binary.BigEndian.Uint64(e.ID[:])
@@ -882,8 +884,8 @@ func (m *deferModel) check() {
 	if open := m.o.Open(); open > len(pending) {
 		m.t.Errorf("%d messages are open, %d are pending", open, len(pending))
 	}
-	for lane := range m.isolated {
-		m.emptied(lane)
+	for queueKey := range m.isolated {
+		m.emptied(queueKey)
 	}
 	m.flowing(pending)
 }
@@ -911,11 +913,11 @@ func (m *deferModel) flowing(pending []*deferMessage) {
 		}
 	}
 	for _, one := range pending {
-		if c.here[one.n] || one.alone || one.givenUp || (one.id == 0 || one.kept) && time.Now().Before(m.until[one.lane()]) {
+		if c.here[one.n] || one.alone || one.givenUp || (one.id == 0 || one.kept) && time.Now().Before(m.until[one.queueKey()]) {
 			continue
 		}
 		// Others of its topic may be in flight.
-		if one.id != 0 && !one.kept || !slices.ContainsFunc(pending, func(o *deferMessage) bool { return o.lane() == one.lane() && !o.alone && c.here[o.n] }) {
+		if one.id != 0 && !one.kept || !slices.ContainsFunc(pending, func(o *deferMessage) bool { return o.queueKey() == one.queueKey() && !o.alone && c.here[o.n] }) {
 
 			m.t.Errorf("message %d (%+v, %+v) is not in flight; %d are, the window is %d", one.n, *one, m.deferral(one).Deferral, len(c.here), window)
 		}

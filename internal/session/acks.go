@@ -7,35 +7,39 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// ackQueue is what RunAcks sends on the current connection, in this order. If the server does
-// not repeat packets, there are no more of them than identifiers in both directions.
+// ackQueue holds the acknowledgements that RunAcks sends on the current connection, in this order.
+// If the server does not repeat packets, there are at most as many as packet identifiers in both
+// directions.
 type ackQueue struct {
-	packets []byte
-	count   int   // of packets
-	owed    bool  // the store must be synced first, even if there are no packets
-	end     error // the connection ends after the packets, for this reason
-	outage  bool  // the packets wait for the store
+	packets   []byte
+	count     int   // number of packets
+	needsSync bool  // the store must be synced first, even if there are no packets
+	end       error // if set, the connection ends after the packets, for this reason
+	outage    bool  // the packets wait for the store
 }
 
-// AwaitsStore reports whether this client, not the server, is why exchanges do not go on: the store cannot be
-// synced now.
+// AwaitsStore reports whether exchanges wait for this client, not for the server, because the store
+// cannot be synced now.
 func (g *Generation) AwaitsStore() bool {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
 	return g.s.acks.outage
 }
 
-// maxQueued is one acknowledgement for each identifier of both directions.
+// maxQueued is the maximum number of queued acknowledgements: one for each identifier in both
+// directions.
 const maxQueued = 2 * 65_535
 
-// maxReasons is how many bytes of acknowledgements may wait before reason strings are left out.
+// maxReasons is the size of the queue, in bytes, above which acknowledgements are queued without
+// reason strings.
 const maxReasons = 1 << 20
 
-// queueLocked queues an acknowledgement; sync: the store must be synced before it leaves.
+// queueLocked queues an acknowledgement. sync means that the store must be synced before it is
+// sent.
 func (s *Session) queueLocked(a wire.Ack, sync bool) {
 	s.acks.packets = wire.AppendAck(s.acks.packets, a)
 	s.acks.count++
-	s.acks.owed = s.acks.owed || sync
+	s.acks.needsSync = s.acks.needsSync || sync
 	s.ready.Set()
 }
 
@@ -47,7 +51,8 @@ func (s *Session) floodedLocked(t wire.Type) error {
 	return refuse(t, wire.ReasonMessageRateTooHigh, "it and others are repeated faster than they can be acknowledged")
 }
 
-// EndAfterAcks ends a connection after the queued acknowledgements have left, for a reason.
+// EndAfterAcks ends a connection for the given reason, after the queued acknowledgements have been
+// sent.
 func (s *Session) EndAfterAcks(w Writer, reason error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -57,9 +62,10 @@ func (s *Session) EndAfterAcks(w Writer, reason error) {
 	}
 }
 
-// RunAcks sends acknowledgements until ctx ends, and a last time then. It takes all that
-// are queued, syncs the store once if one of them needs it (released before PUBREL, seen
-// before PUBREC, cleared before PUBCOMP), and sends them together.
+// RunAcks sends acknowledgements until ctx ends, and once more after that. It takes all queued
+// acknowledgements, syncs the store once if one of them requires it, and sends them together. These
+// require it: PUBREL (the release was recorded), PUBREC (the message was recorded as seen) and
+// PUBCOMP (that record was cleared).
 func (s *Session) RunAcks(ctx context.Context) {
 	var spare []byte
 	var again <-chan time.Time
@@ -77,28 +83,29 @@ func (s *Session) RunAcks(ctx context.Context) {
 	}
 }
 
-// outageRetry is how long acknowledgements that need a sync wait during an outage of the store.
+// outageRetry is the interval of attempts to send acknowledgements that need a sync during an
+// outage of the store.
 const outageRetry = 100 * time.Millisecond
 
-// sendAcks sends what is queued. It returns the buffer for the next call. wait: the store cannot be
-// synced now, and some acknowledgements wait for that.
+// sendAcks sends the queued acknowledgements. It returns the buffer for the next call. wait means
+// that the store cannot be synced now, and that some acknowledgements wait for it.
 func (s *Session) sendAcks(spare []byte) (_ []byte, wait bool) {
 	s.mu.Lock()
 	cur, batch := s.cur, s.acks
 	s.acks = ackQueue{packets: spare[:0]}
 	s.mu.Unlock()
-	if batch.owed {
+	if batch.needsSync {
 		err := s.cfg.Store.Sync()
 		switch {
 		case err == nil:
 		case s.cfg.Outage != nil && s.cfg.Outage(err):
 			batch.packets, wait = s.putBack(cur, batch), true
 		default:
-			batch.packets, batch.end = nil, err // the exchanges start again when the store works again
+			batch.packets, batch.end = nil, err // the exchanges continue when the store works again
 		}
 	}
 	if cur != nil {
-		_ = cur.send(batch.packets) // after an error the server redelivers
+		_ = cur.send(batch.packets) // after an error the server redelivers the messages
 		if batch.end != nil {
 			cur.w.Fail(batch.end)
 		}
@@ -109,8 +116,9 @@ func (s *Session) sendAcks(spare []byte) (_ []byte, wait bool) {
 	return batch.packets, wait
 }
 
-// putBack puts the acknowledgements that need a sync back to the front of the queue. It returns the
-// PUBACKs: the order of acknowledgements is that of each type [MQTT-4.6.0-2] [MQTT-4.6.0-3].
+// putBack returns the acknowledgements that need a sync to the front of the queue. It returns the
+// PUBACKs, which need no sync. That is allowed because each type of acknowledgement has its own
+// order [MQTT-4.6.0-2] [MQTT-4.6.0-3].
 func (s *Session) putBack(cur *Generation, batch ackQueue) (pubacks []byte) {
 	var later ackQueue
 	for rest := batch.packets; len(rest) > 0; {
@@ -126,7 +134,7 @@ func (s *Session) putBack(cur *Generation, batch ackQueue) (pubacks []byte) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.acks.owed, s.acks.outage = true, true
+	s.acks.needsSync, s.acks.outage = true, true
 	if s.cur == cur {
 		s.acks.packets = append(later.packets, s.acks.packets...)
 		s.acks.count += later.count

@@ -8,17 +8,17 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// aliases are the Topic Aliases that the client uses on one connection, which begins without
-// any [MQTT-3.3.2-7]. A new topic replaces the least recently used one. Only encoders use them,
-// so the order of assignment is the order on the wire.
+// aliases holds the Topic Aliases that the client uses on one connection. A connection starts
+// without aliases [MQTT-3.3.2-7]. A new topic replaces the least recently used one. Only encoders
+// use aliases, so they are assigned in the order in which packets are written.
 type aliases struct {
-	max     int // aliases in use at most
+	max     int // maximum number of aliases
 	limit   int // the server's Maximum Packet Size
 	byTopic map[string]*list.Element
-	recent  *list.List // of *alias, the newest first
-	bytes   int        // of the topics
-	free    []uint16   // aliases that were used before and are not now
-	packets []byte     // as encoded, with their Topic Names
+	recent  *list.List // of *alias, most recently used first
+	bytes   int        // total length of the topics
+	free    []uint16   // aliases that were used before and are unused now
+	packets []byte     // encoded packets with their Topic Names
 }
 
 type alias struct {
@@ -26,7 +26,7 @@ type alias struct {
 	number uint16
 }
 
-// maxSpare is the largest buffer that is kept for the next call.
+// maxSpare is the maximum size of a buffer that is kept for the next call.
 const maxSpare = 256 << 10
 
 func newAliases(want uint16, l Limits) *aliases {
@@ -38,14 +38,14 @@ func newAliases(want uint16, l Limits) *aliases {
 	return &aliases{max: n, limit: limit, byTopic: map[string]*list.Element{}, recent: list.New()}
 }
 
-// Publish sends the PUBLISH packets that encode appends, complete and without Topic
-// Alias. If this connection uses aliases, Publish inserts them.
+// Publish sends the PUBLISH packets that encode appends. The packets must be complete and have no
+// Topic Alias. If this connection uses aliases, Publish inserts them.
 func (g *Generation) Publish(encode func(dst []byte) []byte) error {
 	return g.w.Send(g.Encoder(encode))
 }
 
-// Encoder returns encode, for PUBLISH packets that are complete and without Topic Alias. If this
-// connection uses aliases, the returned function inserts them.
+// Encoder returns an encode function for PUBLISH packets that are complete and have no Topic Alias.
+// If this connection uses aliases, the returned function inserts them.
 func (g *Generation) Encoder(encode func(dst []byte) []byte) func(dst []byte) []byte {
 	a := g.sending
 	if a == nil {
@@ -66,8 +66,9 @@ func (g *Generation) Encoder(encode func(dst []byte) []byte) func(dst []byte) []
 	}
 }
 
-// append appends one packet, whose topic begins at this byte. It inserts no alias for a topic that
-// is not longer than the property, nor if the packet with property and topic would be too large.
+// append appends one packet, whose topic starts at byte at. It inserts no alias if the topic is not
+// longer than the alias property. It also inserts none if the packet with both the property and the
+// topic would exceed the limit.
 func (a *aliases) append(dst, packet []byte, at int) []byte {
 	n := int(binary.BigEndian.Uint16(packet[at:]))
 	if n <= wire.TopicAliasSize {
@@ -84,8 +85,8 @@ func (a *aliases) append(dst, packet []byte, at int) []byte {
 	return wire.AppendAliased(dst, packet, a.take(string(topic)), false)
 }
 
-// take assigns an alias to a topic: a new one, or that of the least recently used topic. Topics take
-// maxAliasBytes at most.
+// take assigns an alias to a topic: a new one, or the one of the least recently used topic. The
+// total length of the topics is at most maxAliasBytes.
 func (a *aliases) take(topic string) uint16 {
 	for a.recent.Len() == a.max || a.bytes+len(topic) > maxAliasBytes {
 		e := a.recent.Back()

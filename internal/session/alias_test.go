@@ -11,7 +11,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// lockedWriter is a connection whose output is the order of its encoders.
+// lockedWriter is a connection whose output has the order of its encoders.
 type lockedWriter struct {
 	mu  sync.Mutex
 	out []byte
@@ -26,10 +26,9 @@ func (w *lockedWriter) Send(encode func([]byte) []byte) error {
 
 func (w *lockedWriter) Fail(error) {}
 
-// Many goroutines publish to more topics than there are aliases, one packet or a
-// batch at a time. A server that knows only what came before on the connection
-// understands every one.
-func TestAliasesAreSetInTheOrderOfTheWire(t *testing.T) {
+// Many goroutines publish to more topics than there are aliases, one packet or a batch at a time. A
+// server that knows only the earlier packets of the connection can resolve every alias.
+func TestAliases_AssignedInOrderOfSending(t *testing.T) {
 	const max, publishers, each = 5, 8, 400
 	w := &lockedWriter{}
 	s := New(Config{Store: newStore(), TopicAliases: max + 3})
@@ -84,8 +83,8 @@ func TestAliasesAreSetInTheOrderOfTheWire(t *testing.T) {
 	}
 }
 
-// One huge batch leaves no huge buffer behind.
-func TestAliasingKeepsNoLargeBuffer(t *testing.T) {
+// A huge batch does not leave a huge buffer.
+func TestAliases_KeepNoLargeBuffer(t *testing.T) {
 	s := New(Config{Store: newStore(), TopicAliases: 1})
 	s.Begin(false)
 	g := s.Attach(&lockedWriter{}, Limits{TopicAliasMaximum: 1})
@@ -97,9 +96,9 @@ func TestAliasingKeepsNoLargeBuffer(t *testing.T) {
 	}
 }
 
-// TestTopicsThatAreAlmostTheSame have aliases of their own, and the topic that was
-// used least recently gives way: not the one that has just taken an alias over.
-func TestTopicsThatAreAlmostTheSame(t *testing.T) {
+// Similar topics have different aliases. The least recently used topic loses its alias, not the one
+// that has just taken an alias over.
+func TestAliases_SimilarTopics(t *testing.T) {
 	w := &lockedWriter{}
 	s := New(Config{Store: newStore(), TopicAliases: 2})
 	s.Begin(false)

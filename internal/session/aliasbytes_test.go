@@ -16,7 +16,7 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// The server chooses the Topic Names of its aliases. Together they are not longer than maxAliasBytes.
+// The server chooses the Topic Names of its aliases. Their total length is at most maxAliasBytes.
 func TestTopics_AliasBytes(t *testing.T) {
 	before := heap()
 	topics := topics{aliases: map[uint16]string{}, interned: map[string]string{}}
@@ -36,7 +36,7 @@ func TestTopics_AliasBytes(t *testing.T) {
 	}
 	runtime.KeepAlive(topics)
 
-	// An alias that gets another topic frees the one before.
+	// An alias that gets another topic frees the previous one.
 	topics.aliases, topics.aliased = map[uint16]string{}, 0
 	for n := range 1000 {
 		if _, err := topics.resolve(wire.PublishView{Topic: fmt.Appendf(nil, "%060000d", n), TopicAlias: 1}, 65_535); err != nil {
@@ -45,11 +45,11 @@ func TestTopics_AliasBytes(t *testing.T) {
 	}
 }
 
-// The same holds for this client's aliases: the least recently used topics lose theirs.
+// The same limit applies to this client's aliases: the least recently used topics lose theirs.
 func TestAliases_Bytes(t *testing.T) {
 	before := heap()
 	a := newAliases(65_535, Limits{TopicAliasMaximum: 65_535})
-	used := map[uint16]string{} // what the server knows
+	used := map[uint16]string{} // the server's knowledge
 	for n := range 1000 {
 		topic := fmt.Sprintf("%0*d", 100*(1+n%600), n)
 		number := a.take(topic)
@@ -57,7 +57,7 @@ func TestAliases_Bytes(t *testing.T) {
 			t.Fatalf("alias %d", number)
 		}
 		used[number] = topic
-		if n%3 == 0 { // an old one is used again
+		if n%3 == 0 { // an old topic is used again
 			if e, ok := a.byTopic[used[1]]; ok {
 				a.recent.MoveToFront(e)
 			}

@@ -7,7 +7,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// discard is a connection that takes everything.
+// discard is a connection that accepts all output.
 type discard struct{ out []byte }
 
 func (d *discard) Send(encode func([]byte) []byte) error { d.out = encode(d.out[:0]); return nil }
@@ -23,8 +23,8 @@ func benchSession(b *testing.B, cfg Config) (*Session, *Generation) {
 	return s, g
 }
 
-// BenchmarkOutboundQoS1 is what a message costs here on its way out: the offer
-// and its PUBACK.
+// BenchmarkOutboundQoS1 measures the session's cost of an outbound message: the offer and its
+// PUBACK.
 func BenchmarkOutboundQoS1(b *testing.B) {
 	_, g := benchSession(b, Config{})
 	for seq := uint64(1); b.Loop(); seq++ {
@@ -36,8 +36,8 @@ func BenchmarkOutboundQoS1(b *testing.B) {
 	}
 }
 
-// BenchmarkInbound is what a message costs here on its way in: PUBLISH, the
-// handler's result, and the acknowledgements, which leave in batches.
+// BenchmarkInbound measures the session's cost of an inbound message: PUBLISH, the handler's
+// result, and the acknowledgements, which are sent in batches.
 func BenchmarkInbound(b *testing.B) {
 	for _, qos := range []byte{1, 2} {
 		b.Run(map[byte]string{1: "QoS1", 2: "QoS2"}[qos], func(b *testing.B) {
@@ -71,9 +71,8 @@ func BenchmarkInbound(b *testing.B) {
 	}
 }
 
-// BenchmarkPublishAliased is what choosing a Topic Alias costs a message of 256
-// bytes, against none: for a topic that has one, and for one that has to take
-// that of another.
+// BenchmarkPublishAliased measures the cost of Topic Aliases for a message of 256 bytes: without
+// aliases, for a topic with an alias, and for one that takes over the alias of another.
 func BenchmarkPublishAliased(b *testing.B) {
 	for _, c := range []struct {
 		name            string

@@ -6,7 +6,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// ErrSessionLost ends unstored messages. The other errors refuse a message or a request.
+// ErrSessionLost is the result of unstored messages of a lost session. The other errors reject a
+// message or a request.
 var (
 	ErrSessionLost  = errors.New("mqtt: the server lost the session")
 	ErrWindowFull   = errors.New("mqtt: the server's Receive Maximum leaves no room; try again after an acknowledgement")
@@ -14,7 +15,7 @@ var (
 	ErrIDsInUse     = errors.New("mqtt: too many requests are outstanding; wait for one to finish")
 )
 
-// refuse is a violation by the server in a packet of type t.
+// refuse returns the error for a violation by the server in a packet of type t.
 func refuse(t wire.Type, code byte, detail string) error {
 	return &wire.Error{Code: code, Packet: t, Detail: detail}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// memory is the least that a session needs of a store.
+// memory is the minimal store for a session.
 type memory struct{}
 
 func (memory) Release(uint64) error       { fmt.Println("store: released"); return nil }
@@ -19,7 +19,7 @@ func (memory) FingerprintKey() [16]byte   { return [16]byte{} }
 func (memory) ResetSession() error        { return nil }
 func (memory) Sync() error                { fmt.Println("store: synced"); return nil }
 
-// printer is a connection that prints the packets that are written to it.
+// printer is a connection that prints the packets written to it.
 type printer struct{}
 
 func (printer) Send(encode func([]byte) []byte) error {
@@ -28,7 +28,7 @@ func (printer) Send(encode func([]byte) []byte) error {
 }
 func (printer) Fail(err error) { fmt.Println("failed:", err) }
 
-// A QoS 2 message on its way out. PUBREL leaves only when the store is in sync.
+// This example sends a QoS 2 message. PUBREL is sent only after the store was synced.
 func Example() {
 	s := session.New(session.Config{
 		Store:   memory{},
@@ -37,12 +37,12 @@ func Example() {
 	s.Begin(true)
 	g := s.Attach(printer{}, session.Limits{ReceiveMaximum: 20})
 	id := session.PacketID(0, 42)
-	g.Offer(42, id, 2) // the drainer sends it now, under this identifier
+	g.Offer(42, id, 2) // the outbox sends it now under this identifier
 	fmt.Println("identifier", id)
 	_ = g.HandleAck(wire.Ack{Type: wire.PUBREC, PacketID: id})
 
 	ctx, cancel := context.WithCancel(context.Background())
-	cancel() // what is queued still leaves
+	cancel() // queued acknowledgements are still sent
 	s.RunAcks(ctx)
 	_ = g.HandleAck(wire.Ack{Type: wire.PUBCOMP, PacketID: id})
 	// Output:

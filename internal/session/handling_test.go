@@ -7,9 +7,9 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// A handler that is stuck: what came on connections that are gone is bounded, by
-// a DISCONNECT, and when it goes on everything comes again.
-func TestMessagesOfEarlierConnectionsAreBounded(t *testing.T) {
+// A handler hangs. A DISCONNECT bounds the messages from earlier connections. When the handler
+// continues, all messages are redelivered.
+func TestInbound_BoundsMessagesOfEarlierConnections(t *testing.T) {
 	const maximum = 4
 	r := newRig(t, Config{ReceiveMaximum: maximum})
 	var refused error

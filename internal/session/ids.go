@@ -1,30 +1,33 @@
 package session
 
-// Packet identifiers 1 to lowest-1 belong to SUBSCRIBE, UNSUBSCRIBE and unstored messages,
-// those above to the log. Each priority has a range, so that it never waits for a lower one.
+// Packet identifiers 1 to lowest-1 are for SUBSCRIBE, UNSUBSCRIBE and unstored messages. Higher
+// identifiers are for stored messages. Each priority has its own range, so that it never waits for
+// a lower one.
 const lowest = Lowest
 
 // Lowest is the lowest packet identifier of a stored message.
 const Lowest = 257
 
-// ranges are the identifiers of each priority, by its number in the store: Normal,
-// High, Urgent. Those of Normal never change: messages in a log must keep theirs.
+// ranges holds the identifiers of each priority, by its number in the store: Normal, High, Urgent.
+// The range of Normal must never change, because messages in a log keep their identifiers.
 var ranges = [...]struct{ first, count uint16 }{{1025, 64_511}, {257, 384}, {641, 384}}
 
-// PacketID is the packet identifier of the message with this number among those of its
-// priority, so a restarted process resends under the original one [MQTT-4.4.0-1].
+// PacketID returns the packet identifier of the message with this number within its priority. It
+// depends only on the number, so a restarted process resends under the original identifier
+// [MQTT-4.4.0-1].
 func PacketID(priority uint8, number uint64) uint16 {
 	r := &ranges[priority]
 	return r.first + uint16(number%uint64(r.count))
 }
 
-// Lap is the number of messages of a priority after which their identifiers repeat.
+// Lap is the number of messages of a priority after which packet identifiers repeat.
 func Lap(priority uint8) uint64 { return uint64(ranges[priority].count) }
 
-// Recent is how many of the last packet identifiers of Normal a deferred message may get.
+// Recent is the number of packet identifiers of Normal, counted back from the oldest pending message,
+// from which a deferred message gets its identifier.
 const Recent = 1024
 
-// lowIDs hands out the identifiers below lowest, round robin: none is reused at once.
+// lowIDs assigns the identifiers below lowest in rotation, so that none is reused at once.
 type lowIDs struct {
 	used [lowest]bool
 	last uint16

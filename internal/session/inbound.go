@@ -7,42 +7,43 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// Inbound is a received QoS 1 or 2 message until it is acknowledged. It outlives the connection
-// that brought it: if a resumed session redelivers it, the running handler answers for both.
+// Inbound is a received QoS 1 or 2 message that is not acknowledged yet. It outlives its
+// connection: if a resumed session redelivers the message, the running handler decides about both
+// copies.
 type Inbound struct {
-	g           *Generation // the connection that waits for the acknowledgement
+	g           *Generation // the connection on which it is acknowledged
 	fingerprint uint64
-	text        *string // reason string of a refusal; nil: none
-	index       uint32  // counts what was put into Generation.order
+	text        *string // reason string of a refusal; may be nil
+	index       uint32  // position in Generation.order, counted from the start of the connection
 	id          uint16
 	qos         byte
 	reason      byte
-	counted     bool // in Session.handling
+	counted     bool // counted in Session.handling
 	done        bool // Complete was called
-	handled     bool // and the store has recorded it, so the acknowledgement may leave
+	handled     bool // the store has recorded the result, so the acknowledgement may be sent
 
-	// The following describe the message for its handlers.
-	Failures atomic.Int32 // attempts of handlers that failed
+	// The following fields are for the handlers of the message.
+	Failures atomic.Int32 // failed attempts of handlers
 	Topic    string
 	Received time.Time
 }
 
-// record is the record of a QoS 2 message that was handled.
+// record is the record of a handled QoS 2 message.
 type record struct {
 	handled     bool
 	fingerprint uint64 // 0: unknown
 }
 
-// maxOrder limits the acknowledgements that wait for an earlier one: one for each identifier.
+// maxOrder is the maximum number of acknowledgements in Generation.order: one for each identifier.
 const maxOrder = 65_535
 
-// HandlePublish takes a PUBLISH of this generation's connection. After an error, a
-// *wire.Error or the store's, the caller closes the connection.
+// HandlePublish handles a PUBLISH on this generation's connection. After an error, which is a
+// *wire.Error or an error of the store, the caller closes the connection.
 func (g *Generation) HandlePublish(v wire.PublishView) error {
 	topic, err := g.topics.resolve(v, g.s.cfg.TopicAliasMaximum)
 	fingerprint := uint64(0)
 	if v.QoS > 0 && err == nil {
-		fingerprint = g.s.fingerprint(topic, v) // not under the lock: a payload may be long
+		fingerprint = g.s.fingerprint(topic, v) // without the lock, because a payload may be long
 	}
 	g.s.mu.Lock()
 	in, isNew, err := g.receiveLocked(v, topic, fingerprint, err)
@@ -53,8 +54,8 @@ func (g *Generation) HandlePublish(v wire.PublishView) error {
 	return err
 }
 
-// receiveLocked registers a message. It is new if it is to be delivered. invalid is an error that was
-// found before.
+// receiveLocked registers a message. isNew means that the caller must deliver it. invalid is an
+// error that was found before.
 func (g *Generation) receiveLocked(v wire.PublishView, topic string, fingerprint uint64, invalid error) (in *Inbound, isNew bool, err error) {
 	s := g.s
 	if s.cur != g {
@@ -66,9 +67,9 @@ func (g *Generation) receiveLocked(v wire.PublishView, topic string, fingerprint
 	if invalid != nil || v.QoS == 0 {
 		return nil, invalid == nil, invalid
 	}
-	// In a resumed session, the number of identifiers is the limit. After a restart, mosquitto 2.0
-	// sends all that the session holds at once, beyond the Receive Maximum and partly without DUP,
-	// and would do so again after each 0x93.
+	// In a resumed session, only the number of identifiers limits the messages. After a restart,
+	// mosquitto 2.0 sends all messages of the session at once, above the Receive Maximum and partly
+	// without DUP. It would do so again after each 0x93.
 	g.recv.set(v.PacketID, true)
 	if !g.Present && g.recv.len() > int(s.cfg.ReceiveMaximum) || len(g.order) >= maxOrder {
 		return nil, false, refuse(wire.PUBLISH, wire.ReasonReceiveMaximumExceeded,
@@ -88,8 +89,8 @@ func (g *Generation) receiveLocked(v wire.PublishView, topic string, fingerprint
 	return in, true, nil
 }
 
-// repeatedLocked reports whether a message was received before. It is acknowledged
-// then, now or when its handler has finished.
+// repeatedLocked reports whether the message was received before. In that case it is acknowledged,
+// either now or when its handler has finished.
 func (g *Generation) repeatedLocked(v wire.PublishView, fingerprint uint64) (repeated bool, err error) {
 	s := g.s
 	in := s.inbound.get(v.PacketID)
@@ -101,22 +102,22 @@ func (g *Generation) repeatedLocked(v wire.PublishView, fingerprint uint64) (rep
 	switch {
 	case err != nil:
 		return false, err
-	case seen: // handled before. The identifier tells, not DUP [MQTT-4.3.3-10].
+	case seen: // handled before; the identifier decides, not DUP [MQTT-4.3.3-10]
 		if in == nil || in.g != g {
 			in = &Inbound{g: g, id: v.PacketID, qos: 2, fingerprint: fingerprint, done: true, handled: true}
 			s.inbound.set(v.PacketID, in)
 		}
 		g.enqueue(in)
 	case same && (v.QoS == 2 || v.Dup || in.g == g):
-		// Its handler is running, or has finished. (At QoS 1, without DUP on another
-		// connection, it is a new message [MQTT-4.3.2-5].)
+		// The handler of the message is running or has finished. At QoS 1 on another connection, a
+		// PUBLISH without DUP is a new message instead [MQTT-4.3.2-5].
 		if in.g != g {
 			if in.done && !in.handled {
 				err = s.recordLocked(in)
 			}
 			in.g = g
 			g.enqueue(in)
-		} else if v.QoS == 2 { // each has its PUBREC [MQTT-4.3.3-10]
+		} else if v.QoS == 2 { // each copy gets its PUBREC [MQTT-4.3.3-10]
 			g.enqueue(in)
 		}
 	default:
@@ -127,9 +128,9 @@ func (g *Generation) repeatedLocked(v wire.PublishView, fingerprint uint64) (rep
 	return true, err
 }
 
-// seenLocked reports whether the message was handled and recorded before. If the record is that of
-// another message, seenLocked clears it: the server was killed, continues from an older state, and
-// does not hold the other message under the identifier any more.
+// seenLocked reports whether the message was handled and recorded before. If the record belongs to
+// another message, seenLocked clears it. That happens when the server was killed and continues from
+// an older state, in which the identifier is free.
 func (s *Session) seenLocked(v wire.PublishView, fingerprint uint64) (bool, error) {
 	recorded := s.seen.get(v.PacketID)
 	switch {
@@ -137,7 +138,7 @@ func (s *Session) seenLocked(v wire.PublishView, fingerprint uint64) (bool, erro
 		return false, nil
 	case v.QoS == 2 && recorded.fingerprint == fingerprint:
 		return true, nil
-	case v.QoS == 2 && recorded.fingerprint == 0 && v.Dup: // an earlier release recorded it: DUP is all there is
+	case v.QoS == 2 && recorded.fingerprint == 0 && v.Dup: // an earlier release wrote the record, so only DUP is available
 		err := s.cfg.Store.Seen(v.PacketID, fingerprint)
 		if err == nil {
 			s.seen.set(v.PacketID, record{true, fingerprint})
@@ -151,16 +152,16 @@ func (s *Session) seenLocked(v wire.PublishView, fingerprint uint64) (bool, erro
 	return false, err
 }
 
-// enqueue puts a message into the order of acknowledgements.
+// enqueue appends a message to the order of acknowledgements.
 func (g *Generation) enqueue(in *Inbound) {
 	g.enqueued++
 	in.index = g.enqueued
 	g.order = append(g.order, in)
 }
 
-// Leave gives back a message that cannot be taken: the server sends it again on the next
-// connection [MQTT-4.4.0-1]. Leave must be called from within Config.Deliver, in place of
-// Complete. All later messages of the connection must be left too, to keep the order.
+// Leave leaves a message to the server, which sends it again on the next connection [MQTT-4.4.0-1].
+// Leave must be called within Config.Deliver, instead of Complete. To keep the order, all later
+// messages of the connection must be left as well.
 func (s *Session) Leave(in *Inbound) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -177,25 +178,25 @@ func (s *Session) uncountLocked(in *Inbound) {
 	}
 }
 
-// WriterOf returns the connection that brought a message last.
+// WriterOf returns the connection on which a message was last received.
 func (s *Session) WriterOf(in *Inbound) Writer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return in.g.w
 }
 
-// Complete reports that a message was handled (a reason code below 0x80) or refused.
-// Its acknowledgement leaves after those of all messages received before it
-// [MQTT-4.6.0-2] [MQTT-4.6.0-3], on the connection that waits for it by then. A reason
-// code that a client may not send becomes 0x80, and a reason string that MQTT cannot
-// carry is left out. Complete is called once for a message, from any goroutine.
+// Complete reports that a message was handled (reason code below 0x80) or refused. Its
+// acknowledgement is sent after the acknowledgements of all earlier messages [MQTT-4.6.0-2]
+// [MQTT-4.6.0-3]. It is sent on the connection on which the server last sent the message. A reason
+// code that a client must not send is replaced by 0x80. A reason string that is invalid in MQTT is
+// omitted. Complete must be called once for each message, from any goroutine.
 //
-// An error is the store's: the acknowledgement cannot leave, and the connection is
+// An error is an error of the store. Then the acknowledgement is not sent and the connection is
 // closed. When the message is redelivered, it is recorded and not handled again.
 func (s *Session) Complete(in *Inbound, reason byte, reasonString string) error {
 	switch {
 	case reason < 0x80:
-		reason = wire.ReasonSuccess // 0x10 is for servers only
+		reason = wire.ReasonSuccess // 0x10 is only for servers
 	case wire.CheckServerReason(wire.PUBACK, reason) != nil:
 		reason = wire.ReasonUnspecifiedError
 	}
@@ -225,22 +226,22 @@ func (s *Session) Complete(in *Inbound, reason byte, reasonString string) error 
 	return err
 }
 
-// recordLocked marks a message as handled, after the store has recorded that a redelivery
-// must not be handled again. It does not wait for a connection: the process may end now.
+// recordLocked marks a message as handled, after the store has recorded that a redelivery must not
+// be handled again. It works without a connection too, because the process may end now.
 func (s *Session) recordLocked(in *Inbound) error {
 	if in.qos == 2 && in.reason < 0x80 {
 		if err := s.cfg.Store.Seen(in.id, in.fingerprint); err != nil {
 			return err
 		}
 		s.seen.set(in.id, record{true, in.fingerprint})
-		s.acks.owed = true
+		s.acks.needsSync = true
 		s.ready.Set()
 	}
 	in.handled = true
 	return nil
 }
 
-// advanceLocked queues acknowledgements up to the first message that is not handled.
+// advanceLocked queues acknowledgements up to the first unhandled message.
 func (g *Generation) advanceLocked() {
 	s := g.s
 	for len(g.order) > 0 && g.order[0].handled {
@@ -267,7 +268,7 @@ func (g *Generation) advanceLocked() {
 	}
 }
 
-// pubrel ends the receiver's side of a QoS 2 exchange, under Session.mu.
+// pubrel ends the receiver's side of a QoS 2 exchange. Session.mu must be held.
 func (g *Generation) pubrel(id uint16) error {
 	s := g.s
 	out := wire.Ack{Type: wire.PUBCOMP, PacketID: id}
@@ -278,8 +279,9 @@ func (g *Generation) pubrel(id uint16) error {
 	}
 	switch {
 	case waits, !s.seen.get(id).handled:
-		// The client has not sent PUBREC for the message that waits under the identifier. So the PUBREL is
-		// for an older message, which the server has restored. The record of the newer message stays.
+		// The client has not sent PUBREC for the message that holds the identifier. So the PUBREL
+		// belongs to an older message, which the server has restored. The record of the newer
+		// message stays.
 		s.stats.UnknownAcks++
 		out.Reason = wire.ReasonPacketIDNotFound
 	default:
@@ -288,9 +290,10 @@ func (g *Generation) pubrel(id uint16) error {
 		}
 		s.seen.remove(id)
 	}
-	// The identifier must be free, durably, before the server learns it, or a new message under
-	// it would be mistaken for the old one. One that is not in use may have been cleared on a
-	// connection that ended before the sync.
+	// The identifier must be durably free before the server knows it is. Otherwise a new message
+	// under the identifier would be mistaken for the old one. An identifier that is not in use
+	// needs a sync as well, because it may have been cleared on a connection that ended before the
+	// sync.
 	s.queueLocked(out, true)
 	return nil
 }

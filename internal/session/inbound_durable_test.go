@@ -7,12 +7,12 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-func TestSeenSurvivesTheProcess(t *testing.T) {
+func TestSeen_SurvivesTheProcess(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})
 	r.must(r.publish(g, 2, 5, "x"))
 	r.must(r.s.Complete(r.delivered[0], 0, ""))
-	r.start(Config{}) // killed: all that is left is the store
+	r.start(Config{}) // killed: only the store is left
 	r.g = nil
 	g = r.connect(true, Limits{})
 	r.must(r.publish(g, 2, 5, "x"))
@@ -24,9 +24,9 @@ func TestSeenSurvivesTheProcess(t *testing.T) {
 	}
 }
 
-// A handled message whose record cannot be written is not acknowledged, and not
-// handled again either: it is recorded when it comes again.
-func TestASeenRecordThatFailsHoldsThePubrecBack(t *testing.T) {
+// If the record of a handled message cannot be written, the message is not acknowledged. It is not
+// handled again either, but recorded when it is redelivered.
+func TestSeen_FailureWithholdsPubrec(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})
 	r.must(r.publish(g, 2, 5, "x"))
@@ -38,7 +38,7 @@ func TestASeenRecordThatFailsHoldsThePubrecBack(t *testing.T) {
 	r.must(r.s.Complete(r.delivered[1], 0, ""))
 	r.want()
 	if !errors.Is(r.w.failed, r.store.failSeen) {
-		t.Errorf("the connection stands: %v", r.w.failed)
+		t.Errorf("the connection is up: %v", r.w.failed)
 	}
 	g = r.connect(true, Limits{})
 	if err := r.publish(g, 2, 5, "x"); !errors.Is(err, r.store.failSeen) {
@@ -54,7 +54,7 @@ func TestASeenRecordThatFailsHoldsThePubrecBack(t *testing.T) {
 	}
 }
 
-func TestAClearedRecordThatFailsHoldsThePubcompBack(t *testing.T) {
+func TestCleared_FailureWithholdsPubcomp(t *testing.T) {
 	r := newRig(t, Config{})
 	r.store.seen[5] = true
 	r.start(Config{})
@@ -70,8 +70,8 @@ func TestAClearedRecordThatFailsHoldsThePubcompBack(t *testing.T) {
 	r.want("PUBCOMP 5")
 }
 
-// A Sync that fails lets nothing leave and ends the connection.
-func TestASyncThatFailsLetsNothingLeave(t *testing.T) {
+// If a Sync fails, nothing is sent and the connection ends.
+func TestRunAcks_SendsNothingIfSyncFails(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})
 	r.must(r.publish(g, 1, 4, "w"))
@@ -91,7 +91,7 @@ func TestASyncThatFailsLetsNothingLeave(t *testing.T) {
 	r.want("PUBREC 5")
 }
 
-func TestOneSyncServesAllThatWait(t *testing.T) {
+func TestRunAcks_SyncsOncePerBatch(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})
 	for i := range 100 {
@@ -110,8 +110,8 @@ func TestOneSyncServesAllThatWait(t *testing.T) {
 	}
 }
 
-// A message handled while there is no connection is still made durable.
-func TestSeenIsSyncedWithoutAConnection(t *testing.T) {
+// A message handled while there is no connection is made durable too.
+func TestSeen_IsSyncedWithoutAConnection(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})
 	r.must(r.publish(g, 2, 5, "x"))
@@ -125,10 +125,10 @@ func TestSeenIsSyncedWithoutAConnection(t *testing.T) {
 	}
 }
 
-// PUBREL again, after the first was answered into a connection that went before
-// the store was in sync: what was cleared must be durable before the server may
-// use the identifier again, whatever the reason code of the PUBCOMP.
-func TestPubcompForAClearedIdentifierOwesASync(t *testing.T) {
+// A PUBREL is repeated because the first connection ended before the store was synced. The cleared
+// record must be durable before the server may reuse the identifier, whatever the reason code of
+// the PUBCOMP.
+func TestPubrel_RepeatedNeedsASync(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})
 	r.must(r.publish(g, 2, 5, "x"))

@@ -9,7 +9,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-func TestOurReceiveMaximumIsKept(t *testing.T) {
+func TestReceiveMaximum_IsEnforced(t *testing.T) {
 	r := newRig(t, Config{ReceiveMaximum: 2})
 	g := r.connect(false, Limits{})
 	r.must(r.publish(g, 2, 1, "a"))
@@ -18,7 +18,7 @@ func TestOurReceiveMaximumIsKept(t *testing.T) {
 		r.must(r.s.Complete(in, 0, ""))
 	}
 	r.want("PUBREC 1", "PUBACK 2")
-	r.must(r.publish(g, 1, 3, "c")) // 2 has gone, 1 waits for PUBREL
+	r.must(r.publish(g, 1, 3, "c")) // 2 is finished, 1 waits for PUBREL
 	r.wantCode(r.publish(g, 1, 4, "d"), 0x93)
 	g = r.connect(false, Limits{})
 	r.must(r.publish(g, 1, 1, "e"))
@@ -28,8 +28,8 @@ func TestOurReceiveMaximumIsKept(t *testing.T) {
 	}
 }
 
-// The messages of a resumed session may exceed the client's Receive Maximum: mosquitto sends them all
-// after a restart. The number of packet identifiers limits them.
+// The messages of a resumed session may exceed the client's Receive Maximum, because mosquitto
+// sends all of them after a restart. The number of packet identifiers limits them.
 func TestReceiveMaximum_IsNoLimitInAResumedSession(t *testing.T) {
 	message := func(id uint16, dup bool) wire.Publish {
 		return wire.Publish{Topic: "t", QoS: 1, PacketID: id, Dup: dup, Payload: []byte("x")}
@@ -46,22 +46,21 @@ func TestReceiveMaximum_IsNoLimitInAResumedSession(t *testing.T) {
 	for _, in := range r.delivered {
 		r.must(r.s.Complete(in, 0, ""))
 	}
-	g = r.connect(false, Limits{}) // nothing waits in a new session
+	g = r.connect(false, Limits{}) // a new session has no waiting messages
 	r.must(r.arrive(g, message(1, true)))
 	r.must(r.arrive(g, message(2, true)))
 	r.wantCode(r.arrive(g, message(3, true)), 0x93)
 }
 
-// A server that repeats itself without end must not fill the memory while the
-// connection is stuck.
-func TestFloodsAreCutOff(t *testing.T) {
+// A server that repeats packets endlessly must not fill the memory while the connection is blocked.
+func TestAcks_EndAFloodingConnection(t *testing.T) {
 	seen, err := wire.ParsePublish(firstFrame(wire.AppendPublish(nil, &wire.Publish{Topic: "t", QoS: 2, PacketID: 5, Dup: true})))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {
 		name    string
-		blocked bool // by a message that is not handled
+		blocked bool // by an unhandled message
 		send    func(g *Generation) error
 		code    byte
 	}{
@@ -97,7 +96,7 @@ func TestTopicAliases(t *testing.T) {
 	r.must(send("", 1))
 	r.must(send("two", 2))
 	r.must(send("", 1))
-	r.must(send("uno", 1)) // set anew
+	r.must(send("uno", 1)) // the alias gets another topic
 	r.must(send("", 1))
 	if want := []string{"one", "one", "two", "one", "uno", "uno"}; !slices.Equal(r.topics, want) {
 		t.Errorf("topics %q, want %q", r.topics, want)
@@ -108,10 +107,10 @@ func TestTopicAliases(t *testing.T) {
 	r.start(Config{})
 	r.g = nil
 	r.connect(true, Limits{})
-	r.wantCode(send("one", 1), 0x94) // none were allowed
+	r.wantCode(send("one", 1), 0x94) // the client allowed none
 }
 
-func TestTopicNamesAreSharedUpToALimit(t *testing.T) {
+func TestTopics_InternedUpToALimit(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})
 	for i := range 2 * maxTopics {
@@ -125,7 +124,7 @@ func TestTopicNamesAreSharedUpToALimit(t *testing.T) {
 	}
 }
 
-func TestInternedTopicsTakeBoundedMemory(t *testing.T) {
+func TestTopics_InternedMemoryIsBounded(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})
 	long := strings.Repeat("x", 60_000)

@@ -14,13 +14,13 @@ func (r *rig) restart() {
 	r.g = nil
 }
 
-// finish lets the handler of the last message accept it.
+// finish makes the handler of the last message accept it.
 func (r *rig) finish() {
 	r.t.Helper()
 	r.must(r.s.Complete(r.delivered[len(r.delivered)-1], 0, ""))
 }
 
-// record begins a session, and has a QoS 2 message handled and recorded as received.
+// record starts a session and makes a QoS 2 message handled and recorded.
 func (r *rig) record(id uint16, payload string) {
 	r.t.Helper()
 	r.must(r.publish(r.connect(false, Limits{}), 2, id, payload))
@@ -35,8 +35,8 @@ func (r *rig) wantPayloads(want ...string) {
 	}
 }
 
-// TestInbound_ReusedIdentifierAfterRestart: the fingerprint that an earlier process recorded tells a
-// repetition, whatever DUP says, from a new message.
+// The fingerprint that an earlier process recorded distinguishes a repetition from a new message,
+// whatever the DUP flag.
 func TestInbound_ReusedIdentifierAfterRestart(t *testing.T) {
 	for _, dup := range []bool{false, true} {
 		r := newRig(t, Config{})
@@ -52,11 +52,11 @@ func TestInbound_ReusedIdentifierAfterRestart(t *testing.T) {
 		r.restart()
 		g = r.connect(true, Limits{})
 		r.must(message("new"))
-		r.want() // its handler is at work
+		r.want() // its handler is running
 		r.wantPayloads("old", "new")
 		r.finish()
 		r.want("PUBREC 5")
-		r.restart() // what is on disk is the new one
+		r.restart() // the new record is on disk
 		g = r.connect(true, Limits{})
 		r.must(message("new"))
 		r.want("PUBREC 5")
@@ -66,8 +66,8 @@ func TestInbound_ReusedIdentifierAfterRestart(t *testing.T) {
 	}
 }
 
-// TestInbound_RecordWithoutFingerprint: an earlier release recorded the identifier only, so DUP
-// decides. A repetition completes the record.
+// An earlier release recorded only the identifier, so the DUP flag decides. A repetition completes
+// the record.
 func TestInbound_RecordWithoutFingerprint(t *testing.T) {
 	r := newRig(t, Config{})
 	r.store.seen[5], r.store.seen[6] = true, true
@@ -82,15 +82,14 @@ func TestInbound_RecordWithoutFingerprint(t *testing.T) {
 	}
 	r.restart()
 	g = r.connect(true, Limits{})
-	r.must(r.publish(g, 2, 5, "x")) // without DUP: the fingerprint is known by now
+	r.must(r.publish(g, 2, 5, "x")) // without DUP: the fingerprint is known now
 	r.want("PUBREC 5")
 	r.must(r.again(g, 2, 5, "y"))
 	r.must(r.again(g, 2, 6, "new"))
 	r.wantPayloads("new", "y", "new")
 }
 
-// TestInbound_QoS1UnderARecordedIdentifier: the server uses the identifier for a QoS 1 message, so it
-// does not hold the recorded one any more.
+// The server uses the identifier for a QoS 1 message, so it no longer holds the recorded one.
 func TestInbound_QoS1UnderARecordedIdentifier(t *testing.T) {
 	r := newRig(t, Config{})
 	r.record(5, "x")
@@ -102,8 +101,8 @@ func TestInbound_QoS1UnderARecordedIdentifier(t *testing.T) {
 	r.wantPayloads("x", "x", "x")
 }
 
-// TestInbound_ViolationKeepsTheRecord: another message under the identifier of one whose PUBREC waits
-// for its turn is a violation, and the record of that one stays.
+// Another message under the identifier of a message whose PUBREC is not sent yet is a violation.
+// The record of the first message stays.
 func TestInbound_ViolationKeepsTheRecord(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})
@@ -118,13 +117,13 @@ func TestInbound_ViolationKeepsTheRecord(t *testing.T) {
 	r.wantPayloads("slow", "old")
 }
 
-// TestPubrel_ForAnOlderMessage: a server that was restored to an older state releases a message that
-// was completed, while a newer one has its identifier: in hand, or handled and waiting for its turn.
-// The record of the newer one stays, and it is not handled twice.
+// A server that was restored to an older state releases a completed message, while a newer one has
+// its identifier. The newer one is with its handler, or was handled and waits for its turn. Its
+// record stays, and it is not handled twice.
 func TestPubrel_ForAnOlderMessage(t *testing.T) {
 	for _, c := range []struct {
 		name             string
-		handled, restart bool // the newer one, before PUBREL; after PUBREL
+		handled, restart bool // of the newer message, before PUBREL; after PUBREL
 		reconnect        bool // before PUBREL
 	}{
 		{"in hand", false, false, false},
@@ -173,7 +172,7 @@ func TestPubrel_ForAnOlderMessage(t *testing.T) {
 	}
 }
 
-// TestPubrel_ForAnOlderMessageFreesNoRoom: the newer message still counts against the Receive Maximum.
+// The newer message still counts against the Receive Maximum.
 func TestPubrel_ForAnOlderMessageFreesNoRoom(t *testing.T) {
 	r := newRig(t, Config{ReceiveMaximum: 1})
 	g := r.connect(false, Limits{})
@@ -182,9 +181,8 @@ func TestPubrel_ForAnOlderMessageFreesNoRoom(t *testing.T) {
 	r.wantCode(r.publish(g, 1, 6, "more"), 0x93)
 }
 
-// TestInbound_NewMessageUnderAnIdentifierInHand: on a new connection the server sends another message
-// under the identifier of one that a handler still has. Both are handled, and only the new one is
-// acknowledged and recorded.
+// On a new connection the server sends another message under the identifier of a message that a
+// handler still has. Both are handled, and only the new one is acknowledged and recorded.
 func TestInbound_NewMessageUnderAnIdentifierInHand(t *testing.T) {
 	for _, oldFirst := range []bool{false, true} {
 		r := newRig(t, Config{})
@@ -210,7 +208,7 @@ func TestInbound_NewMessageUnderAnIdentifierInHand(t *testing.T) {
 	}
 }
 
-// TestInbound_LeftUnderARecordedIdentifier: a new message that is given back is delivered the next time.
+// A new message that was left to the server is delivered the next time.
 func TestInbound_LeftUnderARecordedIdentifier(t *testing.T) {
 	r := newRig(t, Config{})
 	r.record(5, "old")
@@ -224,8 +222,8 @@ func TestInbound_LeftUnderARecordedIdentifier(t *testing.T) {
 	r.wantPayloads("old", "new", "new")
 }
 
-// TestInbound_RefusedIsNotRecorded: PUBREC with a reason code from 0x80 frees the identifier. The same
-// content under it is a new message then.
+// PUBREC with a reason code from 0x80 frees the identifier. Afterwards, the same content under it
+// is a new message.
 func TestInbound_RefusedIsNotRecorded(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})
@@ -239,7 +237,7 @@ func TestInbound_RefusedIsNotRecorded(t *testing.T) {
 	r.wantPayloads("x", "x", "x")
 }
 
-// TestInbound_LostSession: after Session Present 0 nothing is known of any identifier.
+// After Session Present 0, no identifier is known.
 func TestInbound_LostSession(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})
@@ -257,7 +255,8 @@ func TestInbound_LostSession(t *testing.T) {
 	}
 }
 
-// TestFingerprint_Fields: each part of a message that the server must not change counts, and where it ends.
+// Each part that the server must not change affects the fingerprint, and so do the boundaries of
+// the parts.
 func TestFingerprint_Fields(t *testing.T) {
 	user := func(pairs ...string) (list []wire.UserProperty) {
 		for i := 0; i < len(pairs); i += 2 {
@@ -284,7 +283,7 @@ func TestFingerprint_Fields(t *testing.T) {
 			t.Errorf("%s: treated as a repetition", name)
 		}
 	}
-	// What a server may change from one delivery to the next.
+	// These parts may change between deliveries.
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})
 	r.must(r.arrive(g, wire.Publish{Topic: "t", QoS: 2, PacketID: 5, MessageExpiry: 60, HasExpiry: true}))

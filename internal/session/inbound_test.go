@@ -10,7 +10,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-func TestQoS0IsDeliveredWithoutAck(t *testing.T) {
+func TestInbound_QoS0(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})
 	r.must(r.publish(g, 0, 0, "x"))
@@ -20,26 +20,26 @@ func TestQoS0IsDeliveredWithoutAck(t *testing.T) {
 	}
 }
 
-func TestInboundQoS2GoesThroughAllFour(t *testing.T) {
+func TestInbound_QoS2(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})
 	r.must(r.publish(g, 2, 5, "x"))
-	r.want() // the handler is at work
+	r.want() // the handler is running
 	r.must(r.s.Complete(r.delivered[0], 0, ""))
 	r.want("PUBREC 5")
-	r.must(r.publish(g, 2, 5, "x")) // by identifier, not by DUP [MQTT-4.3.3-10]
+	r.must(r.publish(g, 2, 5, "x")) // recognized by the identifier, not by DUP [MQTT-4.3.3-10]
 	r.want("PUBREC 5")
 	r.must(r.ack(g, wire.PUBREL, 5))
 	r.want("PUBCOMP 5")
 	r.must(r.ack(g, wire.PUBREL, 5))
 	r.want("PUBCOMP 5 0x92")
-	r.must(r.publish(g, 2, 5, "x")) // the identifier is free: a new message
+	r.must(r.publish(g, 2, 5, "x")) // the identifier is free, so this is a new message
 	if !slices.Equal(r.payloads, []string{"x", "x"}) {
 		t.Errorf("delivered %q", r.payloads)
 	}
 }
 
-func TestAcksLeaveInReceiptOrder(t *testing.T) {
+func TestInbound_AcksInOrderOfReceipt(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 1))
 	for range 50 {
 		r := newRig(t, Config{})
@@ -68,11 +68,11 @@ func TestAcksLeaveInReceiptOrder(t *testing.T) {
 	}
 }
 
-func TestARefusalEndsTheExchange(t *testing.T) {
+func TestComplete_RefusalEndsTheExchange(t *testing.T) {
 	r := newRig(t, Config{ReceiveMaximum: 1})
 	g := r.connect(false, Limits{})
 	for i, qos := range []byte{1, 2, 1, 2} {
-		r.must(r.publish(g, qos, uint16(i+1), "x")) // each needs the room of the one before
+		r.must(r.publish(g, qos, uint16(i+1), "x")) // each needs the room of the previous one
 		r.must(r.s.Complete(r.delivered[i], 0x87, "no"))
 	}
 	got := r.sent()
@@ -85,9 +85,9 @@ func TestARefusalEndsTheExchange(t *testing.T) {
 	}
 }
 
-// What a handler says must not make us send what the server has to close the
-// connection for: the message would come again, and again.
-func TestOnlyWhatMQTTAllowsIsSaidInARefusal(t *testing.T) {
+// The client must not send what forces the server to close the connection, whatever a handler
+// returns. Otherwise the message would be redelivered endlessly.
+func TestComplete_ReplacesInvalidRefusals(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		reason byte
@@ -116,9 +116,9 @@ func TestOnlyWhatMQTTAllowsIsSaidInARefusal(t *testing.T) {
 	}
 }
 
-// A message that comes again after a reconnect while its handler is at work is
-// not handled a second time; the first handler answers for both.
-func TestARedeliveryAttachesToTheHandlerAtWork(t *testing.T) {
+// A message is redelivered after a reconnect while its handler runs. It is not handled a second
+// time, and the first handler decides about both copies.
+func TestInbound_RedeliveredWhileHandled(t *testing.T) {
 	for _, qos := range []byte{1, 2} {
 		r := newRig(t, Config{})
 		g := r.connect(false, Limits{})
@@ -138,7 +138,7 @@ func TestARedeliveryAttachesToTheHandlerAtWork(t *testing.T) {
 	}
 }
 
-func TestTheResultOfAnOldHandlerWaitsForItsRedelivery(t *testing.T) {
+func TestInbound_HandledBeforeRedelivery(t *testing.T) {
 	for _, qos := range []byte{1, 2} {
 		r := newRig(t, Config{})
 		g := r.connect(false, Limits{})
@@ -147,7 +147,7 @@ func TestTheResultOfAnOldHandlerWaitsForItsRedelivery(t *testing.T) {
 		r.must(r.s.Complete(r.delivered[0], 0, ""))
 		r.flush()
 		g = r.connect(true, Limits{})
-		r.want() // the server has not asked yet
+		r.want() // the server has not redelivered the message yet
 		r.must(r.again(g, qos, 5, "x"))
 		r.want(map[byte]string{1: "PUBACK", 2: "PUBREC"}[qos] + " 5")
 		if len(r.delivered) != 1 {
@@ -156,15 +156,15 @@ func TestTheResultOfAnOldHandlerWaitsForItsRedelivery(t *testing.T) {
 	}
 }
 
-func TestTheSameIdentifierWithAnotherPayloadIsANewMessage(t *testing.T) {
+func TestInbound_SameIdentifierOtherPayload(t *testing.T) {
 	for _, qos := range []byte{1, 2} {
 		r := newRig(t, Config{})
 		g := r.connect(false, Limits{})
 		r.must(r.publish(g, qos, 5, "old"))
-		r.wantCode(r.publish(g, qos, 5, "other"), 0x82) // on one connection: a violation
+		r.wantCode(r.publish(g, qos, 5, "other"), 0x82) // on one connection, this is a violation
 		g = r.connect(true, Limits{})
 		r.must(r.publish(g, qos, 5, "new"))
-		r.must(r.s.Complete(r.delivered[0], 0, "")) // of a message that nobody waits for
+		r.must(r.s.Complete(r.delivered[0], 0, "")) // of a message that is no longer expected
 		r.want()
 		r.must(r.s.Complete(r.delivered[1], 0, ""))
 		r.want(map[byte]string{1: "PUBACK", 2: "PUBREC"}[qos] + " 5")
@@ -174,7 +174,7 @@ func TestTheSameIdentifierWithAnotherPayloadIsANewMessage(t *testing.T) {
 	}
 }
 
-func TestTheSameMessageTwiceOnOneConnectionIsHandledOnce(t *testing.T) {
+func TestInbound_DuplicateOnOneConnection(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})
 	r.must(r.publish(g, 1, 5, "x"))
@@ -184,7 +184,7 @@ func TestTheSameMessageTwiceOnOneConnectionIsHandledOnce(t *testing.T) {
 	if len(r.delivered) != 1 {
 		t.Errorf("delivered %q", r.payloads)
 	}
-	// At QoS 2 each has its PUBREC [MQTT-4.3.3-10].
+	// At QoS 2 each copy gets its PUBREC [MQTT-4.3.3-10].
 	r.must(r.publish(g, 2, 6, "y"))
 	r.must(r.publish(g, 2, 6, "y"))
 	r.want()
@@ -195,9 +195,8 @@ func TestTheSameMessageTwiceOnOneConnectionIsHandledOnce(t *testing.T) {
 	}
 }
 
-// An acknowledgement that was about to leave when the connection changed does
-// not leave on the new one.
-func TestAnAckOfAnOlderConnectionIsNotSent(t *testing.T) {
+// An acknowledgement that was queued before the connection changed is not sent on the new one.
+func TestAcks_OfAnOlderConnectionAreNotSent(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})
 	r.must(r.publish(g, 1, 5, "x"))
@@ -209,10 +208,9 @@ func TestAnAckOfAnOlderConnectionIsNotSent(t *testing.T) {
 	r.want()
 }
 
-// An identifier that a server uses again, on a new connection, for a message
-// with the same topic and payload: another message ID, or no DUP at QoS 1, makes
-// it a new one.
-func TestTheSameContentUnderAUsedIdentifierCanBeANewMessage(t *testing.T) {
+// On a new connection, a server reuses an identifier for a message with the same topic and payload.
+// Another message ID, or a missing DUP at QoS 1, makes it a new message.
+func TestInbound_SameContentUnderAReusedIdentifier(t *testing.T) {
 	id := func(value string) []wire.UserProperty { return []wire.UserProperty{{Key: "m-id", Value: value}} }
 	for _, qos := range []byte{1, 2} {
 		r := newRig(t, Config{})
@@ -233,6 +231,6 @@ func TestTheSameContentUnderAUsedIdentifierCanBeANewMessage(t *testing.T) {
 	g = r.connect(true, Limits{})
 	r.must(r.publish(g, 1, 5, "on"))
 	if len(r.delivered) != 2 {
-		t.Errorf("%d delivered, the second does not say that it comes again", len(r.delivered))
+		t.Errorf("%d delivered, the second has no DUP flag", len(r.delivered))
 	}
 }

@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// TestWhatIsLeftDoesNotCount: a message that is given back again and again takes
-// nothing from what handlers may have to come to, and is handled in the end.
-func TestWhatIsLeftDoesNotCount(t *testing.T) {
+// A message that is left to the server repeatedly does not count against the limit of handled
+// messages, and is handled eventually.
+func TestLeave_DoesNotCountAsHandling(t *testing.T) {
 	r := newRig(t, Config{ReceiveMaximum: 2})
 	for i := range 20 {
 		g := r.connect(i > 0, Limits{})
@@ -29,8 +29,8 @@ func TestWhatIsLeftDoesNotCount(t *testing.T) {
 	r.want("PUBACK 1")
 }
 
-// TestOnlyTheConnectionThatIsMeantEnds: not the next one, and not none.
-func TestOnlyTheConnectionThatIsMeantEnds(t *testing.T) {
+// Only the given connection ends, not the next one.
+func TestEndAfterAcks_EndsOnlyTheGivenConnection(t *testing.T) {
 	r := newRig(t, Config{})
 	why := errors.New("no room")
 	g := r.connect(false, Limits{})

@@ -10,31 +10,31 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// server is a correct MQTT 5 server, as simple as it can be: the model that a
-// Session is tested against. Its state survives cuts.
+// server is a correct MQTT 5 server, as simple as possible. It is the model against which a Session
+// is tested. Its state survives broken connections.
 type server struct {
 	t *testing.T
 
-	// As a receiver.
-	received []uint64        // messages, in the order their PUBLISH was first taken on
+	// State as a receiver.
+	received []uint64        // messages, in the order in which their PUBLISH was first accepted
 	holding  map[uint16]bool // QoS 2 identifiers between PUBREC and PUBREL
-	inFlight map[uint16]bool // against our Receive Maximum, on this connection
+	inFlight map[uint16]bool // against the client's Receive Maximum, on this connection
 	max      int
 
-	// As a sender: messages 1 to count, of which the first sent ones went out.
+	// State as a sender: messages 1 to count. The first sent messages were sent.
 	count, sent uint64
 	unacked     []*outgoing
 	clientMax   int
-	ackOrder    []uint16 // identifiers in the order that their PUBACK or PUBREC is due
+	ackOrder    []uint16 // identifiers in the order in which PUBACK or PUBREC is expected
 }
 
 type outgoing struct {
 	n        uint64
 	id       uint16
-	released bool // PUBREC came
+	released bool // PUBREC was received
 }
 
-// Odd messages are QoS 1, even ones QoS 2, in both directions.
+// Odd messages have QoS 1, even ones QoS 2, in both directions.
 func qosOf(n uint64) byte { return 1 + byte(n+1)%2 }
 
 func number(payload []byte) (n uint64) {
@@ -42,7 +42,7 @@ func number(payload []byte) (n uint64) {
 	return n
 }
 
-// connected begins a connection: it sends again what is not acknowledged.
+// connected starts a connection and resends the unacknowledged messages.
 func (v *server) connected() (out []byte) {
 	v.ackOrder = nil
 	clear(v.inFlight)
@@ -60,7 +60,7 @@ func (v *server) send(out []byte, o *outgoing, dup bool) []byte {
 	return wire.AppendPublish(out, &wire.Publish{Topic: "in", QoS: qosOf(o.n), PacketID: o.id, Dup: dup, Payload: fmt.Append(nil, o.n)})
 }
 
-// next sends one more message where the client's Receive Maximum allows.
+// next sends one more message if the client's Receive Maximum allows it.
 func (v *server) next(out []byte) []byte {
 	if v.sent == v.count || len(v.unacked) >= v.clientMax {
 		return out
@@ -75,7 +75,7 @@ func (v *server) next(out []byte) []byte {
 	return v.send(out, o, false)
 }
 
-// take handles one packet of the client's.
+// take handles one packet of the client.
 func (v *server) take(p packet, out []byte) []byte {
 	switch p.Type {
 	case wire.PUBLISH:
@@ -104,7 +104,7 @@ func (v *server) take(p packet, out []byte) []byte {
 		return wire.AppendAck(out, comp)
 	}
 	i := slices.IndexFunc(v.unacked, func(o *outgoing) bool { return o.id == p.PacketID })
-	if i < 0 || p.Reason != 0 && p.Type != wire.PUBCOMP { // 0x92 after a cut: the one before was lost
+	if i < 0 || p.Reason != 0 && p.Type != wire.PUBCOMP { // 0x92 after a broken connection: the previous answer was lost
 		v.t.Fatalf("%v came for nothing", p)
 	}
 	o := v.unacked[i]
@@ -126,8 +126,8 @@ func (v *server) take(p packet, out []byte) []byte {
 	return nil
 }
 
-// world joins a Session and the server by a link that is cut at random, and a
-// process that is killed at random.
+// world connects a Session and the server by a link that breaks at random, and a process that is
+// killed at random.
 type world struct {
 	*rig
 	rnd    *rand.Rand
@@ -137,14 +137,14 @@ type world struct {
 
 	toServer, toClient []byte
 
-	count   uint64 // messages to publish
+	count   uint64 // number of messages to publish
 	done    map[uint64]bool
-	tried   map[uint64]bool // sent at least once, for DUP
+	tried   map[uint64]bool // sent at least once; decides DUP
 	after   uint64          // offered on this connection up to here
-	working []*Inbound      // handlers at work
-	handled []uint64        // messages in the order their handlers began
-	began   int             // of delivered, how many handlers began
-	effects map[uint64]int  // handlers that ended
+	working []*Inbound      // running handlers
+	handled []uint64        // messages in the order in which their handlers began
+	began   int             // number of delivered messages whose handlers began
+	effects map[uint64]int  // number of finished handlers
 }
 
 func newWorld(t *testing.T, seed uint64) *world {
@@ -165,21 +165,21 @@ func (w *world) reconnect(present bool) {
 	w.toClient = w.server.connected()
 }
 
-// kill ends the process: handlers at work had no effect, the store stays.
+// kill ends the process. Running handlers have no effect. The store stays.
 func (w *world) kill() {
 	w.working, w.delivered, w.payloads, w.began, w.g = nil, nil, nil, 0, nil
 	w.start(w.cfg)
 	w.reconnect(true)
 }
 
-// lose is a server that comes back without the session.
+// lose simulates a server that restarts without the session.
 func (w *world) lose() {
 	clear(w.server.holding)
 	w.server.unacked = nil
 	w.reconnect(false)
 }
 
-// drain offers one message, as the client's drainer does.
+// drain offers one message, as the outbox does.
 func (w *world) drain() {
 	seq := w.after + 1
 	for w.done[seq] {
@@ -205,7 +205,7 @@ func (w *world) drain() {
 	w.tried[seq], w.after = true, seq
 }
 
-// step does one thing at random.
+// step does one random action.
 func (w *world) step(faults bool) {
 	switch k := w.rnd.IntN(100); {
 	case k < 20:
@@ -225,7 +225,7 @@ func (w *world) step(faults bool) {
 			w.receive(f)
 			w.toClient = w.toClient[len(f.Raw):]
 		}
-	case k < 95: // a handler ends, any
+	case k < 95: // any handler ends
 		if len(w.working) > 0 {
 			i := w.rnd.IntN(len(w.working))
 			in := w.working[i]
@@ -241,7 +241,7 @@ func (w *world) step(faults bool) {
 	}
 }
 
-// flushSome lets acknowledgements leave, most of the time.
+// flushSome sends the queued acknowledgements, usually.
 func (w *world) flushSome() {
 	if w.rnd.IntN(4) > 0 {
 		w.flush()
@@ -277,8 +277,8 @@ func (w *world) finished() bool {
 	return len(w.done) == int(w.count) && w.server.sent == w.server.count && len(w.server.unacked) == 0 && len(w.working) == 0
 }
 
-// inOrder fails unless the first arrivals are in the order of sending. It
-// returns how often each message arrived.
+// inOrder checks that the first arrivals have the order of sending. It returns how often each
+// message arrived.
 func inOrder(t *testing.T, what string, arrived []uint64) map[uint64]int {
 	t.Helper()
 	times, last := map[uint64]int{}, uint64(0)
@@ -294,7 +294,7 @@ func inOrder(t *testing.T, what string, arrived []uint64) map[uint64]int {
 	return times
 }
 
-// exactly fails unless each message of QoS 2 counts once and of QoS 1 at least
+// exactly checks that each QoS 2 message arrived exactly once, and each QoS 1 message at least
 // once.
 func exactly(t *testing.T, what string, times map[uint64]int, count uint64) {
 	t.Helper()
@@ -305,7 +305,7 @@ func exactly(t *testing.T, what string, times map[uint64]int, count uint64) {
 	}
 }
 
-func TestAgainstTheModelWithCutsAndKills(t *testing.T) {
+func TestModel_BrokenConnectionsAndKills(t *testing.T) {
 	worlds := uint64(200)
 	if testing.Short() {
 		worlds = 50
@@ -331,10 +331,9 @@ func TestAgainstTheModelWithCutsAndKills(t *testing.T) {
 	}
 }
 
-// A server that loses sessions loses what it had not delivered, but nothing
-// that was published: each message is settled once and reached the server at
-// least once.
-func TestAgainstTheModelWithLostSessions(t *testing.T) {
+// A server that loses sessions loses undelivered messages, but no published ones: each message is
+// settled once and has reached the server at least once.
+func TestModel_LostSessions(t *testing.T) {
 	for seed := range uint64(100) {
 		w := newWorld(t, 1000+seed)
 		for steps := 0; len(w.done) < int(w.count); steps++ {
@@ -355,9 +354,9 @@ func TestAgainstTheModelWithLostSessions(t *testing.T) {
 	}
 }
 
-// RunAcks in its own goroutine, with everything at once: nothing is lost or
-// reordered, and it ends with its context.
-func TestRunAcksUnderLoad(t *testing.T) {
+// RunAcks runs in its own goroutine under concurrent load. It loses and reorders nothing, and ends
+// with its context.
+func TestRunAcks_UnderLoad(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})
 	ctx, cancel := context.WithCancel(t.Context())

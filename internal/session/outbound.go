@@ -12,25 +12,25 @@ import (
 // flight is a QoS 1 or 2 message that was sent on this connection and is not acknowledged.
 type flight struct {
 	seq      uint64
-	order    uint64 // position among the messages of this session, by first sending
+	order    uint64 // position in the order of first sending in this session
 	qos      byte
-	released bool      // PUBREC was received: from now on only PUBREL is sent [MQTT-4.3.3-6]
-	unstored *unstored // nil: a message of the store
+	released bool      // PUBREC was received; from now on only PUBREL is sent [MQTT-4.3.3-6]
+	unstored *unstored // nil: a stored message
 }
 
-// Admission is the answer to an offer. After Wait and Taken, Config.Room will be called.
+// Admission is the result of an offer. After Wait and Taken, the session calls Config.Room later.
 type Admission int
 
 const (
-	Admitted Admission = iota // the caller sends the message now
+	Admitted Admission = iota // the caller must send the message now
 	Wait                      // the window is full
-	Taken                     // the packet identifier is in use or purged, so no message of its priority can be sent
+	Taken                     // the packet identifier is in use or being purged, so no message of its priority can be sent
 	Gone                      // the connection of this generation has ended
 )
 
-// Offer asks to send the message with log sequence seq under its PacketID, for the first
-// time or again. Stored messages may use all of the window; an unstored message that finds
-// no room is sent on the next acknowledgement.
+// Offer requests to send the message with log sequence seq under the packet identifier id, for the
+// first time or again. Stored messages may use the whole window. An unstored message without room
+// is sent on the next acknowledgement.
 func (g *Generation) Offer(seq uint64, id uint16, qos byte) Admission {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
@@ -66,8 +66,9 @@ func (g *Generation) InUse(id uint16) bool {
 	return g.flights.get(id).qos != 0
 }
 
-// FirstUnacked returns the message that was sent first among the unacknowledged ones, also when the
-// connection has ended; 0: all are acknowledged. passed: a message that was sent later is acknowledged.
+// FirstUnacked returns the unacknowledged message that was sent first, or 0 if all are
+// acknowledged. passed reports whether a message that was sent later is acknowledged. It also works
+// after the connection has ended.
 func (g *Generation) FirstUnacked() (seq uint64, passed bool) {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
@@ -80,7 +81,7 @@ func (g *Generation) FirstUnacked() (seq uint64, passed bool) {
 	return seq, order < g.passed
 }
 
-// Free returns how many messages the window has room for.
+// Free returns the number of messages for which the window has room.
 func (g *Generation) Free() int {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
@@ -94,10 +95,10 @@ func (g *Generation) freeLocked() int {
 	return int(g.Limits.ReceiveMaximum) - g.flights.len()
 }
 
-// OfferReleased continues a message whose PUBREC was received on an earlier
-// connection. Its PUBREL is queued and sent when the store is synced. It needs no room
-// in the window [MQTT-3.3.4-8], but takes some. The caller calls it before any Offer,
-// in the order of the PUBRECs, which the store keeps [MQTT-4.6.0-4].
+// OfferReleased continues a message whose PUBREC was received on an earlier connection. It queues
+// the PUBREL, which is sent after the store has been synced. The message needs no room in the
+// window [MQTT-3.3.4-8], but counts against it. The caller must call OfferReleased before any
+// Offer, in the order of the PUBRECs [MQTT-4.6.0-4]. The store keeps that order.
 func (g *Generation) OfferReleased(seq uint64, id uint16) Admission {
 	s := g.s
 	s.mu.Lock()
@@ -109,9 +110,9 @@ func (g *Generation) OfferReleased(seq uint64, id uint16) Admission {
 	return answer
 }
 
-// Unacked returns the log sequences of the unacknowledged messages that this process has
-// sent on earlier connections of the session and not offered on this one. They must be
-// resent in this order, that of first sending, before other messages [MQTT-4.6.0-1].
+// Unacked returns the log sequences of unacknowledged messages that this process has sent on
+// earlier connections of the session and not offered on this one. They must be resent before other
+// messages, in this order of first sending [MQTT-4.6.0-1].
 func (g *Generation) Unacked() []uint64 {
 	s := g.s
 	s.mu.Lock()
@@ -123,29 +124,30 @@ func (g *Generation) Unacked() []uint64 {
 	return slices.SortedFunc(maps.Keys(s.unacked), byOrder)
 }
 
-// Forget removes a message that has ended without an acknowledgement from Unacked.
+// Forget removes a message from Unacked that has ended without an acknowledgement.
 func (g *Generation) Forget(seq uint64) {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
 	delete(g.s.unacked, seq)
 }
 
-// Acknowledged returns how many messages of the store were acknowledged on this connection.
+// Acknowledged returns the number of stored messages acknowledged on this connection.
 func (g *Generation) Acknowledged() uint64 {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
 	return g.acked
 }
 
-// InFlight returns the number of messages sent on this connection and not acknowledged.
+// InFlight returns the number of unacknowledged messages sent on this connection.
 func (g *Generation) InFlight() int {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
 	return g.flights.len()
 }
 
-// HandleAck handles a PUBACK, PUBREC, PUBREL or PUBCOMP received on the connection of this
-// generation. After an error, a *wire.Error or the store's, the caller closes the connection.
+// HandleAck handles a PUBACK, PUBREC, PUBREL or PUBCOMP received on this generation's connection.
+// After an error, which is a *wire.Error or an error of the store, the caller closes the
+// connection.
 func (g *Generation) HandleAck(a wire.Ack) error {
 	s := g.s
 	s.mu.Lock()
@@ -153,7 +155,7 @@ func (g *Generation) HandleAck(a wire.Ack) error {
 	s.mu.Unlock()
 	if !settled {
 		if a.Type == wire.PUBCOMP && err == nil && s.cfg.Room != nil {
-			s.cfg.Room() // the last purge may be answered
+			s.cfg.Room() // it may have been the answer to the last purge
 		}
 		return err
 	}
@@ -161,7 +163,7 @@ func (g *Generation) HandleAck(a wire.Ack) error {
 	switch {
 	case f.unstored != nil:
 		f.unstored.done(a.Reason, nil)
-	case a.Type == wire.PUBCOMP: // 0x92: the server has already completed the exchange
+	case a.Type == wire.PUBCOMP: // reason code 0x92: the server has already completed the exchange
 		s.cfg.Settled(f.seq, wire.ReasonSuccess, wire.ReasonText(a.ReasonString))
 	default:
 		s.cfg.Settled(f.seq, a.Reason, wire.ReasonText(a.ReasonString))
@@ -172,7 +174,7 @@ func (g *Generation) HandleAck(a wire.Ack) error {
 	return nil
 }
 
-// ackLocked handles an acknowledgement. settled: it is the final one of f.
+// ackLocked handles an acknowledgement. settled means that it is the final one of f.
 func (g *Generation) ackLocked(a wire.Ack) (f flight, settled bool, err error) {
 	s := g.s
 	if err := s.floodedLocked(a.Type); err != nil {
@@ -189,7 +191,7 @@ func (g *Generation) ackLocked(a wire.Ack) (f flight, settled bool, err error) {
 	case f.qos == 0: // the identifier is not in use
 		s.stats.UnknownAcks++
 		if a.Type == wire.PUBREC && a.Reason < 0x80 {
-			// Without a PUBREL the server would wait for one indefinitely.
+			// The server would wait for PUBREL indefinitely.
 			s.queueLocked(wire.Ack{Type: wire.PUBREL, PacketID: a.PacketID, Reason: wire.ReasonPacketIDNotFound}, false)
 		}
 	case a.Type == wire.PUBACK && f.qos != 1:
@@ -213,22 +215,22 @@ func (g *Generation) ackLocked(a wire.Ack) (f flight, settled bool, err error) {
 		if f.unstored == nil && (a.Type == wire.PUBCOMP || a.Reason < 0x80) {
 			g.accepted++
 		}
-		g.landLocked(a.PacketID, f)
+		g.endFlightLocked(a.PacketID, f)
 		settled = true
 		s.quota = s.quota || a.Reason == wire.ReasonQuotaExceeded && g.Present
 	}
 	return f, settled, err
 }
 
-// landLocked makes room in the window, which a waiting unstored message takes.
-func (g *Generation) landLocked(id uint16, f flight) {
+// endFlightLocked makes room in the window. A waiting unstored message uses the room.
+func (g *Generation) endFlightLocked(id uint16, f flight) {
 	s := g.s
 	g.flights.remove(id)
 	if f.unstored == nil {
 		g.acked++
 		g.passed = max(g.passed, f.order)
 	} else {
-		delete(s.suspects.topics, f.unstored.topic)
+		delete(s.candidates.topics, f.unstored.topic)
 		s.dropUnstoredLocked(f.unstored)
 		if g.alone == f.unstored {
 			g.alone = nil
@@ -242,10 +244,10 @@ func (g *Generation) landLocked(id uint16, f flight) {
 	}
 }
 
-// Purge sends PUBREL for packet identifiers without a message, except those that are in use on this
-// connection. Until the server has answered, Offer returns Taken for them. Config.Room is called after
-// answers. It returns how many it sends. At most MaxPurge may be open at a time; the others
-// are left out.
+// Purge sends PUBREL for packet identifiers without a message, and returns how many. It omits
+// identifiers that are in use on this connection. At most MaxPurge purges may be unanswered; Purge
+// omits further identifiers. Until the server has answered, Offer returns Taken for the
+// identifiers. The session calls Config.Room after answers.
 func (g *Generation) Purge(ids []uint16) (sent int) {
 	s := g.s
 	s.mu.Lock()
@@ -262,7 +264,7 @@ func (g *Generation) Purge(ids []uint16) (sent int) {
 	return sent
 }
 
-// Purging returns how many purged packet identifiers the server has not answered.
+// Purging returns the number of purged packet identifiers that the server has not answered.
 func (g *Generation) Purging() int {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
@@ -276,14 +278,15 @@ func (g *Generation) IsPurging(id uint16) bool {
 	return g.purges.ids[id]
 }
 
-// Held reports whether messages wait on this connection until Unhold: on an earlier one of the session
-// the server has refused a message because of a quota, which a purge may help against. Some servers
-// close the connection when they do, so the purge must come first.
+// Held reports whether messages must wait on this connection until Unhold. That is the case if the
+// server refused a message because of a quota on an earlier connection of the session. A purge may
+// then help, and it must come first, because some servers close the connection when they refuse a
+// message.
 func (g *Generation) Held() bool {
 	return g.held.Load()
 }
 
-// Unhold lets messages go that wait because of Held.
+// Unhold releases the messages that wait because of Held.
 func (g *Generation) Unhold() error {
 	s := g.s
 	s.mu.Lock()
@@ -297,15 +300,15 @@ func (g *Generation) Unhold() error {
 	return g.ResendUnstored()
 }
 
-// EndPurge ends the purges that the server has not answered: of these packet identifiers, or of all if
-// ids is empty. The packet identifiers may be used; late answers are dropped.
+// EndPurge ends unanswered purges of the given packet identifiers, or all if ids is empty. The
+// identifiers may then be used again. Late answers are dropped.
 func (g *Generation) EndPurge(ids ...uint16) {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
 	g.purges.giveUp(ids)
 }
 
-// Settled returns the number of messages, unstored ones too, that were finally acknowledged
+// Settled returns the number of messages, including unstored ones, that were finally acknowledged
 // on this connection. Only the goroutine that calls HandleAck may call it.
 func (g *Generation) Settled() uint64 { return g.settled }
 

@@ -9,7 +9,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-func TestQoS1IsSettledByPuback(t *testing.T) {
+func TestOutbound_QoS1(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})
 	id := r.offer(7, 1)
@@ -19,12 +19,12 @@ func TestQoS1IsSettledByPuback(t *testing.T) {
 	}
 }
 
-func TestQoS2GoesThroughAllFour(t *testing.T) {
+func TestOutbound_QoS2(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})
 	id := r.offer(7, 2)
 	r.must(r.ack(g, wire.PUBREC, id))
-	r.must(r.ack(g, wire.PUBREC, id)) // again: PUBREL again [MQTT-4.3.3-4]
+	r.must(r.ack(g, wire.PUBREC, id)) // repeated, so PUBREL is repeated [MQTT-4.3.3-4]
 	r.want(fmt.Sprint("PUBREL ", id), fmt.Sprint("PUBREL ", id))
 	if len(r.settled) != 0 {
 		t.Fatal("settled before PUBCOMP")
@@ -35,7 +35,7 @@ func TestQoS2GoesThroughAllFour(t *testing.T) {
 	}
 }
 
-func TestQoS2RefusedByPubrec(t *testing.T) {
+func TestOutbound_QoS2RefusedByPubrec(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})
 	id := r.offer(7, 2)
@@ -46,7 +46,7 @@ func TestQoS2RefusedByPubrec(t *testing.T) {
 	}
 }
 
-func TestAcknowledgementsOutOfStep(t *testing.T) {
+func TestHandleAck_OutOfStep(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		qos  byte
@@ -77,7 +77,7 @@ func TestAcknowledgementsOutOfStep(t *testing.T) {
 	}
 }
 
-func TestAcknowledgementsOfNothing(t *testing.T) {
+func TestHandleAck_UnknownIdentifiers(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})
 	for _, a := range []wire.Ack{{Type: wire.PUBACK, PacketID: 5}, {Type: wire.PUBCOMP, PacketID: 5}, {Type: wire.PUBREC, PacketID: 5, Reason: 0x80}} {
@@ -93,7 +93,7 @@ func TestAcknowledgementsOfNothing(t *testing.T) {
 	}
 }
 
-func TestAcknowledgementsOfAnOlderConnectionAreDropped(t *testing.T) {
+func TestHandleAck_DropsAcksOfAnOlderConnection(t *testing.T) {
 	r := newRig(t, Config{})
 	old := r.connect(false, Limits{})
 	id := r.offer(1, 1)
@@ -117,9 +117,9 @@ func TestAcknowledgementsOfAnOlderConnectionAreDropped(t *testing.T) {
 	}
 }
 
-// The window holds over resends and releases too [MQTT-3.3.4-9]. Stored messages may use all of
-// it; an unstored message that finds no room takes the next slot.
-func TestTheServersReceiveMaximumHolds(t *testing.T) {
+// The window also applies to resends and releases [MQTT-3.3.4-9]. Stored messages may use the whole
+// window. An unstored message without room gets the next free slot.
+func TestOffer_ObeysTheReceiveMaximum(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(true, Limits{ReceiveMaximum: 4})
 	r.store.released[1] = true
@@ -152,7 +152,7 @@ func TestTheServersReceiveMaximumHolds(t *testing.T) {
 	}
 }
 
-func TestAnIdentifierInUseMakesTheMessageWait(t *testing.T) {
+func TestOffer_WaitsForAnIdentifierInUse(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})
 	id := r.offer(1, 1)
@@ -183,7 +183,7 @@ func TestPacketIDs(t *testing.T) {
 	if len(seen) != 65_535-lowest+1 {
 		t.Errorf("%d identifiers are used, and there are %d", len(seen), 65_535-lowest+1)
 	}
-	// What earlier releases stored keeps its identifiers.
+	// Messages stored by earlier releases keep their identifiers.
 	for seq, want := range map[uint64]uint16{1: 1026, 64_510: 65_535, 64_511: 1025, 1 << 40: uint16((1<<40)%64_511 + 1025)} {
 		if got := PacketID(0, seq); got != want {
 			t.Errorf("message %d has the identifier %d, and had %d", seq, got, want)
@@ -206,7 +206,7 @@ func TestPacketIDs(t *testing.T) {
 	}
 }
 
-func TestReleasedMessagesGoOnWithPubrel(t *testing.T) {
+func TestOfferReleased_SendsPubrel(t *testing.T) {
 	r := newRig(t, Config{})
 	r.store.released[9] = true
 	g := r.connect(true, Limits{})
@@ -222,7 +222,7 @@ func TestReleasedMessagesGoOnWithPubrel(t *testing.T) {
 	}
 }
 
-func TestAFailedReleaseEndsTheConnection(t *testing.T) {
+func TestHandleAck_FailedReleaseEndsTheConnection(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})
 	id := r.offer(1, 2)
@@ -233,7 +233,7 @@ func TestAFailedReleaseEndsTheConnection(t *testing.T) {
 	r.want()
 }
 
-func TestSessionLostVoidsEverything(t *testing.T) {
+func TestBegin_LostSessionVoidsEverything(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})
 	for seq := range uint64(5) {
@@ -244,17 +244,17 @@ func TestSessionLostVoidsEverything(t *testing.T) {
 	r.must(r.publish(g, 2, 5, "x"))
 	r.must(r.s.Complete(r.delivered[0], 0, ""))
 	r.must(r.publish(g, 1, 6, "y"))
-	var told error
-	r.must(g.PublishUnstored(wire.AppendPublish(nil, &wire.Publish{Topic: "d", QoS: 1}), func(_ byte, err error) { told = err }))
+	var result error
+	r.must(g.PublishUnstored(wire.AppendPublish(nil, &wire.Publish{Topic: "d", QoS: 1}), func(_ byte, err error) { result = err }))
 	r.lost, r.store.resets = nil, 0
 	r.connect(false, Limits{})
 	if fmt.Sprint(r.lost) != "[[2 3 4 5]]" {
 		t.Errorf("lost %v, want 2 to 5", r.lost)
 	}
-	if r.store.resets != 1 || !errors.Is(told, ErrSessionLost) || r.s.inbound.len() != 0 {
-		t.Errorf("resets %d, unstored message told %v, %d messages are kept", r.store.resets, told, r.s.inbound.len())
+	if r.store.resets != 1 || !errors.Is(result, ErrSessionLost) || r.s.inbound.len() != 0 {
+		t.Errorf("resets %d, the unstored message ended with %v, %d messages are kept", r.store.resets, result, r.s.inbound.len())
 	}
-	r.must(r.s.Complete(r.delivered[1], 0, "")) // of the session that is gone
+	r.must(r.s.Complete(r.delivered[1], 0, "")) // of the lost session
 	r.want()
 	r.must(r.publish(r.g, 2, 5, "new")) // not treated as the old one
 	if got := r.payloads[len(r.payloads)-1]; got != "new" {
@@ -262,9 +262,9 @@ func TestSessionLostVoidsEverything(t *testing.T) {
 	}
 }
 
-// What was in flight two connections ago is still in flight, if the last one
-// ended before it was offered again.
-func TestLostReportsWhatEarlierConnectionsSent(t *testing.T) {
+// Messages that were in flight two connections ago are still in flight if the last connection ended
+// before they were offered again.
+func TestBegin_LostIncludesEarlierConnections(t *testing.T) {
 	r := newRig(t, Config{})
 	r.connect(false, Limits{})
 	for seq := range uint64(4) {
@@ -283,9 +283,9 @@ func TestLostReportsWhatEarlierConnectionsSent(t *testing.T) {
 	}
 }
 
-// Messages of a higher priority were accepted later and sent earlier. Messages are resent in the order
-// of sending [MQTT-4.6.0-1], after any number of cuts.
-func TestUnackedKeepsTheOrderOfSending(t *testing.T) {
+// Messages of a higher priority were accepted later and sent earlier. Messages are resent in the
+// order of sending [MQTT-4.6.0-1], after any number of broken connections.
+func TestUnacked_KeepsTheOrderOfSending(t *testing.T) {
 	r := newRig(t, Config{})
 	r.connect(false, Limits{})
 	order := []uint64{5, 1, 2, 9, 3}
@@ -327,10 +327,9 @@ func TestUnackedKeepsTheOrderOfSending(t *testing.T) {
 	}
 }
 
-// If the store cannot void the lost session, the next connection must not resume it,
-// although the server has a session by then: the one that the failed attempt began.
-// The server would answer a PUBREL of the lost session with 0x92, and the message
-// would count as delivered.
+// The store cannot void the lost session. The next connection must not resume it, although the
+// server has a session by then, which the failed attempt began. The server would answer a PUBREL of
+// the lost session with 0x92, and the message would count as delivered.
 func TestBegin_ReportsALostSessionUntilAttach(t *testing.T) {
 	r := newRig(t, Config{})
 	r.connect(true, Limits{})
@@ -340,12 +339,12 @@ func TestBegin_ReportsALostSessionUntilAttach(t *testing.T) {
 	if !r.s.Begin(false) {
 		t.Fatal("the session is not reported as lost")
 	}
-	// The store fails, and there is no Attach.
+	// The store fails, so Attach is not called.
 	g := r.connect(true, Limits{})
 	if g.Present || r.store.resets != 1 || len(r.store.released) != 0 || fmt.Sprint(r.lost) != "[[1]]" {
 		t.Errorf("present %v, resets %d, released %v, lost %v", g.Present, r.store.resets, r.store.released, r.lost)
 	}
 	if g = r.connect(true, Limits{}); !g.Present {
-		t.Error("the reset is still owed")
+		t.Error("the reset is still pending")
 	}
 }

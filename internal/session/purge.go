@@ -7,18 +7,19 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// purges are the packet identifiers for which PUBREL was sent without a message: the server may hold
-// an exchange under them that the client has completed or given up. The PUBCOMP ends it on the server,
-// with reason code 0x92 if the server has no exchange.
+// purges holds the packet identifiers for which PUBREL was sent without a message. The server may
+// still hold an exchange under them that the client has completed or given up. The server ends that
+// exchange and answers PUBCOMP, with reason code 0x92 if there is no exchange.
 type purges struct {
-	ids  map[uint16]bool // true: not answered; false: given up, and an answer may still be received
-	open int             // of ids, not answered
+	ids  map[uint16]bool // true: unanswered; false: given up, but an answer may still arrive
+	open int             // number of unanswered ids
 }
 
-// MaxPurge bounds the packet identifiers that are purged at a time.
+// MaxPurge is the maximum number of packet identifiers that are purged at the same time.
 const MaxPurge = 1 << 14
 
-// add adds a packet identifier, unless there are too many. It reports whether it did.
+// add adds a packet identifier. It returns false if the identifier is already there or there are
+// too many.
 func (p *purges) add(id uint16) bool {
 	if p.ids[id] || id == 0 || p.open >= MaxPurge {
 		return false
@@ -31,7 +32,7 @@ func (p *purges) add(id uint16) bool {
 	return true
 }
 
-// giveUp gives up those of these packet identifiers that are open; no identifiers: all.
+// giveUp gives up the unanswered purges of the given packet identifiers, or all if ids is empty.
 func (p *purges) giveUp(ids []uint16) {
 	if len(ids) == 0 {
 		ids = slices.Collect(maps.Keys(p.ids))
@@ -44,9 +45,9 @@ func (p *purges) giveUp(ids []uint16) {
 	}
 }
 
-// answered takes the PUBCOMP of a purge. It reports whether a is one.
-// released: the server has accepted a message under its packet identifier with PUBREC. Then a PUBCOMP is
-// taken as the message's.
+// answered handles a possible PUBCOMP of a purge, and reports whether a is one. released means that
+// the server has accepted a message under the packet identifier with PUBREC. Then the PUBCOMP
+// belongs to the message.
 func (p *purges) answered(a wire.Ack, released bool) (purged bool) {
 	open, purged := p.ids[a.PacketID]
 	if !purged || a.Type != wire.PUBCOMP || released {

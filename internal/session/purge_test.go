@@ -8,7 +8,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// purging returns a rig on a connection on which some packet identifiers are purged.
+// purging returns a rig on a connection on which some packet identifiers are being purged.
 func purging(t *testing.T, ids ...uint16) (*rig, *Generation) {
 	r := newRig(t, Config{})
 	r.store.released[0] = true // a purge has no message that must be released
@@ -86,7 +86,7 @@ func TestPurge_IsBounded(t *testing.T) {
 	}
 }
 
-// A server that does not answer in time must not confuse the messages that use the identifiers then.
+// Late answers of a server must not affect the messages that use the identifiers by then.
 func TestEndPurge_DropsLateAnswers(t *testing.T) {
 	id := PacketID(0, 7)
 	r, g := purging(t, id, id+1)
@@ -95,7 +95,7 @@ func TestEndPurge_DropsLateAnswers(t *testing.T) {
 		t.Fatal("the purge goes on")
 	}
 	r.offer(7, 2)
-	r.must(r.ack(g, wire.PUBCOMP, id)) // of the purge, although the message has no PUBREC
+	r.must(r.ack(g, wire.PUBCOMP, id)) // of the purge, because the message has no PUBREC
 	if len(r.settled) != 0 || g.Purging() != 0 {
 		t.Fatalf("settled %v, %d open", r.settled, g.Purging())
 	}
@@ -128,7 +128,8 @@ func TestPurge_EndsWithTheConnection(t *testing.T) {
 	r.wantCode(r.ack(g, wire.PUBCOMP, id), 0x82)
 }
 
-// mosquitto refuses a birth like any other message because of its quota, and closes the connection.
+// mosquitto refuses a birth because of its quota, like any other message, and closes the
+// connection.
 func TestHeld_UnstoredMessagesWaitForThePurge(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(true, Limits{MaximumQoS: 2})

@@ -2,5 +2,5 @@
 
 package session
 
-// There are no goroutines in a history.
+// A history has no goroutines.
 const defaultReuseHistories = 100

@@ -11,14 +11,14 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// request is a SUBSCRIBE or UNSUBSCRIBE that waits for its answer.
+// request is an unanswered SUBSCRIBE or UNSUBSCRIBE.
 type request struct {
 	resp   chan<- packets.ControlPacket
-	answer byte // the type of packet that answers it
+	answer byte // packet type of the answer
 }
 
-// Manager gives paho.Client its session.SessionManager: packet identifiers and answers of
-// SUBSCRIBE and UNSUBSCRIBE. PUBLISH and its acknowledgements never reach paho.
+// Manager returns the session.SessionManager for paho.Client. It manages packet identifiers and
+// answers of SUBSCRIBE and UNSUBSCRIBE. PUBLISH and its acknowledgements never reach paho.
 func (s *Session) Manager(connack func(*packets.Connack) error) pahosession.SessionManager {
 	return &manager{s: s, connack: connack}
 }
@@ -26,11 +26,11 @@ func (s *Session) Manager(connack func(*packets.Connack) error) pahosession.Sess
 type manager struct {
 	s       *Session
 	connack func(*packets.Connack) error
-	gen     *Generation // since CONNACK; Session.mu guards it
+	gen     *Generation // set after CONNACK; guarded by Session.mu
 }
 
-// ConAckReceived runs before paho reads the next packet, so the generation exists
-// before the first PUBLISH of a resumed session is received.
+// ConAckReceived runs before paho reads the next packet. So the generation exists before the first
+// PUBLISH of a resumed session is received.
 func (m *manager) ConAckReceived(_ io.Writer, _ *packets.Connect, ca *packets.Connack) error {
 	if err := m.connack(ca); err != nil {
 		return err
@@ -41,13 +41,13 @@ func (m *manager) ConAckReceived(_ io.Writer, _ *packets.Connect, ca *packets.Co
 	return nil
 }
 
-// AddToSession gives a request its packet identifier.
+// AddToSession assigns a packet identifier to a request.
 func (m *manager) AddToSession(_ context.Context, p pahosession.Packet, resp chan<- packets.ControlPacket) error {
 	s := m.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cur == nil || s.cur != m.gen {
-		return ErrNotConnected // also if a later connection is up
+		return ErrNotConnected // even if a later connection is up
 	}
 	id, ok := s.low.take()
 	if !ok {
@@ -62,7 +62,7 @@ func (m *manager) AddToSession(_ context.Context, p pahosession.Packet, resp cha
 	return nil
 }
 
-// PacketReceived takes a SUBACK or UNSUBACK.
+// PacketReceived handles a SUBACK or UNSUBACK.
 func (m *manager) PacketReceived(p *packets.ControlPacket, _ chan<- *packets.Publish) error {
 	s := m.s
 	id := p.PacketID()
@@ -83,12 +83,12 @@ func (m *manager) PacketReceived(p *packets.ControlPacket, _ chan<- *packets.Pub
 	}
 	s.mu.Unlock()
 	if err != nil {
-		gen.w.Fail(err) // paho ignores what this function returns
+		gen.w.Fail(err) // paho ignores the returned error
 	}
 	return nil
 }
 
-// The rest has nothing to do: the link calls Detach, and Complete acknowledges messages.
+// The other methods do nothing: the link calls Detach, and Complete acknowledges messages.
 
 func (m *manager) ConnectionLost(*packets.Disconnect) error { return nil }
 func (m *manager) Ack(*packets.Publish) error               { return nil }

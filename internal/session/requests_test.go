@@ -12,7 +12,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// request gives a SUBSCRIBE to the session as paho does.
+// request passes a SUBSCRIBE to the session as paho does.
 func (r *rig) request() (*packets.Subscribe, chan packets.ControlPacket, error) {
 	p, resp := &packets.Subscribe{}, make(chan packets.ControlPacket, 1)
 	m := r.s.Manager(func(*packets.Connack) error { return nil })
@@ -29,7 +29,7 @@ func (r *rig) suback(id uint16) {
 	r.must(m.PacketReceived(p, nil))
 }
 
-func TestRequestsAreAnswered(t *testing.T) {
+func TestRequests_AreAnswered(t *testing.T) {
 	r := newRig(t, Config{})
 	if _, _, err := r.request(); !errors.Is(err, ErrNotConnected) {
 		t.Errorf("without a connection: %v", err)
@@ -52,25 +52,25 @@ func TestRequestsAreAnswered(t *testing.T) {
 	if r.w.failed != nil {
 		t.Fatal(r.w.failed)
 	}
-	r.suback(p2.PacketID) // nobody waits
+	r.suback(p2.PacketID) // no request waits for it
 	if bad := (*wire.Error)(nil); r.s.Stats().UnknownAcks != 1 || !errors.As(r.w.failed, &bad) || bad.Packet != wire.SUBACK {
 		t.Errorf("stats %+v, the connection ended with %v", r.s.Stats(), r.w.failed)
 	}
 	r.s.Detach(r.g)
 	if got := <-resp1; got.Type != 0 {
-		t.Errorf("told %v of the loss, want the zero packet", got)
+		t.Errorf("got %v after the loss, want the zero packet", got)
 	}
-	r.s.Detach(r.g) // nothing happens twice
+	r.s.Detach(r.g) // a second call has no effect
 	if len(resp1)+len(resp2) != 0 {
-		t.Error("told twice")
+		t.Error("answered twice")
 	}
 }
 
-func TestRequestsAndUnstoredMessagesShareTheLowIdentifiers(t *testing.T) {
+func TestLowIDs_SharedByRequestsAndUnstored(t *testing.T) {
 	r := newRig(t, Config{})
 	r.connect(false, Limits{})
 	used := map[uint16]bool{}
-	var told []string
+	var outcomes []string
 	for i := range lowest - 1 {
 		var id uint16
 		if i%2 == 0 {
@@ -78,7 +78,7 @@ func TestRequestsAndUnstoredMessagesShareTheLowIdentifiers(t *testing.T) {
 			r.must(err)
 			id = p.PacketID
 		} else {
-			r.must(r.unstored(fmt.Sprint(i), &told))
+			r.must(r.unstored(fmt.Sprint(i), &outcomes))
 			id = r.sent()[0].PacketID
 		}
 		if used[id] || id == 0 || id >= lowest {
@@ -89,7 +89,7 @@ func TestRequestsAndUnstoredMessagesShareTheLowIdentifiers(t *testing.T) {
 	if _, _, err := r.request(); !errors.Is(err, ErrIDsInUse) {
 		t.Errorf("got %v, want ErrIDsInUse", err)
 	}
-	r.connect(true, Limits{}) // requests end with the connection, unstored messages do not
+	r.connect(true, Limits{}) // requests end with the connection, but unstored messages do not
 	for range (lowest - 1) / 2 {
 		p, _, err := r.request()
 		r.must(err)
@@ -102,9 +102,8 @@ func TestRequestsAndUnstoredMessagesShareTheLowIdentifiers(t *testing.T) {
 	}
 }
 
-// A late SUBSCRIBE, from the paho client of a connection that has ended, is not sent on the next
-// connection.
-func TestARequestOfAnOlderConnectionIsRefused(t *testing.T) {
+// A late SUBSCRIBE from the paho client of an ended connection is not sent on the next connection.
+func TestRequests_OfAnOlderConnectionAreRefused(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})
 	old := r.s.Manager(func(*packets.Connack) error { return nil })
@@ -116,7 +115,7 @@ func TestARequestOfAnOlderConnectionIsRefused(t *testing.T) {
 	}
 }
 
-func TestTheManagerPassesConnackOn(t *testing.T) {
+func TestManager_PassesConnackOn(t *testing.T) {
 	r := newRig(t, Config{})
 	bad := errors.New("bad")
 	if err := r.s.Manager(func(*packets.Connack) error { return bad }).ConAckReceived(nil, nil, nil); err != bad {

@@ -7,10 +7,10 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// PUBRELs are sent again in the order in which they are offered, which is that of
-// the PUBRECs [MQTT-4.6.0-4], whatever the window, which they fill nevertheless
-// [MQTT-3.3.4-8]. What is released is not to be sent again.
-func TestPubrelsAreResentInTheOrderOfThePubrecs(t *testing.T) {
+// PUBRELs are resent in the order in which they are offered, which is the order of the PUBRECs
+// [MQTT-4.6.0-4]. They need no room in the window, but count against it [MQTT-3.3.4-8]. Released
+// messages are not resent.
+func TestOfferReleased_KeepsTheOrderOfThePubrecs(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})
 	for seq := uint64(1); seq <= 4; seq++ {
@@ -26,12 +26,12 @@ func TestPubrelsAreResentInTheOrderOfThePubrecs(t *testing.T) {
 		r.flush()
 		r.sent()
 		g = r.connect(true, Limits{ReceiveMaximum: 2})
-		owed := []uint64{3, 1, 4}
+		pending := []uint64{3, 1, 4}
 		if settled > 0 {
-			owed = []uint64{3, 4}
+			pending = []uint64{3, 4}
 		}
 		var lines []string
-		for _, seq := range owed {
+		for _, seq := range pending {
 			if answer := g.OfferReleased(seq, PacketID(0, seq)); answer != Admitted {
 				t.Errorf("PUBREL %d has to wait: %v", seq, answer)
 			}
@@ -48,24 +48,24 @@ func TestPubrelsAreResentInTheOrderOfThePubrecs(t *testing.T) {
 	}
 }
 
-// A birth that a server must not be sent is not sent again to it
-// [MQTT-3.2.2-11] [MQTT-3.2.2-14] [MQTT-3.2.2-15].
-func TestUnstoredMessagesThatTheServerCannotTakeEnd(t *testing.T) {
+// A birth that a server does not accept is not resent to that server [MQTT-3.2.2-11]
+// [MQTT-3.2.2-14] [MQTT-3.2.2-15].
+func TestResendUnstored_EndsUnacceptableMessages(t *testing.T) {
 	for want, limits := range map[byte]Limits{
 		wire.ReasonPacketTooLarge:     {MaximumQoS: 2, RetainAvailable: true, MaximumPacketSize: 10},
 		wire.ReasonQoSNotSupported:    {RetainAvailable: true},
 		wire.ReasonRetainNotSupported: {MaximumQoS: 1},
-		0x00:                          full, // it is sent, and not answered
+		0x00:                          full, // it is sent and not answered
 	} {
 		r := newRig(t, Config{})
 		g := r.connect(false, full)
-		var told []byte
+		var outcomes []byte
 		image := wire.AppendPublish(nil, &wire.Publish{Topic: "status", QoS: 1, Retain: true, Payload: []byte("online")})
 		r.must(g.PublishUnstored(image, func(reason byte, err error) {
 			if err != nil {
 				t.Error(err)
 			}
-			told = append(told, reason)
+			outcomes = append(outcomes, reason)
 		}))
 		r.want("PUBLISH 1 dup=false online")
 		g = r.connect(true, limits)
@@ -75,8 +75,8 @@ func TestUnstoredMessagesThatTheServerCannotTakeEnd(t *testing.T) {
 			continue
 		}
 		r.want()
-		if fmt.Sprint(told) != fmt.Sprint([]byte{want}) || g.InFlight() != 0 {
-			t.Errorf("told % x, want %x; %d in flight", told, want, g.InFlight())
+		if fmt.Sprint(outcomes) != fmt.Sprint([]byte{want}) || g.InFlight() != 0 {
+			t.Errorf("outcomes % x, want %x; %d in flight", outcomes, want, g.InFlight())
 		}
 	}
 }

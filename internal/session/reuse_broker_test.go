@@ -17,7 +17,8 @@ type exchange struct {
 	released bool
 }
 
-// reuseBroker is the state of a server that sends messages: what it saves, and comes back with.
+// reuseBroker is the state of a server that sends messages. The server saves it and restarts from
+// the saved state.
 type reuseBroker struct {
 	queue  []int
 	flight []exchange
@@ -28,10 +29,11 @@ func (b reuseBroker) clone() reuseBroker {
 	return reuseBroker{slices.Clone(b.queue), slices.Clone(b.flight), b.last}
 }
 
-// reuseIDs is how many packet identifiers the server has: few, so that it uses each one often.
+// reuseIDs is the number of packet identifiers of the server. It is small, so that the server often
+// reuses them.
 const reuseIDs = 5
 
-// take returns a free identifier: the lowest, or the next in turn.
+// take returns a free identifier: the lowest one, or the next one in rotation.
 func (b *reuseBroker) take(lowest bool) (uint16, bool) {
 	if lowest {
 		b.last = 0
@@ -45,15 +47,15 @@ func (b *reuseBroker) take(lowest bool) (uint16, bool) {
 	return 0, false
 }
 
-// reuseWorld is everything that outlives the client's process, its store excepted.
+// reuseWorld is everything that survives the client's process, except its store.
 type reuseWorld struct {
 	broker, saved reuseBroker
-	since         []int // messages that were published since the server saved its state
+	since         []int // messages published since the server last saved its state
 	published     int
 	tags          int
-	handled       map[int]bool // by a handler, with a dedupe cache in the same transaction
-	// acked has the exchanges for which PUBREC has left the client, with their identifiers, as long as
-	// the client must know them: until PUBREL, or another message under the identifier, is received.
+	handled       map[int]bool // by a handler with a dedupe cache in the same transaction
+	// acked holds the exchanges for which the client has sent PUBREC, with their identifiers. The
+	// client must know them until it receives PUBREL or another message under the identifier.
 	acked map[int]uint16
 }
 
@@ -64,7 +66,7 @@ func (w *reuseWorld) clone() *reuseWorld {
 	return &c
 }
 
-// free forgets the exchanges under an identifier, except for one.
+// free removes the exchanges under an identifier, except one.
 func (w *reuseWorld) free(id uint16, except int) {
 	maps.DeleteFunc(w.acked, func(tag int, other uint16) bool { return other == id && tag != except })
 }
@@ -77,8 +79,8 @@ func (w *reuseWorld) publish() {
 
 func (w *reuseWorld) save() { w.saved, w.since = w.broker.clone(), nil }
 
-// restore is what a kill of the server does: it continues from what it saved. Publishers send again most
-// of what they had sent since.
+// restore simulates a kill of the server: it continues from its saved state. Publishers resend most
+// of the messages that they have sent since.
 func (w *reuseWorld) restore(again func() bool) {
 	w.broker = w.saved.clone()
 	w.since = slices.DeleteFunc(w.since, func(int) bool { return !again() })
@@ -92,7 +94,7 @@ type sending struct {
 	id  uint16
 }
 
-// send sends the packet that an exchange is at.
+// send sends the packet for the present state of an exchange.
 func (x *reuseRun) send(e *exchange, again bool) {
 	if e.released {
 		x.toClient = append(x.toClient, sending{wire.AppendAck(nil, wire.Ack{Type: wire.PUBREL, PacketID: e.id}), 0, e.id})
@@ -130,7 +132,8 @@ func (x *reuseRun) next() {
 	b.flight = append(b.flight, e)
 }
 
-// answer takes an acknowledgement of the client. This is where a message that was swallowed shows.
+// answer handles an acknowledgement of the client. It detects messages that the client acknowledged
+// without handling them.
 func (x *reuseRun) answer(a wire.Ack) {
 	b := &x.world.broker
 	i := slices.IndexFunc(b.flight, func(e exchange) bool { return e.id == a.PacketID })

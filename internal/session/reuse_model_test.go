@@ -20,11 +20,11 @@ var reuseHistories = flag.Int("reuse.histories", defaultReuseHistories, "how man
 // reuseBreak disables a part of the session, to show that the model detects it.
 type reuseBreak struct {
 	sameContent bool // all messages have the same fingerprint
-	unstored    bool // the store does not have fingerprints after a restart
-	otherKey    bool // nor the key
+	unstored    bool // the store loses fingerprints at a restart
+	otherKey    bool // the store loses the key at a restart
 }
 
-// brokenLog is a store that loses what it should keep.
+// brokenLog is a store that loses records.
 type brokenLog struct {
 	*persistence.Log
 	reuseBreak
@@ -47,12 +47,12 @@ func (l brokenLog) FingerprintKey() (key [16]byte) {
 	return key
 }
 
-// reuseRun is one process of the client, on a file system that records what it does, connected to a
-// server that is killed and restored.
+// reuseRun is one process of the client. Its file system records all operations. It is connected to
+// a server that is killed and restored.
 type reuseRun struct {
 	rnd            *mrand.Rand
-	flash          bool // sync policy of the store
-	sloppy, lowest bool // server: the DUP flag means nothing; identifiers from the lowest free one
+	flash          bool // the store's sync policy for flash
+	sloppy, lowest bool // of the server: sets DUP at random; assigns the lowest free identifier
 	broken         reuseBreak
 
 	world   *reuseWorld
@@ -65,12 +65,12 @@ type reuseRun struct {
 
 	toClient []sending
 	toServer []byte
-	onLine   map[uint16]int // exchanges by identifier, of this connection
-	now      sending        // is being received
+	onLine   map[uint16]int // exchanges of this connection, by identifier
+	now      sending        // the packet that is being received
 	working  []reuseWork
 }
 
-// reuseMoment is the world after so many operations of the file system.
+// reuseMoment is the world after a number of file system operations.
 type reuseMoment struct {
 	at    int
 	world *reuseWorld
@@ -99,7 +99,7 @@ func (x *reuseRun) note() {
 	x.history = append(x.history, reuseMoment{x.fs.Len(), x.world.clone()})
 }
 
-// Send and Fail are those of a Writer.
+// Send and Fail implement session.Writer.
 func (x *reuseRun) Send(encode func([]byte) []byte) error {
 	before := len(x.toServer)
 	x.toServer = encode(x.toServer)
@@ -134,7 +134,7 @@ func (x *reuseRun) begin(present bool) {
 	x.connect(present)
 }
 
-// end closes the log of a process that was killed. Its writes are ignored.
+// end closes the log of a killed process. Its writes are ignored.
 func (x *reuseRun) end() {
 	if x.log != nil {
 		x.check(x.log.Close())
@@ -175,7 +175,7 @@ func (x *reuseRun) deliver(in *Inbound, _ string, v wire.PublishView) {
 	x.working = append(x.working, w)
 }
 
-// receive lets the client take a packet.
+// receive makes the client receive a packet.
 func (x *reuseRun) receive() {
 	if len(x.toClient) == 0 {
 		return
@@ -197,7 +197,7 @@ func (x *reuseRun) receive() {
 	x.note()
 }
 
-// handle lets a handler end, after its effect.
+// handle makes a handler end after its effect.
 func (x *reuseRun) handle(i int) {
 	w := x.working[i]
 	x.working = slices.Delete(x.working, i, i+1)
@@ -210,7 +210,7 @@ func (x *reuseRun) handle(i int) {
 	x.check(x.s.Complete(w.in, 0, ""))
 }
 
-// acknowledge lets acknowledgements leave, and the server take them.
+// acknowledge sends acknowledgements to the server.
 func (x *reuseRun) acknowledge() {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -256,7 +256,7 @@ func (x *reuseRun) step() {
 	x.note()
 }
 
-// finish lets everything be delivered.
+// finish delivers all messages.
 func (x *reuseRun) finish() {
 	for range 1000 {
 		b := &x.world.broker
@@ -270,14 +270,14 @@ func (x *reuseRun) finish() {
 		}
 		x.acknowledge()
 		if len(x.toClient) == 0 && len(b.flight) > 0 {
-			x.connect(true) // a refusal, or an answer on an older connection
+			x.connect(true) // after a refusal, or an answer on an older connection
 		}
 	}
 	x.fail("it does not come to an end: %+v", x.world.broker)
 }
 
-// reuseModel runs histories. Each has some processes; at each operation of their file systems both
-// may have lost the power, and go on.
+// reuseModel runs histories. Each history has several processes. At each operation of their file
+// systems, a power failure of client and server is simulated, after which both continue.
 type reuseModel struct {
 	flash   bool
 	broken  reuseBreak
@@ -318,7 +318,7 @@ func (m *reuseModel) run(seed uint64) error {
 	return nil
 }
 
-// crash goes on after a power failure of client and server.
+// crash continues after a power failure of client and server.
 func (m *reuseModel) crash(before *reuseRun, state *faultfs.State, seed uint64) error {
 	rnd := mrand.New(mrand.NewPCG(seed, 13))
 	last := 0
@@ -332,7 +332,7 @@ func (m *reuseModel) crash(before *reuseRun, state *faultfs.State, seed uint64) 
 	}
 	world := before.history[last].world.clone()
 	if m.flash {
-		clear(world.acked) // the records may be gone
+		clear(world.acked) // the records may be lost
 	}
 	if rnd.IntN(3) > 0 {
 		world.restore(func() bool { return rnd.IntN(4) > 0 })
@@ -351,10 +351,10 @@ func (m *reuseModel) crash(before *reuseRun, state *faultfs.State, seed uint64) 
 	return x.err
 }
 
-// TestReuse_NothingIsSwallowed: a server that is killed and restored uses packet identifiers again, and the
-// client is killed or loses its power at each operation on its files. The server gets no acknowledgement for
-// a message that was not handled, and a repetition that the client must know is not delivered.
-func TestReuse_NothingIsSwallowed(t *testing.T) {
+// A server that is killed and restored reuses packet identifiers. The client is killed or loses
+// power at each file operation. The server gets no acknowledgement for an unhandled message, and a
+// repetition that the client must recognize is not delivered.
+func TestReuse_AcknowledgesOnlyHandledMessages(t *testing.T) {
 	for _, flash := range []bool{false, true} {
 		t.Run(map[bool]string{false: "every commit", true: "flash"}[flash], func(t *testing.T) {
 			t.Parallel()
@@ -373,8 +373,8 @@ func TestReuse_NothingIsSwallowed(t *testing.T) {
 	}
 }
 
-// TestReuse_Bites: the model finds a check that does not work, on disk too.
-func TestReuse_Bites(t *testing.T) {
+// The model detects a disabled check, including one on disk.
+func TestReuse_DetectsBrokenChecks(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		what  reuseBreak

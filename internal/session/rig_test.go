@@ -69,7 +69,7 @@ func (f *fakeStore) SeenIDs() map[uint16]uint64 {
 
 func (f *fakeStore) FingerprintKey() [16]byte { return [16]byte{1} }
 
-// reset makes the session void, as the caller of Begin does.
+// reset voids the session, as the caller of Begin does.
 func (f *fakeStore) reset() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -97,8 +97,8 @@ func (f *fakeStore) Sync() error {
 	return nil
 }
 
-// owes returns the record that must be synced before a may be sent; empty: none.
-func (f *fakeStore) owes(a wire.Ack, seqOf func(id uint16) uint64) string {
+// unsynced returns the record that must be synced before a may be sent, or "".
+func (f *fakeStore) unsynced(a wire.Ack, seqOf func(id uint16) uint64) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
@@ -112,8 +112,7 @@ func (f *fakeStore) owes(a wire.Ack, seqOf func(id uint16) uint64) string {
 	return ""
 }
 
-// fakeWriter is one connection. It checks that nothing leaves which a sync is
-// owed for.
+// fakeWriter is one connection. It checks that nothing is sent before the required sync.
 type fakeWriter struct {
 	r      *rig
 	out    []byte // sent, not yet read
@@ -132,7 +131,7 @@ func (w *fakeWriter) Send(encode func([]byte) []byte) error {
 		if p.Type == wire.PUBLISH {
 			continue
 		}
-		if what := w.r.store.owes(p.Ack, w.r.seqOf); what != "" {
+		if what := w.r.store.unsynced(p.Ack, w.r.seqOf); what != "" {
 			w.r.t.Errorf("%v of %d left before %s was durable", p.Type, p.PacketID, what)
 		}
 	}
@@ -147,8 +146,8 @@ func (w *fakeWriter) Fail(err error) {
 
 // packet is a packet that the session has sent.
 type packet struct {
-	wire.Ack              // without a PUBLISH
-	pub      wire.Publish // of a PUBLISH
+	wire.Ack              // if it is not a PUBLISH
+	pub      wire.Publish // if it is a PUBLISH
 }
 
 func (p packet) String() string {
@@ -161,8 +160,7 @@ func (p packet) String() string {
 	return fmt.Sprintf("%v %d", p.Type, p.PacketID)
 }
 
-// rig is a Session with a fake store below it and everything that it says
-// recorded.
+// rig is a Session with a fake store, and records all output.
 type rig struct {
 	t         testing.TB
 	store     *fakeStore
@@ -170,7 +168,7 @@ type rig struct {
 	w         *fakeWriter
 	g         *Generation
 	seqs      map[uint16]uint64
-	delivered []*Inbound // nil: QoS 0
+	delivered []*Inbound // nil at QoS 0
 	topics    []string
 	payloads  []string
 	settled   []string
@@ -216,14 +214,14 @@ func (r *rig) connect(present bool, limits Limits) *Generation {
 	return r.g
 }
 
-// flush lets all acknowledgements leave that are queued.
+// flush sends all queued acknowledgements.
 func (r *rig) flush() {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	r.s.RunAcks(ctx)
 }
 
-// sent takes what has left on the current connection.
+// sent returns the packets sent on the current connection since the last call.
 func (r *rig) sent() (packets []packet) {
 	r.flush()
 	packets = r.cut(r.w.out)
@@ -253,7 +251,7 @@ func (r *rig) cut(b []byte) (packets []packet) {
 	return packets
 }
 
-// firstFrame is the first packet in b; its Raw is empty if b holds none.
+// firstFrame returns the first packet in b. Its Raw is empty if there is none.
 func firstFrame(b []byte) wire.Frame {
 	if len(b) < 2 {
 		return wire.Frame{}
@@ -263,7 +261,7 @@ func firstFrame(b []byte) wire.Frame {
 	return wire.Frame{Header: raw[0], Body: raw[1+n:], Raw: raw}
 }
 
-// want fails unless exactly these packets have left.
+// want checks that exactly these packets were sent.
 func (r *rig) want(packets ...string) {
 	r.t.Helper()
 	var got []string
@@ -275,12 +273,12 @@ func (r *rig) want(packets ...string) {
 	}
 }
 
-// publish lets a PUBLISH arrive.
+// publish makes the session receive a PUBLISH.
 func (r *rig) publish(g *Generation, qos byte, id uint16, payload string) error {
 	return r.arrive(g, wire.Publish{Topic: "t", QoS: qos, PacketID: id, Payload: []byte(payload)})
 }
 
-// again is a PUBLISH that a resumed session sends again.
+// again makes a resumed session receive a redelivered PUBLISH.
 func (r *rig) again(g *Generation, qos byte, id uint16, payload string) error {
 	return r.arrive(g, wire.Publish{Topic: "t", QoS: qos, PacketID: id, Payload: []byte(payload), Dup: true})
 }
@@ -311,7 +309,7 @@ func (r *rig) offer(seq uint64, qos byte) uint16 {
 
 func (r *rig) seqOf(id uint16) uint64 { return r.seqs[id] }
 
-// must fails on an error.
+// must fails the test on an error.
 func (r *rig) must(err error) {
 	r.t.Helper()
 	if err != nil {
@@ -319,7 +317,7 @@ func (r *rig) must(err error) {
 	}
 }
 
-// wantCode fails unless err is a *wire.Error with this reason code.
+// wantCode checks that err is a *wire.Error with this reason code.
 func (r *rig) wantCode(err error, code byte) {
 	r.t.Helper()
 	var e *wire.Error

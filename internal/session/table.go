@@ -2,12 +2,12 @@ package session
 
 import "iter"
 
-// table maps packet identifiers to values. The zero value of T means that an identifier has no value,
-// and the zero table is empty. If identifiers are assigned in turn, as clients and servers do, a table
-// takes less time and memory than a map.
+// table maps packet identifiers to values. The zero value of T means that an identifier has no
+// value. The zero table is empty. If identifiers are assigned in sequence, as clients and servers
+// do, a table needs less time and memory than a map.
 type table[T comparable] struct {
-	pages []*page[T] // as far as the highest identifier that was ever set
-	spare *page[T]   // an empty one
+	pages []*page[T] // up to the highest identifier that was ever set
+	spare *page[T]   // an empty page
 	n     int
 }
 
@@ -15,7 +15,7 @@ const pageSize = 128
 
 type page[T comparable] struct {
 	values [pageSize]T
-	n      int // of values that are set
+	n      int // number of set values
 }
 
 // get returns the value of an identifier.
@@ -72,7 +72,7 @@ func (t *table[T]) len() int { return t.n }
 // clear removes all values.
 func (t *table[T]) clear() { *t = table[T]{} }
 
-// all iterates over the values, by identifier. The loop may change the current value.
+// all iterates over the values by identifier. The loop body may change the current value.
 func (t *table[T]) all() iter.Seq2[uint16, T] {
 	return func(yield func(uint16, T) bool) {
 		var none T

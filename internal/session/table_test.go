@@ -7,7 +7,7 @@ import (
 )
 
 // TestTable_IsAMap compares a table with a map, in random histories of the identifiers that a
-// server gives: in turn, with some that stay in use for long.
+// server assigns: in sequence, with some in use for a long time.
 func TestTable_IsAMap(t *testing.T) {
 	for seed := range uint64(20) {
 		random := rand.New(rand.NewPCG(seed, 1))
@@ -39,7 +39,7 @@ func TestTable_IsAMap(t *testing.T) {
 		if all := maps.Collect(got.all()); !maps.Equal(all, want) {
 			t.Fatalf("seed %d: all values are %v, want %v", seed, all, want)
 		}
-		for id := range got.all() { // those that are reached may be removed
+		for id := range got.all() { // removal during iteration is allowed
 			got.remove(id)
 		}
 		if got.len() != 0 || len(maps.Collect(got.all())) != 0 {
@@ -48,7 +48,8 @@ func TestTable_IsAMap(t *testing.T) {
 	}
 }
 
-// TestTable_KeepsNoMemory gives all identifiers in turn, as a server does, with few in use at a time.
+// TestTable_KeepsNoMemory assigns all identifiers in sequence, as a server does, with few in use at
+// a time.
 func TestTable_KeepsNoMemory(t *testing.T) {
 	var ids table[uint64]
 	for n := range 1_000_000 {

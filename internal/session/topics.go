@@ -7,23 +7,24 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// Interned Topic Names of a connection at most; further messages have a copy of their own.
+// Limits for interned Topic Names of a connection. Above them, each message has its own copy.
 const (
 	maxTopics     = 1024
 	maxTopicBytes = 1 << 20
-	// maxAliasBytes limits the Topic Names of the Topic Aliases of a connection, in each direction.
+	// maxAliasBytes limits the total length of the Topic Names of a connection's Topic Aliases, in
+	// each direction.
 	maxAliasBytes = 16 << 20
 )
 
-// topics are the Topic Names that were received on a connection.
+// topics holds the Topic Names received on a connection.
 type topics struct {
 	aliases  map[uint16]string
-	aliased  int // bytes of aliases
+	aliased  int // total length of aliases
 	interned map[string]string
-	bytes    int // of interned
+	bytes    int // total length of interned
 }
 
-// resolve resolves a Topic Alias, of which maximum is the highest, and interns the Topic Name.
+// resolve resolves a Topic Alias and interns the Topic Name. maximum is the highest valid alias.
 func (t *topics) resolve(v wire.PublishView, maximum uint16) (string, error) {
 	if v.TopicAlias > maximum {
 		return "", refuse(wire.PUBLISH, wire.ReasonTopicAliasInvalid,
@@ -53,13 +54,13 @@ func (t *topics) resolve(v wire.PublishView, maximum uint16) (string, error) {
 	return topic, nil
 }
 
-// fingerprint tells a redelivery from a new message under the same identifier: by
-// topic, payload and user properties, among them the message ID. A server may change
-// the other properties from one delivery to the next. It is never 0. At QoS 1 it is
-// compared within this process only, and a faster one will do.
+// fingerprint distinguishes a redelivery from a new message under the same identifier. It covers
+// topic, payload and user properties, including the message ID. A server may change the other
+// properties between two deliveries. The result is never 0. At QoS 1, fingerprints are compared
+// only within this process, so a faster function is used.
 func (s *Session) fingerprint(topic string, v wire.PublishView) uint64 {
 	if v.QoS == 1 {
-		return s.passing(topic, v)
+		return s.localFingerprint(topic, v)
 	}
 	h := fingerprint.New(&s.key)
 	h.Add([]byte(topic))
@@ -73,8 +74,8 @@ func (s *Session) fingerprint(topic string, v wire.PublishView) uint64 {
 	return h.Sum()
 }
 
-// passing returns a fingerprint that is valid in this process only.
-func (s *Session) passing(topic string, v wire.PublishView) uint64 {
+// localFingerprint returns a fingerprint that is valid only in this process.
+func (s *Session) localFingerprint(topic string, v wire.PublishView) uint64 {
 	sum := 31*maphash.String(s.seed, topic) + maphash.Bytes(s.seed, v.Payload)
 	for p := range v.Properties.All() {
 		if p.ID == wire.PropUser {

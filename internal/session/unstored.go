@@ -7,29 +7,29 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// unstored is a QoS 1 message that is not in the store and waits for no other message: a status
-// message. It is resent in a resumed session, but does not survive the process.
+// unstored is a QoS 1 message that is not in the store and does not wait for other messages, such
+// as a status message. It is resent in a resumed session, but lost when the process ends.
 type unstored struct {
 	id    uint16
 	topic string
 	image []byte
-	sent  bool // it may have been sent: the next time it has DUP
+	sent  bool // it may have been sent, so the next PUBLISH has DUP
 	done  func(reason byte, err error)
 }
 
-// PublishUnstored sends a QoS 1 message that is not in the store. image is its encoded
-// PUBLISH, without a Message Expiry Interval. done is called once, with the reason code
-// of the PUBACK or with ErrSessionLost, and must not block. After an error of this
-// package nothing was sent and done is never called. After an error of the Writer the
-// message counts as sent, and done will be called.
+// PublishUnstored sends a QoS 1 message that is not in the store. image is its encoded PUBLISH,
+// without a Message Expiry Interval. done is called once, with the reason code of the PUBACK or
+// with ErrSessionLost, and must not block. After an error of this package, nothing was sent and
+// done is never called. After an error of the Writer, the message counts as sent, and done will be
+// called.
 //
 // If the server's Receive Maximum leaves no room, one message waits for the next acknowledgement,
-// and is sent before any offered message. It counts as sent. A message of a topic over which
-// connections have ended waits until nothing is in flight, and is in flight alone; or the error is a
-// *DeferredError.
+// and is sent before any offered message. It counts as sent. If the topic is deferred because
+// connections have ended, the message waits until nothing is in flight, and is in flight alone. If
+// it must not be sent yet, the error is a *DeferredError.
 //
-// If the newest unacknowledged unstored message is the same, done replaces its done and
-// nothing is sent, so status messages do not accumulate when connections end quickly.
+// If the newest unacknowledged unstored message is identical, done replaces its done and nothing is
+// sent. So status messages do not accumulate when connections end quickly.
 func (g *Generation) PublishUnstored(image []byte, done func(reason byte, err error)) error {
 	packet, err := g.addUnstored(image, done)
 	if err != nil {
@@ -38,7 +38,7 @@ func (g *Generation) PublishUnstored(image []byte, done func(reason byte, err er
 	return g.send(packet)
 }
 
-// addUnstored returns the packet to send now, if any.
+// addUnstored returns the packet to send now, if there is one.
 func (g *Generation) addUnstored(image []byte, done func(reason byte, err error)) (packet []byte, err error) {
 	s := g.s
 	s.mu.Lock()
@@ -51,7 +51,7 @@ func (g *Generation) addUnstored(image []byte, done func(reason byte, err error)
 		return nil, nil
 	}
 	topic := topicOf(image)
-	x := s.suspects.deferred(topic)
+	x := s.candidates.deferred(topic)
 	if x != nil {
 		if err := x.mayTry(topic, g.begun, g.acked, g.flights.len()); err != nil {
 			return nil, err
@@ -77,12 +77,12 @@ func (g *Generation) addUnstored(image []byte, done func(reason byte, err error)
 	return g.sendUnstoredLocked(nil, d), nil
 }
 
-// blameLocked notes that g ends while unstored messages that were sent on it are unacknowledged.
-// The first of them may be the reason.
+// blameLocked records that g ends while unstored messages that were sent on it are unacknowledged.
+// The first of them may be the cause.
 func (s *Session) blameLocked(g *Generation) {
 	for _, d := range s.unstored {
 		if g.flights.get(d.id).unstored == d {
-			s.suspects.blame(d.topic)
+			s.candidates.blame(d.topic)
 			return
 		}
 	}
@@ -94,7 +94,7 @@ func (s *Session) dropUnstoredLocked(d *unstored) {
 	s.low.free(d.id)
 }
 
-// sendUnstoredLocked puts d in flight and appends its PUBLISH.
+// sendUnstoredLocked marks d as in flight and appends its PUBLISH.
 func (g *Generation) sendUnstoredLocked(dst []byte, d *unstored) []byte {
 	dup := d.sent
 	d.sent = true
@@ -102,7 +102,7 @@ func (g *Generation) sendUnstoredLocked(dst []byte, d *unstored) []byte {
 	return wire.AppendImage(dst, d.image, d.id, dup, 0)
 }
 
-// Unstored returns how many unstored messages of all connections are not acknowledged.
+// Unstored returns the number of unacknowledged unstored messages of all connections.
 func (g *Generation) Unstored() int {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
@@ -110,11 +110,11 @@ func (g *Generation) Unstored() int {
 }
 
 // ResendUnstored resends, with DUP, the unstored messages that were unacknowledged when earlier
-// connections ended, in their order. Messages for which the server's Receive Maximum has no room
-// follow as acknowledgements are received. A message that this server does not accept ends with the
-// reason code for that, one of a deferred topic with a *DeferredError: it holds up the others no
-// longer [MQTT-4.4.0-1], and a newer message takes its place, see ADR 0057. The caller calls it first
-// on a new connection, before any Offer.
+// connections ended, in their order. Messages without room in the server's Receive Maximum follow
+// as acknowledgements arrive. A message that this server does not accept ends with the reason code
+// for that. A message of a deferred topic ends with a *DeferredError. Neither blocks the other
+// messages [MQTT-4.4.0-1], and a newer message replaces it; see ADR 0057. The caller must call
+// ResendUnstored first on a new connection, before any Offer.
 func (g *Generation) ResendUnstored() error {
 	s := g.s
 	s.mu.Lock()
@@ -128,7 +128,7 @@ func (g *Generation) ResendUnstored() error {
 	for _, d := range slices.Clone(s.unstored) {
 		sent := g.flights.get(d.id).qos != 0
 		reason := g.Limits.Check(len(d.image), 1, d.image[0]&1 != 0)
-		switch x := s.suspects.deferred(d.topic); {
+		switch x := s.candidates.deferred(d.topic); {
 		case sent:
 		case x != nil:
 			refused = append(refused, func() {

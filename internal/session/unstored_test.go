@@ -9,24 +9,24 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// full is what a server allows that takes everything.
+// full is the limits of a server that accepts everything.
 var full = Limits{MaximumQoS: 2, RetainAvailable: true}
 
-// unstored publishes a unstored message; its outcome is appended to told.
-func (r *rig) unstored(payload string, told *[]string) error {
+// unstored publishes an unstored message. Its outcome is appended to outcomes.
+func (r *rig) unstored(payload string, outcomes *[]string) error {
 	image := wire.AppendPublish(nil, &wire.Publish{Topic: "status", QoS: 1, Payload: []byte(payload)})
 	return r.g.PublishUnstored(image, func(reason byte, err error) {
-		*told = append(*told, fmt.Sprintf("%s 0x%02X %v", payload, reason, err))
+		*outcomes = append(*outcomes, fmt.Sprintf("%s 0x%02X %v", payload, reason, err))
 	})
 }
 
-func TestUnstoredMessagesAreResentInOrderWithDup(t *testing.T) {
+func TestResendUnstored_KeepsOrderAndSetsDup(t *testing.T) {
 	r := newRig(t, Config{})
 	r.connect(false, full)
-	var told []string
-	r.s.low.last = lowest - 3 // the identifiers wrap: their order is not that of sending
+	var outcomes []string
+	r.s.low.last = lowest - 3 // the identifiers wrap around, so their order is not the order of sending
 	for _, payload := range []string{"a", "b", "c", "d"} {
-		r.must(r.unstored(payload, &told))
+		r.must(r.unstored(payload, &outcomes))
 	}
 	r.want("PUBLISH 255 dup=false a", "PUBLISH 256 dup=false b", "PUBLISH 1 dup=false c", "PUBLISH 2 dup=false d")
 	r.must(r.ack(r.g, wire.PUBACK, 256))
@@ -34,33 +34,32 @@ func TestUnstoredMessagesAreResentInOrderWithDup(t *testing.T) {
 	r.must(g.ResendUnstored())
 	r.want("PUBLISH 255 dup=true a", "PUBLISH 1 dup=true c", "PUBLISH 2 dup=true d")
 	r.must(g.HandleAck(wire.Ack{Type: wire.PUBACK, PacketID: 1, Reason: 0x87}))
-	if fmt.Sprint(told) != "[b 0x00 <nil> c 0x87 <nil>]" {
-		t.Errorf("told %q", told)
+	if fmt.Sprint(outcomes) != "[b 0x00 <nil> c 0x87 <nil>]" {
+		t.Errorf("outcomes %q", outcomes)
 	}
 }
 
-// A message that was sent on this very connection must not be sent again on it
-// [MQTT-4.4.0-1].
-func TestUnstoredMessageOfThisConnectionIsNotResent(t *testing.T) {
+// A message that was sent on this connection must not be resent on it [MQTT-4.4.0-1].
+func TestResendUnstored_SkipsMessagesOfThisConnection(t *testing.T) {
 	r := newRig(t, Config{})
 	r.connect(false, full)
-	var told []string
-	r.must(r.unstored("early", &told))
+	var outcomes []string
+	r.must(r.unstored("early", &outcomes))
 	r.must(r.g.ResendUnstored())
 	r.want("PUBLISH 1 dup=false early")
 }
 
-func TestResentUnstoredMessagesKeepToTheReceiveMaximum(t *testing.T) {
+func TestResendUnstored_ObeysTheReceiveMaximum(t *testing.T) {
 	r := newRig(t, Config{})
 	r.connect(false, full)
-	var told []string
+	var outcomes []string
 	for i := range 5 {
-		r.must(r.unstored(fmt.Sprint(i), &told))
+		r.must(r.unstored(fmt.Sprint(i), &outcomes))
 	}
 	g := r.connect(true, Limits{ReceiveMaximum: 2, MaximumQoS: 2, RetainAvailable: true})
 	r.must(g.ResendUnstored())
 	r.want("PUBLISH 1 dup=true 0", "PUBLISH 2 dup=true 1")
-	if err := r.unstored("new", &told); !errors.Is(err, ErrWindowFull) {
+	if err := r.unstored("new", &outcomes); !errors.Is(err, ErrWindowFull) {
 		t.Errorf("a new one before those that wait: %v", err)
 	}
 	r.must(r.ack(g, wire.PUBACK, 2))
@@ -69,27 +68,27 @@ func TestResentUnstoredMessagesKeepToTheReceiveMaximum(t *testing.T) {
 		r.must(r.ack(g, wire.PUBACK, id))
 	}
 	r.want("PUBLISH 4 dup=true 3", "PUBLISH 5 dup=true 4")
-	if len(told) != 5 || g.InFlight() != 0 {
-		t.Errorf("told %q, %d in flight", told, g.InFlight())
+	if len(outcomes) != 5 || g.InFlight() != 0 {
+		t.Errorf("outcomes %q, %d in flight", outcomes, g.InFlight())
 	}
-	r.must(r.unstored("new", &told))
+	r.must(r.unstored("new", &outcomes))
 }
 
-func TestUnstoredMessagesRunOutOfIdentifiers(t *testing.T) {
+func TestPublishUnstored_IdentifiersExhausted(t *testing.T) {
 	r := newRig(t, Config{})
 	r.connect(false, full)
-	var told []string
+	var outcomes []string
 	for i := range lowest - 1 {
-		r.must(r.unstored(fmt.Sprint(i), &told))
+		r.must(r.unstored(fmt.Sprint(i), &outcomes))
 	}
-	if err := r.unstored("x", &told); !errors.Is(err, ErrIDsInUse) {
+	if err := r.unstored("x", &outcomes); !errors.Is(err, ErrIDsInUse) {
 		t.Errorf("got %v, want ErrIDsInUse", err)
 	}
 }
 
-// A birth on each connection of a link that flaps, none of them acknowledged:
-// there is one message to resend, not one a connection.
-func TestTheSameUnstoredMessageDoesNotPileUp(t *testing.T) {
+// A birth is published on each connection of an unstable link, and none is acknowledged. There is
+// only one message to resend.
+func TestPublishUnstored_IdenticalMessagesDoNotAccumulate(t *testing.T) {
 	r := newRig(t, Config{})
 	image := wire.AppendPublish(nil, &wire.Publish{Topic: "status", QoS: 1, Retain: true, Payload: []byte("online")})
 	answered := 0
@@ -109,16 +108,16 @@ func TestTheSameUnstoredMessageDoesNotPileUp(t *testing.T) {
 	}
 }
 
-// A server that takes one message at a time has no slot for unstored ones: one waits
-// for the next acknowledgement, before anything that is offered.
-func TestUnstoredMessageWaitsWithAReceiveMaximumOf1(t *testing.T) {
+// A server with Receive Maximum 1 has no free slot for unstored messages. One waits for the next
+// acknowledgement and is sent before any offered message.
+func TestPublishUnstored_WaitsWithReceiveMaximum1(t *testing.T) {
 	r := newRig(t, Config{})
 	one := Limits{ReceiveMaximum: 1, MaximumQoS: 2, RetainAvailable: true}
 	g := r.connect(false, one)
 	r.offer(1, 1)
-	var told []string
-	r.must(r.unstored("a", &told))
-	if err := r.unstored("b", &told); !errors.Is(err, ErrWindowFull) {
+	var outcomes []string
+	r.must(r.unstored("a", &outcomes))
+	if err := r.unstored("b", &outcomes); !errors.Is(err, ErrWindowFull) {
 		t.Errorf("a second one: %v", err)
 	}
 	r.must(r.ack(g, wire.PUBACK, PacketID(0, 1)))
@@ -127,13 +126,13 @@ func TestUnstoredMessageWaitsWithAReceiveMaximumOf1(t *testing.T) {
 		t.Errorf("a message took its slot: %v", answer)
 	}
 	r.must(r.ack(g, wire.PUBACK, 1))
-	if len(told) != 1 || g.InFlight() != 0 {
-		t.Errorf("told %q, %d in flight", told, g.InFlight())
+	if len(outcomes) != 1 || g.InFlight() != 0 {
+		t.Errorf("outcomes %q, %d in flight", outcomes, g.InFlight())
 	}
 
-	// One that waited when the connection ended was never sent.
+	// A message that waited when the connection ended was never sent.
 	r.offer(2, 1)
-	r.must(r.unstored("c", &told))
+	r.must(r.unstored("c", &outcomes))
 	g = r.connect(true, one)
 	r.must(g.ResendUnstored())
 	r.want("PUBLISH 2 dup=false c")
@@ -142,12 +141,12 @@ func TestUnstoredMessageWaitsWithAReceiveMaximumOf1(t *testing.T) {
 	r.want("PUBLISH 2 dup=true c")
 }
 
-// More PUBRELs than there is room for, and a unstored message that comes again.
-func TestUnstoredMessagesBehindPubrels(t *testing.T) {
+// There are more PUBRELs than the window has room for, and an unstored message is resent.
+func TestResendUnstored_AfterPubrels(t *testing.T) {
 	r := newRig(t, Config{})
 	r.connect(false, full)
-	var told []string
-	r.must(r.unstored("a", &told))
+	var outcomes []string
+	r.must(r.unstored("a", &outcomes))
 	g := r.connect(true, Limits{ReceiveMaximum: 1, MaximumQoS: 2, RetainAvailable: true})
 	for seq := range uint64(3) {
 		r.store.released[seq+1] = true

@@ -1,6 +1,6 @@
 package session
 
-// Behind returns the number of messages whose acknowledgements wait for that of in.
+// Behind returns the number of messages whose acknowledgements wait for the one of in.
 func (s *Session) Behind(in *Inbound) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -10,7 +10,7 @@ func (s *Session) Behind(in *Inbound) int {
 	return int(in.g.enqueued - in.index)
 }
 
-// Unacknowledged returns the number of messages of the connection that are not acknowledged.
+// Unacknowledged returns the number of unacknowledged messages of the connection.
 func (s *Session) Unacknowledged() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -20,8 +20,8 @@ func (s *Session) Unacknowledged() int {
 	return len(s.cur.order)
 }
 
-// Oldest returns the first message that is not acknowledged, and whether the server may send no
-// further message because of the Receive Maximum.
+// Oldest returns the first unacknowledged message. full reports whether the Receive Maximum
+// prevents the server from sending further messages.
 func (s *Session) Oldest() (in *Inbound, full, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

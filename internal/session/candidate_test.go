@@ -10,7 +10,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// deferred publishes on topic t and wants a *DeferredError, whose Retry is after wait.
+// deferred publishes on a topic and expects a *DeferredError whose Retry is after wait.
 func (r *rig) deferred(topic string, connections int, wait time.Duration) {
 	r.t.Helper()
 	err := r.g.PublishUnstored(image(topic), func(byte, error) { r.t.Error("it was answered") })
@@ -42,8 +42,8 @@ func inBubble(t *testing.T, test func(t *testing.T, r *rig)) {
 	})
 }
 
-// After PoisonAttempts connections a topic is deferred: stored messages are sent first, and one
-// message of the topic is sent alone, when one of them was acknowledged.
+// After PoisonAttempts connections a topic is deferred. Stored messages are sent first. When one of
+// them was acknowledged, one message of the topic is sent alone.
 func TestUnstored_DeferredTopicIsTriedAlone(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.endOver("t", 3)
@@ -55,8 +55,8 @@ func TestUnstored_DeferredTopicIsTriedAlone(t *testing.T) {
 			t.Errorf("%d unstored messages hold up others", g.Unstored())
 		}
 		r.deferred("t", 3, deferIdle)
-		var told []string
-		r.must(r.unstored("other", &told)) // another topic is not affected
+		var outcomes []string
+		r.must(r.unstored("other", &outcomes)) // another topic is not affected
 		r.want("PUBLISH 2 dup=false other")
 		r.must(r.ack(g, wire.PUBACK, 2))
 		r.offer(1, 1)
@@ -86,13 +86,13 @@ func TestUnstored_DeferredTopicIsTriedAlone(t *testing.T) {
 		r.must(r.ack(g, wire.PUBACK, 3))
 		r.offer(4, 1)
 		r.must(g.PublishUnstored(image("t"), func(byte, error) {}))
-		if answered != 1 || len(r.s.suspects.topics) != 0 {
-			t.Errorf("answered %d times, suspects are %v", answered, r.s.suspects)
+		if answered != 1 || len(r.s.candidates.topics) != 0 {
+			t.Errorf("answered %d times, candidates are %v", answered, r.s.candidates)
 		}
 	})
 }
 
-// Each attempt that ends a connection doubles the delay, up to deferMax.
+// Each attempt that ends a connection increases the delay by a factor of two, up to deferMax.
 func TestUnstored_DeferredTopicBacksOff(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.endOver("t", 3)
@@ -110,7 +110,7 @@ func TestUnstored_DeferredTopicBacksOff(t *testing.T) {
 	})
 }
 
-// What is acknowledged, even with a refusal, is no reason for the end of a connection.
+// An acknowledged message, even one with a refusal, is not the cause of the end of a connection.
 func TestUnstored_AnsweredTopicIsNotDeferred(t *testing.T) {
 	for _, reason := range []byte{0x00, 0x87} {
 		inBubble(t, func(t *testing.T, r *rig) {
@@ -127,19 +127,19 @@ func TestUnstored_AnsweredTopicIsNotDeferred(t *testing.T) {
 // Of several messages the first one sent is blamed, and only its topic is deferred.
 func TestUnstored_FirstOfSeveralIsBlamed(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
-		var told []string
+		var outcomes []string
 		for range 3 {
 			g := r.connect(true, full)
 			r.must(g.ResendUnstored())
-			r.must(g.PublishUnstored(image("bad"), func(_ byte, err error) { told = append(told, fmt.Sprint(err)) }))
+			r.must(g.PublishUnstored(image("bad"), func(_ byte, err error) { outcomes = append(outcomes, fmt.Sprint(err)) }))
 			r.must(g.PublishUnstored(image("good"), func(byte, error) {}))
 			r.s.Detach(g)
 		}
 		r.w.out = nil
 		g := r.connect(true, full)
 		r.must(g.ResendUnstored())
-		if len(told) == 0 || g.Unstored() == 0 || r.s.suspects.deferred("good") != nil || r.s.suspects.deferred("bad") == nil {
-			t.Errorf("told %q, %d are left", told, g.Unstored())
+		if len(outcomes) == 0 || g.Unstored() == 0 || r.s.candidates.deferred("good") != nil || r.s.candidates.deferred("bad") == nil {
+			t.Errorf("outcomes %q, %d are left", outcomes, g.Unstored())
 		}
 		for _, d := range r.s.unstored {
 			if d.topic != "good" {
