@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// TestNowGoesOn: from one opening to the next the store's clock does not run
+// TestNow_ContinuesAfterReopen: from one opening to the next the store's clock does not run
 // back, and it goes at the system's pace.
-func TestNowGoesOn(t *testing.T) {
+func TestNow_ContinuesAfterReopen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMemory(Options{})
 		begin := m.Now()

@@ -11,13 +11,13 @@ import (
 // actor does what a client does, one call after the other.
 type actor struct {
 	*program
-	publisher uint8
-	n         uint32
-	live      []uint64            // its messages that are not done, ascending
-	about     map[uint64]*message // what is known of them
-	graves    []uint64            // dead letters that are kept, ascending
-	sent      [Priorities]uint64
-	resets    int
+	publisher   uint8
+	n           uint32
+	live        []uint64            // its messages that are not done, ascending
+	about       map[uint64]*message // what is known of them
+	deadLetters []uint64            // dead letters that are kept, ascending
+	sent        [Priorities]uint64
+	resets      int
 
 	byCommit, bySync []func(*model) // what the next commit, the next Sync makes durable
 }
@@ -158,23 +158,23 @@ func (a *actor) ends(seq uint64, o Result) {
 	if o.Kind != DeadLettered {
 		return
 	}
-	i, _ := slices.BinarySearch(a.graves, seq)
-	a.graves = slices.Insert(a.graves, i, seq)
-	for len(a.graves) > a.start.o.Retention.MaxDeadLetters {
+	i, _ := slices.BinarySearch(a.deadLetters, seq)
+	a.deadLetters = slices.Insert(a.deadLetters, i, seq)
+	for len(a.deadLetters) > a.start.o.Retention.MaxDeadLetters {
 		a.discards(0)
 	}
 }
 
 // discards notes that a dead letter is given up.
 func (a *actor) discards(i int) {
-	seq := a.graves[i]
-	a.graves = slices.Delete(a.graves, i, i+1)
+	seq := a.deadLetters[i]
+	a.deadLetters = slices.Delete(a.deadLetters, i, i+1)
 	a.note(func(m *model) { m.dead[seq] = m.dead[seq].may(false) })
 	a.byCommit = append(a.byCommit, func(m *model) { m.dead[seq] = exactly(false) })
 }
 
 func (a *actor) discard(i int) error {
-	seq := a.graves[i]
+	seq := a.deadLetters[i]
 	a.discards(i)
 	return a.l.Discard(seq)
 }
@@ -206,9 +206,9 @@ func (a *actor) postpone(i int) error {
 	return a.l.Defer(seq, d)
 }
 
-// mark notes that messages may have been sent, up to one of those that are there.
+// raise notes that messages may have been sent, up to one of those that are there.
 // It is durable on return.
-func (a *actor) mark(i int) error {
+func (a *actor) raise(i int) error {
 	x := a.about[a.live[i]]
 	if x == nil {
 		return nil
@@ -231,9 +231,9 @@ func (a *actor) mark(i int) error {
 	return nil
 }
 
-// unmark notes, of each priority, that nothing above the message that was sent
+// lower notes, of each priority, that nothing above the message that was sent
 // last was sent: one of those that are marked, or none. It is durable on return.
-func (a *actor) unmark(i int) error {
+func (a *actor) lower(i int) error {
 	var sent [Priorities]uint64
 	for _, seq := range a.live[:i] {
 		if x := a.about[seq]; x != nil && x.number <= a.sent[x.priority] {

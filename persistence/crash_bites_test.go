@@ -10,9 +10,9 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// TestCrashStatesBite takes away one sync at a time, then the checksums, and
+// TestCrashStates_FindsOmittedSyncs takes away one sync at a time, then the checksums, and
 // wants a violation each time: what is explored would not go unnoticed.
-func TestCrashStatesBite(t *testing.T) {
+func TestCrashStates_FindsOmittedSyncs(t *testing.T) {
 	type op = faultfs.Op
 	for _, c := range []struct {
 		name     string

@@ -170,9 +170,9 @@ func (c *checker) session() {
 	if !slices.ContainsFunc(m.releases, c.inOrder) {
 		c.wrong("released are, in this order, %v; the calls were %v", c.released, m.releases)
 	}
-	for p, mark := range c.sent {
-		if !m.sent[p].has(mark) {
-			c.wrong("messages of priority %d were sent up to %d, not in %v", p, mark, m.sent[p])
+	for p, number := range c.sent {
+		if !m.sent[p].has(number) {
+			c.wrong("messages of priority %d were sent up to %d, not in %v", p, number, m.sent[p])
 		}
 	}
 }

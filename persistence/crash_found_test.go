@@ -51,12 +51,12 @@ func noDamage(t *testing.T, fsys *memFS, shown func(cut int) []uint64) {
 	}
 }
 
-// TestKilledBeforeTheNameIsDurable: a process is killed when it has written the
+// TestOpen_KilledBeforeFolderSync: a process is killed when it has written the
 // opening of a new segment, before the folder is synced. The next one links its
 // own segment to that one; the power goes, and of the two names the newer is on
 // the disk. Small openings are moved, so nothing is linked to; large ones are
 // not.
-func TestKilledBeforeTheNameIsDurable(t *testing.T) {
+func TestOpen_KilledBeforeFolderSync(t *testing.T) {
 	for _, size := range []int{1000, 20_000} {
 		fsys := killedAt(t, size, 3) // after create, write, sync
 		l := open(t, fsys, small)
@@ -71,10 +71,10 @@ func TestKilledBeforeTheNameIsDurable(t *testing.T) {
 	}
 }
 
-// TestKilledAfterAFailedSync: the sync of a new segment fails and the process is
+// TestOpen_KilledAfterFailedSync: the sync of a new segment fails and the process is
 // killed before it has written everything again, to another. The next one reads
 // what is in the system's memory only, and its own sync reports success.
-func TestKilledAfterAFailedSync(t *testing.T) {
+func TestOpen_KilledAfterFailedSync(t *testing.T) {
 	fsys := newMemFS()
 	l := open(t, fsys, small)
 	failed := false
@@ -105,9 +105,9 @@ func TestKilledAfterAFailedSync(t *testing.T) {
 	})
 }
 
-// TestDroppedForNothing: a crash comes between the record of a message and those
+// TestDropOldest_CrashBeforeDrops: a crash comes between the record of a message and those
 // that drop older ones for it. The older ones are dropped when it is there.
-func TestDroppedForNothing(t *testing.T) {
+func TestDropOldest_CrashBeforeDrops(t *testing.T) {
 	o := small
 	o.Limits.MaxMessages, o.Limits.WhenFull = 2, DropOldest
 	fsys := newMemFS()
@@ -127,9 +127,9 @@ func TestDroppedForNothing(t *testing.T) {
 	}
 }
 
-// TestRefusedForNothing: when dropping what can be dropped is not enough, nothing
+// TestDropOldest_DropsNothingIfTooFew: when dropping what can be dropped is not enough, nothing
 // is dropped.
-func TestRefusedForNothing(t *testing.T) {
+func TestDropOldest_DropsNothingIfTooFew(t *testing.T) {
 	o := small
 	o.Limits.MaxBytes, o.Limits.WhenFull = 1000, DropOldest
 	l := open(t, newMemFS(), o)
@@ -150,9 +150,9 @@ func TestRefusedForNothing(t *testing.T) {
 	}
 }
 
-// TestDeadLetterBetween: a crash comes between the record of a dead letter and
+// TestDeadLetters_CrashBeforeDiscard: a crash comes between the record of a dead letter and
 // the one that gives up the oldest for it.
-func TestDeadLetterBetween(t *testing.T) {
+func TestDeadLetters_CrashBeforeDiscard(t *testing.T) {
 	o := small
 	o.Retention.MaxDeadLetters = 1
 	fsys := newMemFS()
@@ -176,9 +176,9 @@ func TestDeadLetterBetween(t *testing.T) {
 	}
 }
 
-// TestSetSentTwice: one publisher waits for the disk with a mark when another
+// TestSetSent_WaitsForEarlierCall: one publisher waits for the disk with a raise when another
 // sets the same. It must not be told sooner that it is durable.
-func TestSetSentTwice(t *testing.T) {
+func TestSetSent_WaitsForEarlierCall(t *testing.T) {
 	fsys := newMemFS()
 	l := open(t, fsys, small)
 	second := make(chan error, 1)

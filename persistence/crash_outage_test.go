@@ -15,13 +15,13 @@ import (
 
 // outageWorkloads use a disk that refuses to write for some time, and does then. The log stays open.
 var outageWorkloads = []crashWorkload{
-	{name: "outages", o: small, run: mix{append: 8, stream: 2, done: 6, release: 1, seen: 1, cleared: 1, sync: 2, mark: 1, ranked: true}.outages(60)},
-	{name: "outages, interval", o: with(small, func(o *Options) { o.Sync, o.Interval = SyncInterval, 24*3600e9 }), run: mix{append: 8, stream: 2, done: 6, release: 1, seen: 1, sync: 2, mark: 1, ranked: true}.outages(60)},
-	{name: "outages, never", o: with(small, func(o *Options) { o.Sync, o.Files.SegmentBytes = SyncNever, 32<<10 }), run: mix{append: 12, stream: 2, done: 4, sync: 1, mark: 1, large: true, ranked: true}.outages(60)},
-	{name: "outages, all kinds", o: fewGraves, run: mix{append: 10, done: 10, dead: 2, discard: 1, postpone: 3, release: 2, mark: 1, reset: 1, sync: 2, large: true, ranked: true}.outages(60)},
+	{name: "outages", o: small, run: mix{append: 8, stream: 2, done: 6, release: 1, seen: 1, cleared: 1, sync: 2, raise: 1, ranked: true}.outages(60)},
+	{name: "outages, interval", o: with(small, func(o *Options) { o.Sync, o.Interval = SyncInterval, 24*3600e9 }), run: mix{append: 8, stream: 2, done: 6, release: 1, seen: 1, sync: 2, raise: 1, ranked: true}.outages(60)},
+	{name: "outages, never", o: with(small, func(o *Options) { o.Sync, o.Files.SegmentBytes = SyncNever, 32<<10 }), run: mix{append: 12, stream: 2, done: 4, sync: 1, raise: 1, large: true, ranked: true}.outages(60)},
+	{name: "outages, all kinds", o: fewDeadLetters, run: mix{append: 10, done: 10, dead: 2, discard: 1, postpone: 3, release: 2, raise: 1, reset: 1, sync: 2, large: true, ranked: true}.outages(60)},
 	{name: "outages with receipts", o: recording, run: mix{append: 8, done: 8, dead: 1, sync: 2, large: true}.outages(50)},
-	{name: "outages at openings", o: small, run: mix{append: 10, done: 8, dead: 1, postpone: 1, release: 2, seen: 1, cleared: 1, mark: 1, sync: 3, large: true, ranked: true, reopen: true}.outages(80)},
-	{name: "outages of a full disk", o: small, run: mix{append: 14, done: 8, dead: 1, release: 2, seen: 1, mark: 1, sync: 3, large: true, ranked: true, full: true}.outages(80)},
+	{name: "outages at openings", o: small, run: mix{append: 10, done: 8, dead: 1, postpone: 1, release: 2, seen: 1, cleared: 1, raise: 1, sync: 3, large: true, ranked: true, reopen: true}.outages(80)},
+	{name: "outages of a full disk", o: small, run: mix{append: 14, done: 8, dead: 1, release: 2, seen: 1, raise: 1, sync: 3, large: true, ranked: true, full: true}.outages(80)},
 	{name: "outages while moving", o: small, run: mix{append: 10, done: 20, release: 1, sync: 2, large: true, stuck: 2}.outages(100)},
 }
 
@@ -115,9 +115,9 @@ func (p *program) mend() bool {
 	return mended
 }
 
-// TestOutage_IsNotTheEnd has each operation fail for some time: what the log had accepted is there and
+// TestOutage_AcceptsMessagesAgain has each operation fail for some time: what the log had accepted is there and
 // is sent meanwhile, and it accepts messages again when the disk does.
-func TestOutage_IsNotTheEnd(t *testing.T) {
+func TestOutage_AcceptsMessagesAgain(t *testing.T) {
 	for _, cause := range outageErrors {
 		for _, op := range []string{"create", "write", "sync"} {
 			t.Run(fmt.Sprint(cause, ", ", op), func(t *testing.T) {

@@ -89,13 +89,13 @@ func (p *program) open() error {
 		a.live, a.byCommit, a.bySync = nil, nil, nil
 	}
 	a := p.actor(0)
-	a.about, a.graves, a.sent = map[uint64]*message{}, nil, s.sent
+	a.about, a.deadLetters, a.sent = map[uint64]*message{}, nil, s.sent
 	for _, x := range slices.Concat(s.messages, s.deferred) { // each a copy: s is what was shown
 		a.live, a.about[x.seq] = append(a.live, x.seq), &x
 	}
 	slices.Sort(a.live)
 	for _, x := range s.dead {
-		a.graves = append(a.graves, x.seq)
+		a.deadLetters = append(a.deadLetters, x.seq)
 	}
 	return nil
 }

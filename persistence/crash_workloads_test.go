@@ -55,7 +55,7 @@ type mix struct {
 	// Where they are not 0, also: ends as a dead letter, gives one up, notes what
 	// may have been sent, takes some of that back, sets the system's clock forward (and the restart back),
 	// defers.
-	dead, discard, mark, unmark, clock, postpone int
+	dead, discard, raise, lower, clock, postpone int
 
 	ranked   bool // of all priorities
 	full     bool // outages are those of a full disk
@@ -88,7 +88,7 @@ func (x mix) step(p *program, a *actor) error {
 	if p.meddle != nil {
 		p.meddle(p.l)
 	}
-	pick := rnd.IntN(x.append + x.stream + x.done + x.release + x.seen + x.cleared + x.reset + x.sync + x.restart + x.kill + x.dead + x.discard + x.mark + x.unmark + x.clock + x.postpone)
+	pick := rnd.IntN(x.append + x.stream + x.done + x.release + x.seen + x.cleared + x.reset + x.sync + x.restart + x.kill + x.dead + x.discard + x.raise + x.lower + x.clock + x.postpone)
 	is := func(weight int) bool {
 		pick -= weight
 		return pick < 0
@@ -110,17 +110,17 @@ func (x mix) step(p *program, a *actor) error {
 		}
 		return nil
 	case is(x.discard):
-		if len(a.graves) == 0 {
+		if len(a.deadLetters) == 0 {
 			return nil
 		}
-		return a.discard(rnd.IntN(len(a.graves)))
-	case is(x.mark):
+		return a.discard(rnd.IntN(len(a.deadLetters)))
+	case is(x.raise):
 		if live == 0 {
 			return nil
 		}
-		return a.mark(rnd.IntN(live))
-	case is(x.unmark):
-		return a.unmark(rnd.IntN(live + 1))
+		return a.raise(rnd.IntN(live))
+	case is(x.lower):
+		return a.lower(rnd.IntN(live + 1))
 	case is(x.clock):
 		p.l.mu.Lock()
 		p.l.state.ledger.Clock.Offset += rnd.Int64N(3600_000)
@@ -186,7 +186,7 @@ func (x mix) size(p *program) int {
 }
 
 // worn is what a program does on a failing disk.
-var worn = mix{append: 6, stream: 2, done: 4, release: 1, seen: 1, cleared: 1, sync: 2, dead: 1, mark: 1, unmark: 1, reset: 1, ranked: true}
+var worn = mix{append: 6, stream: 2, done: 4, release: 1, seen: 1, cleared: 1, sync: 2, dead: 1, raise: 1, lower: 1, reset: 1, ranked: true}
 
 func (x mix) with(change func(*mix)) mix {
 	change(&x)
@@ -194,7 +194,7 @@ func (x mix) with(change func(*mix)) mix {
 }
 
 // aftermath is what a program does after the crash, before the next one.
-var aftermath = mix{append: 4, stream: 2, done: 3, release: 1, seen: 1, cleared: 1, reset: 1, sync: 3, restart: 1, kill: 1, dead: 1, discard: 1, mark: 1, unmark: 1, ranked: true}
+var aftermath = mix{append: 4, stream: 2, done: 3, release: 1, seen: 1, cleared: 1, reset: 1, sync: 3, restart: 1, kill: 1, dead: 1, discard: 1, raise: 1, lower: 1, ranked: true}
 
 // concurrent is several publishers at once, who share commits.
 func concurrent(p *program) error {

@@ -82,7 +82,7 @@ func TestDropOldest_AtMaxDiskBytes(t *testing.T) {
 }
 
 // Without messages that may be dropped, the store is full.
-func TestDropOldest_AtMaxDiskBytesDropsNothingThatWasSent(t *testing.T) {
+func TestDropOldest_KeepsSentMessages(t *testing.T) {
 	o := small
 	o.Limits.MaxDiskBytes, o.Limits.WhenFull = 64<<10, DropOldest
 	l := open(t, newMemFS(), o)
@@ -101,7 +101,7 @@ func TestDropOldest_AtMaxDiskBytesDropsNothingThatWasSent(t *testing.T) {
 	}
 }
 
-func TestReserved_IsForAlarms(t *testing.T) {
+func TestReserved_KeepsRoomForUrgent(t *testing.T) {
 	for _, policy := range []FullPolicy{Reject, DropOldest, DropNewest} {
 		l := open(t, newMemFS(), Options{Limits: Limits{MaxMessages: 10, Reserved: 30, WhenFull: policy}})
 		count := func(p Priority) (n int) {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestLog_AcceptsAfterAFullDisk: a segment whose messages have ended is room.
-func TestLog_AcceptsAfterAFullDisk(t *testing.T) {
+// TestLog_AcceptsAfterMaxDiskBytes: a segment whose messages have ended is room.
+func TestLog_AcceptsAfterMaxDiskBytes(t *testing.T) {
 	o := small
 	o.Limits.MaxDiskBytes = 32 << 10
 	l := open(t, newMemFS(), o)
@@ -34,7 +34,7 @@ func TestLog_AcceptsAfterAFullDisk(t *testing.T) {
 
 // At MaxDiskBytes a message is accepted as soon as the messages before it have ended, whatever their
 // sizes and wherever they are; a packet that would never fit is refused as too large.
-func TestAtMaxDiskBytes_AcceptsWhatFitsWhenAllHaveEnded(t *testing.T) {
+func TestMaxDiskBytes_AcceptsAfterAllEnded(t *testing.T) {
 	for name, open := range map[string]func(o Options) Store{
 		"log":    func(o Options) Store { return open(t, newMemFS(), o) },
 		"memory": func(o Options) Store { return NewMemory(o) },

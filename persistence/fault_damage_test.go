@@ -47,7 +47,7 @@ func newVaried(t *testing.T, size int) *varied {
 			errs = append(errs, a.append(size+5*i, "s", as))
 		}
 		if part == 1 {
-			errs = append(errs, a.release(0), a.done(1, DeadLettered), a.done(1, Acked), a.mark(1), a.see(7, 7), a.sync())
+			errs = append(errs, a.release(0), a.done(1, DeadLettered), a.done(1, Acked), a.raise(1), a.see(7, 7), a.sync())
 		}
 		if part >= 2 {
 			errs = append(errs, a.done(2, Refused), a.done(2, Acked), a.sync())
@@ -247,8 +247,8 @@ func TestCopiesAreBounded(t *testing.T) {
 	}
 }
 
-// TestMissingIsTold: that the oldest segment was removed by somebody else.
-func TestMissingIsTold(t *testing.T) {
+// TestOpen_ReportsMissingOldestSegment: that the oldest segment was removed by somebody else.
+func TestOpen_ReportsMissingOldestSegment(t *testing.T) {
 	v := newVaried(t, 200)
 	oldest := v.names[slices.IndexFunc(v.names, func(name string) bool { return strings.HasSuffix(name, segment.Suffix) })]
 	left := onMemFS(faultfs.From(v.with(oldest, nil)))

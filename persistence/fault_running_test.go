@@ -32,7 +32,7 @@ var diskFaults = []diskFault{
 	{"no space", func(_ string, _ int) (int, error) { return 0, syscall.ENOSPC }},
 }
 
-// spares: without room receipts are given up, see TestReceiptsWithoutRoom.
+// spares: without room receipts are given up, see TestReceipts_LostOnFullDisk.
 func (f diskFault) spares(name string) bool {
 	return f.name == "no space" && strings.HasSuffix(name, receipts.Suffix)
 }
@@ -41,7 +41,7 @@ func (f diskFault) spares(name string) bool {
 // a new segment; nothing that it promised is missing then, nor after a kill or a
 // power cut, and no file is synced again whose sync has failed.
 func TestFailedOperation(t *testing.T) {
-	x := mix{append: 6, stream: 2, done: 5, release: 1, seen: 1, cleared: 1, sync: 2, dead: 1, mark: 1, ranked: true, large: true}
+	x := mix{append: 6, stream: 2, done: 5, release: 1, seen: 1, cleared: 1, sync: 2, dead: 1, raise: 1, ranked: true, large: true}
 	each := with(small, func(o *Options) { o.Retention.MaxReceipts = 100 })
 	interval := with(each, func(o *Options) { o.Sync, o.Interval = SyncInterval, 24*3600e9 })
 	for _, o := range []Options{each, interval} {
@@ -110,7 +110,7 @@ func (p *program) neverSyncedAgain() error {
 // is told with a typed error; when the disk is mended, the log opens again and
 // everything promised is there.
 func TestLastingFault(t *testing.T) {
-	x := mix{append: 6, done: 4, sync: 2, dead: 1, mark: 1, restart: 1, ranked: true, large: true}
+	x := mix{append: 6, done: 4, sync: 2, dead: 1, raise: 1, restart: 1, ranked: true, large: true}
 	o := with(small, func(o *Options) { o.Retention.MaxReceipts = 100 })
 	for _, c := range []struct {
 		cause error

@@ -50,9 +50,9 @@ func TestFilledAhead(t *testing.T) {
 	}
 }
 
-// TestZerosAreNotTorn: what a killed process leaves behind its last record is the
+// TestOpen_ZerosAreNotTorn: what a killed process leaves behind its last record is the
 // end of the log; anything else there is a torn write.
-func TestZerosAreNotTorn(t *testing.T) {
+func TestOpen_ZerosAreNotTorn(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		dirty bool

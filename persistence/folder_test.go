@@ -65,8 +65,8 @@ func TestUnusableFolder(t *testing.T) {
 	}
 }
 
-// TestFailedOpenLeavesTheFolderFree: the lock is given back.
-func TestFailedOpenLeavesTheFolderFree(t *testing.T) {
+// TestOpen_ReleasesLockOnFailure: the lock is given back.
+func TestOpen_ReleasesLockOnFailure(t *testing.T) {
 	fsys := newMemFS()
 	for _, op := range []string{"create", "write", "sync", "syncdir"} {
 		fsys.fault = func(o, _ string, n int) (int, error) {
@@ -146,9 +146,9 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// TestMaxDiskBytesBehindARoundThatLeftMuch: what the last compaction had to leave
+// TestMaxDiskBytes_AfterCompaction: what the last compaction had to leave
 // is no reason to refuse, if most of it is done by now.
-func TestMaxDiskBytesBehindARoundThatLeftMuch(t *testing.T) {
+func TestMaxDiskBytes_AfterCompaction(t *testing.T) {
 	o := small
 	o.Limits.MaxDiskBytes = 64 << 10
 	l := open(t, newMemFS(), o)

@@ -272,7 +272,7 @@ func appendOne(t *testing.T, s Store, seq uint64) uint64 {
 
 // Under SyncNever, more than the buffers have may be lost with a failed fsync. It is read back from the file,
 // and written again; while the file does not have it, the log is degraded.
-func TestSyncNever_OutlivesAFailedSync(t *testing.T) {
+func TestSyncNever_RewritesAfterFailedSync(t *testing.T) {
 	for name, unreadable := range map[string]bool{"readable": false, "unreadable at first": true} {
 		t.Run(name, func(t *testing.T) {
 			fsys := newMemFS()

@@ -11,7 +11,7 @@ import (
 
 // After one slow sync with several waiters, a message alone waits 1 ms for others at most. It sleeps
 // meanwhile: in a bubble, time stands still while a goroutine is busy, so a busy wait would never end.
-func TestLog_GathersForOneMillisecondAtMost(t *testing.T) {
+func TestLog_GathersAtMostOneMillisecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := faultfs.New()
 		l, err := persistence.Open("log", persistence.Options{FS: disk})

@@ -133,8 +133,8 @@ func TestIntervalFailedSync(t *testing.T) {
 	})
 }
 
-// TestNever: only a full segment and Close sync.
-func TestNever(t *testing.T) {
+// TestSyncNever_SyncsOnlyFullSegments: only a full segment and Close sync.
+func TestSyncNever_SyncsOnlyFullSegments(t *testing.T) {
 	o := small
 	o.Sync = SyncNever
 	l := open(t, newMemFS(), o)

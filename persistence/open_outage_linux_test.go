@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestOpen_OnAReadOnlyFileSystem opens a log on a file system that is mounted read-only, and then for writing.
-func TestOpen_OnAReadOnlyFileSystem(t *testing.T) {
+// TestOpen_ReadOnlyFileSystem opens a log on a file system that is mounted read-only, and then for writing.
+func TestOpen_ReadOnlyFileSystem(t *testing.T) {
 	dir := smallDisk(t)
 	l, err := Open(dir+"/log", small)
 	if err != nil {
@@ -71,7 +71,7 @@ func TestOpen_OnAReadOnlyFileSystem(t *testing.T) {
 }
 
 // A folder that another user owns can be read if its permissions allow it.
-func TestOpen_InAFolderThatIsNotWritable(t *testing.T) {
+func TestOpen_ReadOnlyFolder(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("root may write everywhere")
 	}

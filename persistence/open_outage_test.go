@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// TestOpen_OnADiskThatRefuses opens a log while each operation fails with each error. What is pending can be
+// TestOpen_DiskRefusesWrites opens a log while each operation fails with each error. What is pending can be
 // read and ended. It accepts messages when the disk does, or what was accepted is there after a restart.
-func TestOpen_OnADiskThatRefuses(t *testing.T) {
+func TestOpen_DiskRefusesWrites(t *testing.T) {
 	const n = 30
 	for _, cause := range append(outageErrors[:len(outageErrors):len(outageErrors)], syscall.EACCES) {
 		for _, op := range []string{"create", "write", "sync", "syncdir"} {
@@ -110,7 +110,7 @@ func TestOpen_OnADiskThatRefuses(t *testing.T) {
 
 // The outage begins with the opening and is over before a power failure: nothing that was accepted before or
 // after it is lost, and what ended in it has ended.
-func TestOpen_OnADiskThatRefused_SurvivesAPowerFailure(t *testing.T) {
+func TestOpen_PowerFailureAfterOutage(t *testing.T) {
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
 			disk := manySegments(t, 60)

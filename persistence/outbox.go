@@ -256,11 +256,11 @@ func (l *Log) SetSent(p Priority, number uint64) error {
 		return err
 	}
 	if number == l.state.ledger.Sent[p] { // the caller that set it may still wait for the disk
-		t := Ticket{batch: l.pipe.marked[p]}
+		t := Ticket{batch: l.pipe.sentBatch[p]}
 		l.mu.Unlock()
 		return l.Wait(context.Background(), t)
 	}
-	l.pipe.marked[p] = b.id
+	l.pipe.sentBatch[p] = b.id
 	l.state.setSent(b, p, number)
 	return l.await(b)
 }

@@ -84,16 +84,16 @@ func (b *batch) register() {
 
 // pipeline contains the batches that have not ended, and the held ones. Log.mu guards it.
 type pipeline struct {
-	open    *batch             // takes new records
-	outage  *DegradedError     // nil: the disk accepts writes
-	dry     bool               // during an outage: nothing can be written
-	held    []*batch           // unwritten batches with messages, during an outage; their callers got an error
-	flight  []*batch           // being committed, in order
-	written uint64             // ID of the newest batch that was committed
-	durable uint64             // ID of the newest batch that was synced
-	marked  [Priorities]uint64 // ID of the batch with the newest sent watermark, by priority
-	crowd   int                // goroutines that waited for the last commit, including its leader
-	spare   *batch             // its buffers are reused
+	open      *batch             // takes new records
+	outage    *DegradedError     // nil: the disk accepts writes
+	dry       bool               // during an outage: nothing can be written
+	held      []*batch           // unwritten batches with messages, during an outage; their callers got an error
+	flight    []*batch           // being committed, in order
+	written   uint64             // ID of the newest batch that was committed
+	durable   uint64             // ID of the newest batch that was synced
+	sentBatch [Priorities]uint64 // ID of the batch with the newest sent watermark, by priority
+	crowd     int                // goroutines that waited for the last commit, including its leader
+	spare     *batch             // its buffers are reused
 }
 
 // begin replaces the open batch with an empty one, and moves the old one into flight.
@@ -157,9 +157,9 @@ func (p *pipeline) hold(err error) {
 		}
 		p.open.buf = append(b.buf, p.open.buf...)
 		p.open.Emptied = max(p.open.Emptied, b.Emptied)
-		for i := range p.marked {
-			if p.marked[i] == b.id {
-				p.marked[i] = p.open.id
+		for i := range p.sentBatch {
+			if p.sentBatch[i] == b.id {
+				p.sentBatch[i] = p.open.id
 			}
 		}
 	}

@@ -218,9 +218,9 @@ func TestReceiptsByAge(t *testing.T) {
 	}
 }
 
-// TestReceiptOfTheNewest: of several messages with one ID the newest counts,
+// TestReceipt_NewestOfSameID: of several messages with one ID the newest counts,
 // wherever each of them is.
-func TestReceiptOfTheNewest(t *testing.T) {
+func TestReceipt_NewestOfSameID(t *testing.T) {
 	fsys := newMemFS()
 	l := open(t, fsys, withReceipts)
 	same := [16]byte{1, 2, 3}

@@ -308,9 +308,9 @@ func TestManyRestarts(t *testing.T) {
 	}
 }
 
-// TestUnreadableMessage: the error says which message, and the program can go on
+// TestRead_EndsUnreadableMessage: the error says which message, and the program can go on
 // without it.
-func TestUnreadableMessage(t *testing.T) {
+func TestRead_EndsUnreadableMessage(t *testing.T) {
 	l := open(t, manySegments(t, 60), small)
 	defer l.Close()
 	fsys := l.o.FS.(*memFS)

@@ -10,9 +10,9 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// TestEpochAfterDamage: a message with a number of a stream is damaged behind the
+// TestEpoch_ChangesAfterDamage: a message with a number of a stream is damaged behind the
 // last checkpoint. The number may be given out again, so the epoch changes, once.
-func TestEpochAfterDamage(t *testing.T) {
+func TestEpoch_ChangesAfterDamage(t *testing.T) {
 	fsys := newMemFS()
 	l := open(t, fsys, Options{})
 	id, _, _ := l.Stream("s")
@@ -40,9 +40,9 @@ func TestEpochAfterDamage(t *testing.T) {
 	l.Close()
 }
 
-// TestPowerCutWhileTakingOver: the new segment's file is there, but its first
+// TestOpen_PowerFailureDuringOpening: the new segment's file is there, but its first
 // page never reached the disk. It does not count, and that is no damage.
-func TestPowerCutWhileTakingOver(t *testing.T) {
+func TestOpen_PowerFailureDuringOpening(t *testing.T) {
 	fsys := newMemFS()
 	l := open(t, fsys, Options{})
 	for seq := uint64(1); seq <= 10; seq++ {
@@ -86,9 +86,9 @@ func openingEnd(t *testing.T, l *Log) (end int64) {
 	return end
 }
 
-// TestDamageInTheOpening: the messages were taken over, the process was killed
+// TestOpen_DamageInOpening: the messages were taken over, the process was killed
 // right after, and one of the records is damaged. The old segment is gone.
-func TestDamageInTheOpening(t *testing.T) {
+func TestOpen_DamageInOpening(t *testing.T) {
 	fsys, _ := smallLog(t)
 	l := open(t, fsys, Options{})
 	left := fsys.killed()
@@ -102,9 +102,9 @@ func TestDamageInTheOpening(t *testing.T) {
 	}
 }
 
-// TestReopenedMessagesAreDurable: a process that did not sync is killed. What the
+// TestOpen_MakesFoundMessagesDurable: a process that did not sync is killed. What the
 // next one finds, it may send, so it must not vanish with the power any more.
-func TestReopenedMessagesAreDurable(t *testing.T) {
+func TestOpen_MakesFoundMessagesDurable(t *testing.T) {
 	for _, n := range []uint64{5, 400} { // all taken over; too much for that
 		fsys := newMemFS()
 		l := open(t, fsys, Options{Sync: SyncNever, Files: Files{BufferBytes: 4 << 10, SegmentBytes: 64 << 10}})

@@ -15,9 +15,9 @@ import (
 
 // What a hostile reading has found.
 
-// TestFullDiskWithNothingPending: when MaxDiskBytes is reached and all messages
+// TestMaxDiskBytes_NothingPending: when MaxDiskBytes is reached and all messages
 // are done, what was recorded is made durable so that segments can go.
-func TestFullDiskWithNothingPending(t *testing.T) {
+func TestMaxDiskBytes_NothingPending(t *testing.T) {
 	for _, sync := range []SyncPolicy{SyncEveryCommit, SyncInterval, SyncNever} {
 		for leave := range uint64(2) {
 			l := open(t, newMemFS(), with(small, func(o *Options) { o.Limits.MaxDiskBytes, o.Sync, o.Interval = 32<<10, sync, time.Hour }))
@@ -43,9 +43,9 @@ func TestFullDiskWithNothingPending(t *testing.T) {
 	}
 }
 
-// TestCompactionEnds: when what is pending takes more room than is reckoned, with
+// TestCompaction_StopsAfterOneRound: when what is pending takes more room than is reckoned, with
 // long keys or many streams, compaction goes round once and stops.
-func TestCompactionEnds(t *testing.T) {
+func TestCompaction_StopsAfterOneRound(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		fill func(l *Log) error
@@ -88,9 +88,9 @@ func TestCompactionEnds(t *testing.T) {
 	}
 }
 
-// TestReceiptsWithoutRoom: a full disk needs the room of a segment that is done
+// TestReceipts_LostOnFullDisk: a full disk needs the room of a segment that is done
 // with more than its receipts.
-func TestReceiptsWithoutRoom(t *testing.T) {
+func TestReceipts_LostOnFullDisk(t *testing.T) {
 	fsys := newMemFS()
 	l := open(t, fsys, with(small, func(o *Options) { o.Retention.MaxReceipts = 1000 }))
 	defer l.Close()
@@ -116,9 +116,9 @@ func TestReceiptsWithoutRoom(t *testing.T) {
 	}
 }
 
-// TestDeadLettersThatAreNotWritten: what is a dead letter before it was committed
+// TestDeadLetters_UncommittedMessage: what is a dead letter before it was committed
 // is shown when it is.
-func TestDeadLettersThatAreNotWritten(t *testing.T) {
+func TestDeadLetters_UncommittedMessage(t *testing.T) {
 	for _, s := range []Store{NewMemory(Options{}), open(t, newMemFS(), Options{})} {
 		if _, err := s.Enqueue(context.Background(), numbered(1, 50)); err != nil {
 			t.Fatal(err)
@@ -140,8 +140,8 @@ func TestDeadLettersThatAreNotWritten(t *testing.T) {
 	}
 }
 
-// TestImpossibleMark: what could not be read back is not written.
-func TestImpossibleMark(t *testing.T) {
+// TestSetSent_RejectsTooHighNumber: what could not be read back is not written.
+func TestSetSent_RejectsTooHighNumber(t *testing.T) {
 	m := NewMemory(Options{})
 	defer m.Close()
 	if err := m.SetSent(Normal, math.MaxUint64); err != ErrUnknownSequence {
@@ -149,8 +149,8 @@ func TestImpossibleMark(t *testing.T) {
 	}
 }
 
-// TestOpeningManyMovedMessages: the time is not the square of their number.
-func TestOpeningManyMovedMessages(t *testing.T) {
+// TestOpen_ManyMovedMessages: the time is not the square of their number.
+func TestOpen_ManyMovedMessages(t *testing.T) {
 	m := NewMemory(Options{Files: Files{SegmentBytes: 64 << 10}})
 	const messages = 60_000
 	for seq := uint64(1); seq <= messages; seq++ {
@@ -184,8 +184,8 @@ func TestOpeningManyMovedMessages(t *testing.T) {
 	}
 }
 
-// TestKeysAreForgotten: keys of messages that are done do not stay.
-func TestKeysAreForgotten(t *testing.T) {
+// TestKeys_RemovedAfterMessagesEnd: keys of messages that are done do not stay.
+func TestKeys_RemovedAfterMessagesEnd(t *testing.T) {
 	m := NewMemory(Options{Files: Files{SegmentBytes: 64 << 10}})
 	defer m.Close()
 	for seq := uint64(1); seq <= 20_000; seq++ {
@@ -213,8 +213,8 @@ func TestKeysAreForgotten(t *testing.T) {
 	}
 }
 
-// TestMaxAgeOfTheFarFuture: what is accepted can be read back.
-func TestMaxAgeOfTheFarFuture(t *testing.T) {
+// TestMaxAge_FarFuture: what is accepted can be read back.
+func TestMaxAge_FarFuture(t *testing.T) {
 	m := NewMemory(Options{Limits: Limits{MaxAge: time.Hour}})
 	defer m.Close()
 	if _, err := Append(m, &Message{Accepted: time.Unix(1<<60, 0)}); err != nil {
@@ -226,8 +226,8 @@ func TestMaxAgeOfTheFarFuture(t *testing.T) {
 	}
 }
 
-// TestAcceptedDoesNotMoveTheClock: a program may make that time up.
-func TestAcceptedDoesNotMoveTheClock(t *testing.T) {
+// TestNow_IgnoresMessageAccepted: a program may make that time up.
+func TestNow_IgnoresMessageAccepted(t *testing.T) {
 	m := NewMemory(Options{})
 	begin := m.Now()
 	if _, err := Append(m, &Message{Accepted: begin.Add(300 * 24 * time.Hour)}); err != nil {

@@ -31,7 +31,7 @@ func hangs(disk *faultfs.FS, kinds ...faultfs.Kind) (release func()) {
 
 // A disk that hangs holds up Wait and Enqueue until the context ends or WriteTimeout has passed. What was
 // handed over is stored when the disk answers.
-func TestLog_BoundsWaitsForADiskThatHangs(t *testing.T) {
+func TestLog_BoundsWaitsForHangingDisk(t *testing.T) {
 	for _, kind := range []faultfs.Kind{faultfs.Write, faultfs.Sync} {
 		t.Run(kind.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

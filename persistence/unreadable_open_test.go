@@ -11,9 +11,9 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/faultfs"
 )
 
-// TestOpen_AnUnreadablePlace opens a log of which a place, or a whole segment, cannot be read: for some time,
+// TestOpen_UnreadablePlace opens a log of which a place, or a whole segment, cannot be read: for some time,
 // or for good. What can be read is there, and the rest is reported.
-func TestOpen_AnUnreadablePlace(t *testing.T) {
+func TestOpen_UnreadablePlace(t *testing.T) {
 	whole := manySegments(t, 60) // 30 are pending
 	names := []string{oldest, "log/0000000000000003.mlog"}
 	last := ""

@@ -17,8 +17,8 @@ import (
 // oldest is the first segment.
 const oldest = "log/0000000000000001.mlog"
 
-// TestNext_AnUnreadableMessage has reading fail in each way, for some time or for good.
-func TestNext_AnUnreadableMessage(t *testing.T) {
+// TestNext_UnreadableMessage has reading fail in each way, for some time or for good.
+func TestNext_UnreadableMessage(t *testing.T) {
 	const n, forever = 40, 0
 	place := func(op faultfs.Op) bool { return op.Name == oldest && op.Off > 0 && op.Off < 1000 } // of two messages
 	file := func(op faultfs.Op) bool { return op.Name == oldest }
@@ -107,7 +107,7 @@ func TestNext_AnUnreadableMessage(t *testing.T) {
 }
 
 // A message is not given up while the disk takes no writes either: it may be gone for some time.
-func TestNext_AnUnreadableMessageInAnOutage(t *testing.T) {
+func TestNext_UnreadableMessageDuringOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := newMemFS()
 		l := open(t, disk, small)
@@ -142,7 +142,7 @@ func TestNext_AnUnreadableMessageInAnOutage(t *testing.T) {
 }
 
 // A segment that somebody has removed is damage, if the folder is in its place.
-func TestNext_ARemovedSegment(t *testing.T) {
+func TestNext_RemovedSegment(t *testing.T) {
 	dir := t.TempDir()
 	var reported []string
 	l, err := Open(dir, with(small, func(o *Options) {

@@ -46,8 +46,8 @@ func TestSum_IsSipHash(t *testing.T) {
 	}
 }
 
-// TestSum_TellsFieldsApart checks that it counts where a field ends, how many there are and their order.
-func TestSum_TellsFieldsApart(t *testing.T) {
+// TestSum_DistinguishesFields checks that it counts where a field ends, how many there are and their order.
+func TestSum_DistinguishesFields(t *testing.T) {
 	other := fingerprint.New(&[16]byte{1})
 	other.Add([]byte("a"))
 	known := map[uint64]string{other.Sum(): "another key"}

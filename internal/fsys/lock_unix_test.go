@@ -12,7 +12,7 @@ import (
 )
 
 // A process that is being started has all descriptors until it calls exec.
-func TestLock_EndsWhileAChildHasTheDescriptor(t *testing.T) {
+func TestLock_ReleasedDespiteChildDescriptor(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "lock")
 	lock, err := Lock(name)
 	if err != nil {
@@ -59,7 +59,7 @@ func guarded(t *testing.T) (h Held, dir, name string) {
 }
 
 // Whoever removes the lock file is refused by what it guards.
-func TestLock_RefusesAfterItsFileWasRemoved(t *testing.T) {
+func TestLock_RefusesAfterLockFileRemoval(t *testing.T) {
 	for range 2 { // the second time after Check has made the file again
 		h, dir, name := guarded(t)
 		mustDo(t, os.Remove(name))
@@ -115,7 +115,7 @@ func TestLock_CheckNotices(t *testing.T) {
 }
 
 // A guarded file is replaced under the lock.
-func TestLock_GuardOfTheNextFile(t *testing.T) {
+func TestLock_GuardReplacedFile(t *testing.T) {
 	dir := t.TempDir()
 	data, next := filepath.Join(dir, "data"), filepath.Join(dir, "data.new")
 	mustDo(t, os.WriteFile(data, nil, 0o600), os.WriteFile(next, nil, 0o600))
