@@ -2,19 +2,18 @@ package main
 
 import "time"
 
-// scenario is one case: who has the will, what happens to them, and what has to
-// come of it by MQTT 5.
+// scenario is one case: the client with the will, the steps, and the result that MQTT 5 requires.
 type scenario struct {
 	name   string
-	rule   string // the statement that decides, or the section where none has a number
-	why    string // for a newcomer, and for docs/will.md
+	rule   string // the statement that requires the result, or a section if no statement does
+	why    string // the explanation in docs/will.md
 	device device
 	steps  []step
 
-	wills   []time.Duration // when they come, counted from the end of the connection
+	wills   []time.Duration // when wills are published, counted from the end of the connection
 	untimed bool            // wills are among the facts
-	facts   []string        // what else has to be seen, in this order
-	known   []departure     // of mosquitto 2.0.11
+	facts   []string        // the other facts that must be observed, in this order
+	known   []departure     // known departures of mosquitto 2.0.11
 }
 
 // device is the client with the will.
@@ -23,19 +22,19 @@ type device struct {
 	expiry     uint32 // Session Expiry Interval, seconds
 	keepAlive  uint16 // seconds; 0 is the client's default
 	retain     bool   // Will Retain
-	properties bool   // the will has every property there is
+	properties bool   // the will has every property
 	status     bool   // a client.Status instead of a will
-	raw        bool   // says what mooring's client would not
-	v311       bool   // raw, and speaks MQTT 3.1.1
+	raw        bool   // sends what the mooring client would not send
+	v311       bool   // raw, and uses MQTT 3.1.1
 }
 
-// departure is a way in which mosquitto 2.0.11 is known to do other than MQTT 5
-// says. One that does not happen any more is reported, and is no failure.
+// departure is a known difference of mosquitto 2.0.11 from MQTT 5. A departure that no longer
+// happens is reported, and is not a failure.
 type departure struct {
 	name   string
-	noWill bool          // no will comes
-	facts  []string      // these are seen instead; nil: as expected
-	late   time.Duration // wills may be as late as this; such a one need not happen
+	noWill bool          // no will is published
+	facts  []string      // these are observed instead; nil: as expected
+	late   time.Duration // wills may be late by this much, or on time
 }
 
 func at(seconds ...time.Duration) (wills []time.Duration) {
@@ -46,8 +45,8 @@ func at(seconds ...time.Duration) (wills []time.Duration) {
 }
 
 const (
-	sawTakeover   = "0x8E told"
-	noTakeover    = "0x8E not told"
+	sawTakeover   = "0x8E sent"
+	noTakeover    = "0x8E not sent"
 	serverCloses  = "server closes"
 	foundOffline  = `later: "offline"`
 	foundOnline   = `later: "online"`
@@ -55,147 +54,147 @@ const (
 	allProperties = "all properties as given"
 )
 
-// What mosquitto 2.0.11 is known for.
+// Known departures of mosquitto 2.0.11.
 var (
-	cleanStartSilent  = departure{name: "Clean Start 1 within the delay: the will is not sent", noWill: true}
-	takeoverLosesWill = departure{name: "takeover with Clean Start 0 of a session that goes on: a will without delay is not sent", noWill: true}
+	cleanStartSilent  = departure{name: "Clean Start 1 within the delay: the will is not published", noWill: true}
+	takeoverLosesWill = departure{name: "takeover that resumes the session: a will without delay is not published", noWill: true}
 	takeoverSilent    = departure{name: "takeover: the old connection is closed without DISCONNECT 0x8E", facts: []string{noTakeover}}
-	expirySilent      = departure{name: "Session Expiry Interval 0 and a will delay, at takeover or with Clean Start 0 behind a cut: the will is not sent", noWill: true}
-	// It looks at delayed wills once a second, in whole seconds, and those with a
-	// longer delay wait behind those with a shorter one.
-	delaysLate = departure{name: "a delayed will comes up to 4 s late", late: 4 * time.Second}
-	// It looks for clients that have fallen silent every six seconds.
+	expirySilent      = departure{name: "Session Expiry Interval 0 and a will delay, at a takeover or when the client reconnects with Clean Start 0: the will is not published", noWill: true}
+	// It checks delayed wills once a second, in whole seconds, and a will with a longer delay
+	// waits for those with a shorter one.
+	delaysLate = departure{name: "a delayed will is published up to 4 s late", late: 4 * time.Second}
+	// It checks for silent clients every six seconds.
 	silenceLate = departure{name: "the end of the keep alive is noticed up to 8 s late", late: 8 * time.Second}
 )
 
 var cases = []scenario{
 	{
 		name: "no delay", rule: "MQTT-3.1.2-8",
-		why:    "The connection ends without a DISCONNECT, and the will has no delay: it is published as soon as the server knows that the connection is gone. A link that is gone for a moment is enough to be called dead; that is what the Will Delay Interval is for.",
+		why:    "The connection ends without a DISCONNECT, and the will has no delay. The server publishes it as soon as it notices the end of the connection. So even a short interruption of the link publishes the will. The Will Delay Interval avoids that.",
 		device: device{expiry: 60},
 		steps:  []step{connect, cut},
 		wills:  at(0),
 	},
 	{
 		name: "delay passed", rule: "MQTT-3.1.2-8",
-		why:    "The server holds the will back for the Will Delay Interval. Nobody comes back, so it is published then.",
+		why:    "The server delays the will by the Will Delay Interval. The client does not reconnect, so the server publishes the will then.",
 		device: device{delay: 2, expiry: 60},
 		steps:  []step{connect, cut},
 		wills:  at(2), known: []departure{delaysLate},
 	},
 	{
 		name: "reconnect with Clean Start 0 within the delay", rule: "MQTT-3.1.3-9",
-		why:    "The client comes back to its session before the delay is over: the will must not be sent. The watchers never hear of a link that was gone for a moment. This is what mooring's client does by itself after each loss.",
+		why:    "The client resumes its session before the delay has passed, so the server must not publish the will. Watchers do not notice a short interruption of the link. The mooring client reconnects like this by itself.",
 		device: device{delay: 2, expiry: 60},
 		steps:  []step{connect, cut, pause(time.Second), back},
 	},
 	{
 		name: "reconnect with Clean Start 1 within the delay", rule: "MQTT-3.1.2-8",
-		why:    "Clean Start 1 discards the session [MQTT-3.1.2-4], and the will cannot outlive it: it is published at the reconnect, although the delay is not over. The subscribers hear of a death while the client is alive again; a birth message sets that right.",
+		why:    "Clean Start 1 discards the session [MQTT-3.1.2-4]. The will cannot outlive the session, so the server publishes it at the reconnect, before the delay has passed. Subscribers receive the will although the client is connected again. A birth message corrects that.",
 		device: device{delay: 3, expiry: 60},
 		steps:  []step{connect, cut, pause(time.Second), successor(true)},
 		wills:  at(1), known: []departure{cleanStartSilent},
 	},
 	{
 		name: "session expiry before the delay", rule: "MQTT-3.1.2-8",
-		why:    "Whatever comes first publishes the will: the end of the delay, or the end of the session. A delay beyond the Session Expiry Interval is cut short by it.",
+		why:    "The server publishes the will when the delay has passed or when the session ends, whichever is first. A Session Expiry Interval shorter than the delay therefore shortens it.",
 		device: device{delay: 30, expiry: 1},
 		steps:  []step{connect, cut},
 		wills:  at(1), known: []departure{delaysLate},
 	},
 	{
 		name: "takeover 0x8E, no delay", rule: "MQTT-3.1.4-3",
-		why:    "A second connection with the same Client Identifier ends the first, which is told DISCONNECT 0x8E. That is an unexpected end, so a will without delay is published. Poor links make this happen to a single client: it comes back before the server knows that it was gone.",
+		why:    "A second connection with the same Client Identifier ends the first one, which receives DISCONNECT 0x8E. The first connection ended without a DISCONNECT from its client, so a will without delay is published. On a poor link, this can happen to a single client: it reconnects before the server notices the end of its earlier connection.",
 		device: device{expiry: 60},
 		steps:  []step{connect, takeover(false)},
 		wills:  at(0), facts: []string{sawTakeover}, known: []departure{takeoverSilent, takeoverLosesWill},
 	},
 	{
 		name: "takeover 0x8E, delay, Clean Start 0", rule: "MQTT-3.1.3-9",
-		why:    "The same with a delay: the session goes on with the new connection before the delay is over, so the will is called off.",
+		why:    "The same with a delay. The new connection resumes the session before the delay has passed, so the will is not published.",
 		device: device{delay: 1, expiry: 60},
 		steps:  []step{connect, takeover(false)},
 		facts:  []string{sawTakeover}, known: []departure{takeoverSilent},
 	},
 	{
 		name: "takeover 0x8E, delay, Clean Start 1", rule: "MQTT-3.1.2-8",
-		why:    "The new connection discards the session of the old one, and its end publishes the will without waiting for the delay.",
+		why:    "The new connection discards the session of the old one. The end of that session publishes the will at once.",
 		device: device{delay: 3, expiry: 60},
 		steps:  []step{connect, takeover(true)},
 		wills:  at(0), facts: []string{sawTakeover}, known: []departure{takeoverSilent, cleanStartSilent},
 	},
 	{
 		name: "session expiry 0 with a delay, takeover with Clean Start 0", rule: "MQTT-3.1.2-8",
-		why:    "With Session Expiry Interval 0 the session ends with its connection, so there is nothing for Clean Start 0 to go on with: the server makes a new session, and the will of the old one is published at once. A will delay needs a session that lives at least as long.",
+		why:    "With Session Expiry Interval 0, the session ends with its connection. Clean Start 0 then finds no session to resume: the server creates a new one and publishes the will of the old one at once. A will delay needs a session that exists at least as long.",
 		device: device{delay: 2},
 		steps:  []step{connect, takeover(false)},
 		wills:  at(0), facts: []string{sawTakeover}, known: []departure{takeoverSilent, expirySilent},
 	},
 	{
 		name: "session expiry 0 with a delay, cut, Clean Start 0", rule: "MQTT-3.1.2-8",
-		why:    "The same when the old connection is gone already: the will is published when it ends, and coming back within the delay does not call it off.",
+		why:    "The same if the old connection has already ended. The server publishes the will at that end, and reconnecting within the delay does not cancel it.",
 		device: device{delay: 2},
 		steps:  []step{connect, cut, pause(500 * time.Millisecond), successor(false)},
 		wills:  at(0), known: []departure{expirySilent},
 	},
 	{
 		name: "session-expiry notification", rule: "MQTT-3.1.2-8",
-		why:    "A delay beyond the Session Expiry Interval makes the will the notice that the session has ended, rather than the connection. Even a client that leaves on purpose can ask for it, with DISCONNECT 0x04.",
+		why:    "With a delay longer than the Session Expiry Interval, the will reports the end of the session instead of the end of the connection. A client that leaves on purpose can also request it, with DISCONNECT 0x04.",
 		device: device{delay: 3600, expiry: 2},
 		steps:  []step{connect, leave(0x04)},
 		wills:  at(2), known: []departure{delaysLate},
 	},
 	{
 		name: "DISCONNECT 0x00", rule: "MQTT-3.14.4-3",
-		why:    "The one way to leave without a will: DISCONNECT with 0x00, Normal disconnection. The server forgets it.",
+		why:    "Only DISCONNECT with 0x00 (Normal disconnection) ends a connection without a will. The server deletes the will.",
 		device: device{delay: 1, expiry: 60},
 		steps:  []step{connect, leave(0x00)},
 	},
 	{
 		name: "DISCONNECT 0x04", rule: "MQTT-3.1.2-8",
-		why:    "Disconnect with Will Message: the client leaves on purpose and wants its will published, by the same rules as after a cut (section 3.14.2.1).",
+		why:    "Disconnect with Will Message: the client leaves on purpose and requests that its will is published, by the same rules as after a lost connection (section 3.14.2.1).",
 		device: device{delay: 1, expiry: 60},
 		steps:  []step{connect, leave(0x04)},
 		wills:  at(1), known: []departure{delaysLate},
 	},
 	{
 		name: "protocol error", rule: "MQTT-4.13.1-1",
-		why:    "The client sends a PUBLISH with an empty topic and a Topic Alias that stands for nothing. The server closes the connection, having received no DISCONNECT 0x00, so the will is published after its delay.",
+		why:    "The client sends a PUBLISH with an empty topic and an unknown Topic Alias. The server closes the connection. It has received no DISCONNECT 0x00, so it publishes the will after the delay.",
 		device: device{raw: true, delay: 2, expiry: 300},
 		steps:  []step{connect, violate},
 		wills:  at(2), facts: []string{serverCloses}, known: []departure{delaysLate},
 	},
 	{
 		name: "keep alive timeout", rule: "MQTT-3.1.2-22",
-		why:    "The link carries nothing any more and nobody closes it: cables are pulled without a word. After one and a half times the Keep Alive the server takes the connection for dead.",
+		why:    "The link transmits nothing, and nobody closes the connection, for example after a cable was pulled. After one and a half times the Keep Alive, the server closes the connection.",
 		device: device{keepAlive: 2, expiry: 60},
 		steps:  []step{fallSilent},
 		wills:  at(3), known: []departure{silenceLate},
 	},
 	{
 		name: "retained", rule: "MQTT-3.1.2-15",
-		why:    "With Will Retain the server keeps the will as the retained message of its topic, for those who were not there when it was published.",
+		why:    "With Will Retain, the server keeps the will as the retained message of its topic. Clients that subscribe later receive it.",
 		device: device{retain: true, expiry: 60},
 		steps:  []step{connect, cut, awaitWill, lateSubscriber},
 		wills:  at(0), facts: []string{foundOffline},
 	},
 	{
 		name: "not retained", rule: "MQTT-3.1.2-14",
-		why:    "Without Will Retain, whoever subscribes a moment too late never learns of it.",
+		why:    "Without Will Retain, a client that subscribes later does not receive the will.",
 		device: device{expiry: 60},
 		steps:  []step{connect, cut, awaitWill, lateSubscriber},
 		wills:  at(0), facts: []string{foundNothing},
 	},
 	{
 		name: "all will properties", rule: "section 3.1.3.2",
-		why:    "Content Type, Response Topic, Correlation Data, Payload Format Indicator, Message Expiry Interval and User Properties in their order arrive with the will as with any other message. A Topic Alias it cannot have: there is no connection left that it could stand on.",
+		why:    "Content Type, Response Topic, Correlation Data, Payload Format Indicator, Message Expiry Interval and User Properties, in their order, arrive with the will as with any other message. A will cannot have a Topic Alias, because an alias is valid for one connection only.",
 		device: device{expiry: 60, properties: true},
 		steps:  []step{connect, cut, awaitWill, compareProperties},
 		wills:  at(0), facts: []string{allProperties},
 	},
 	{
 		name: "status convention", rule: "MQTT-3.1.2-15",
-		why:    `The client keeps the retained topic myclient/status: "offline" is its will, and after each CONNACK it publishes "online". Whoever subscribes, whenever, knows. In mooring this is Config.Presence.Status, which also says "offline" before a clean end.`,
+		why:    `The client uses the retained topic myclient/status. Its will is "offline", and after each CONNACK it publishes "online". A subscriber knows the state at any time. In mooring, this is Config.Presence.Status, which also publishes "offline" before a clean end.`,
 		device: device{status: true, expiry: 60},
 		steps: []step{connect, awaitMessages(1), lateSubscriber, cut, awaitMessages(2), lateSubscriber,
 			back, awaitMessages(3), lateSubscriber, leave(0x00), awaitMessages(4), lateSubscriber, story},
@@ -204,20 +203,20 @@ var cases = []scenario{
 	},
 	{
 		name: "MQTT 3.1.1, cut and soon back", rule: "MQTT-3.1.2-8 of MQTT 3.1.1",
-		why:    "MQTT 3.1.1 has neither Will Delay Interval nor Session Expiry Interval: without a DISCONNECT the will is published at once. That the session is kept (Clean Session 0) and its client is back soon changes nothing.",
+		why:    "MQTT 3.1.1 has neither Will Delay Interval nor Session Expiry Interval. Without a DISCONNECT, the will is published at once, even if the session is kept (Clean Session 0) and the client reconnects soon.",
 		device: device{v311: true},
 		steps:  []step{connect, cut, pause(200 * time.Millisecond), back},
 		wills:  at(0),
 	},
 	{
 		name: "MQTT 3.1.1, DISCONNECT", rule: "MQTT-3.1.2-10 of MQTT 3.1.1",
-		why:    "The DISCONNECT of MQTT 3.1.1 has no reason code: it always discards the will, so leaving on purpose and having it published cannot be said.",
+		why:    "The DISCONNECT of MQTT 3.1.1 has no reason code and always deletes the will. A client cannot leave on purpose and have its will published.",
 		device: device{v311: true},
 		steps:  []step{connect, leave(0x00)},
 	},
 }
 
-// named is the case with a name, or the only one whose name begins so.
+// named returns the case with this name, or the only case whose name begins with it.
 func named(name string) *scenario {
 	var found *scenario
 	for i := range cases {

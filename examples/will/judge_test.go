@@ -47,8 +47,8 @@ func TestJudge(t *testing.T) {
 		{"known departures", silent, mosquitto, and(ms(), noTakeover), false, nil, []string{cleanStartSilent.name, takeoverSilent.name}, nil},
 		{"one of them only", silent, mosquitto, and(ms(2000), noTakeover), false, nil, []string{takeoverSilent.name}, []string{cleanStartSilent.name}},
 		{"none any more", silent, mosquitto, and(ms(2000), sawTakeover), false, nil, nil, []string{cleanStartSilent.name, takeoverSilent.name}},
-		{"something else", silent, mosquitto, and(ms(2000), "?"), true, []string{`saw ["?"], expected ["0x8E told"]`}, nil, []string{cleanStartSilent.name}},
-		{"known, but not of this one", silent, ours, and(ms(), noTakeover), true, []string{"no will, expected will after 2 s", `saw ["0x8E not told"], expected ["0x8E told"]`}, nil, nil},
+		{"something else", silent, mosquitto, and(ms(2000), "?"), true, []string{`saw ["?"], expected ["0x8E sent"]`}, nil, []string{cleanStartSilent.name}},
+		{"known, but not of this one", silent, ours, and(ms(), noTakeover), true, []string{"no will, expected will after 2 s", `saw ["0x8E not sent"], expected ["0x8E sent"]`}, nil, nil},
 		{"not played", delayed, ours, outcome{err: errors.New("the sky fell")}, true, []string{"the sky fell"}, nil, nil},
 	} {
 		v := judge(tt.c, tt.b, tt.o)
@@ -70,7 +70,7 @@ func TestTheTableNamesWhatDeparts(t *testing.T) {
 	right := outcome{wills: at(0), facts: []string{sawTakeover}}
 	text, good := row(right, outcome{wills: at(0), facts: []string{noTakeover}})
 	for _, want := range []string{
-		"✓ will after 0.0 s; 0x8E told", "◐ 1 will after 0.0 s; 0x8E not told",
+		"✓ will after 0.0 s; 0x8E sent", "◐ 1 will after 0.0 s; 0x8E not sent",
 		"◐ 1  mosquitto 2.0.11: " + takeoverSilent.name,
 		"did not happen (that is no failure): c: " + cleanStartSilent.name,
 		"in-process: 1 right, 0 known departures, 0 wrong", "mosquitto 9: 0 right, 1 known departures, 0 wrong",

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// markdown is docs/will.md. It says what the cases expect and what mosquitto is
-// known for; that it is so is what each run of the program and its test check.
+// markdown returns docs/will.md: the expected results and the known departures of mosquitto. Each
+// run of the program, and its test, check both.
 func markdown() string {
 	var b strings.Builder
 	b.WriteString(docHead)
@@ -37,17 +37,19 @@ const docHead = `# The Will Message, case by case
 
 Written by ` + "`go run ./examples/will -markdown`" + `; change ` + "`examples/will/cases.go`" + `, not this file.
 
-A client gives the server its Will Message with CONNECT, and the server publishes it when the client is gone: at once, after the Will Delay Interval, or not at all if the client said DISCONNECT 0x00 or came back in time. Each case below is played by ` + "`go run ./examples/will`" + `, which prints this table with what came and when; ` + "`-case NAME`" + ` plays one of them and tells what happens, step by step. The client with the will is mooring's, with a link that breaks; where it would not do what the case needs, it is a raw one.
+A client sends its Will Message to the server in CONNECT. When the connection has ended, the server publishes the will at once or after the Will Delay Interval. It does not publish it if the client sent DISCONNECT 0x00 or reconnected in time.
+
+` + "`go run ./examples/will`" + ` runs each case below and prints this table with the results and their times. ` + "`-case NAME`" + ` runs one case and prints each step. The client with the will is a mooring client with a link that is cut. Cases that need other behavior use a raw client.
 
 | | |
 |---|---|
-| run it | ` + "`go run ./examples/will`" + `, on the in-process broker and on mosquitto if it is installed; ` + "`-broker mqtt://host:1883`" + ` for another one |
-| tests | ` + "`go test ./examples/will`" + `, which also plays the cases on brokers that were broken on purpose, and wants that to be noticed |
-| time | counted from just before the end of the connection. No will may come early. In-process, 1 s late is wrong |
+| run it | ` + "`go run ./examples/will`" + `, with the in-process broker, and with mosquitto if it is installed; ` + "`-broker mqtt://host:1883`" + ` selects another broker |
+| tests | ` + "`go test ./examples/will`" + `. It also runs the cases with brokers that have deliberate errors, and requires that the cases detect them |
+| time | counted from just before the end of the connection. A will must not be early. With the in-process broker, 1 s late is a failure |
 
 ## The cases
 
-✓ as MQTT 5 says. ◐ departs from it as the note says; the rest of the case is right. In-process is mqtttest, this module's own; mosquitto is version 2.0.11.
+✓: as MQTT 5 requires. ◐: differs as the note describes; the rest of the case is correct. In-process is mqtttest, the broker of this module. mosquitto is version 2.0.11.
 
 | case | expected | statement | in-process | mosquitto |
 |---|---|---|---|---|
