@@ -11,20 +11,20 @@ import (
 // all is a purge of all packet identifiers, in parts.
 type all struct {
 	last     uint64          // the store knows the messages up to this sequence; 0: it knows none
-	used     map[uint16]bool // by these; nil: not looked up
-	at, from int             // purged up to at; from is the beginning of the last part
+	used     map[uint16]bool // identifiers of these messages; nil: not computed yet
+	at, from int             // identifiers below at were purged; from is the start of the last part
 }
 
-// All begins a purge of all packet identifiers, except those of the pending messages up to the sequence
-// last: the store has lost messages that were sent, and gives their identifiers to others. No message is
-// sent before the server has answered.
+// All starts a purge of all packet identifiers, except those of the pending messages up to sequence
+// last. It is needed if the store has lost messages that were sent, because it then assigns their
+// identifiers to other messages. No message is sent until the server has answered.
 func (c *Cure) All(last uint64) { c.all = &all{last: last, at: session.Lowest} }
 
-// Unknown begins a purge of all packet identifiers, also of those below session.Lowest, except those that
-// are in use on the connection: nothing is known of the server's session.
+// Unknown starts a purge of all packet identifiers, including those below session.Lowest, because
+// the content of the server's session is unknown. It omits identifiers in use on the connection.
 func (c *Cure) Unknown() { c.all = &all{at: 1} }
 
-// stepAll is Step for the purge of all.
+// stepAll is Step during the purge of all identifiers.
 func (c *Cure) stepAll(g *session.Generation, store persistence.Outbox, held func(id uint16) bool, before result, now time.Time) (wait time.Duration, err error) {
 	a := c.all
 	switch {

@@ -10,7 +10,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// everything returns the packet identifiers of the log, but these.
+// everything returns all packet identifiers of the log, except the given ones.
 func everything(but ...uint16) (ids []uint16) {
 	for id := 257; id <= math.MaxUint16; id++ {
 		if !slices.Contains(but, uint16(id)) {
@@ -20,7 +20,7 @@ func everything(but ...uint16) (ids []uint16) {
 	return ids
 }
 
-// parts lets the server answer a purge of all, and returns what was purged.
+// parts answers a purge of all identifiers as the server, and returns the purged identifiers.
 func (r *rig) parts() (ids []uint16) {
 	r.t.Helper()
 	for range 10 {
@@ -47,7 +47,8 @@ func (r *rig) wantAll(got []uint16, but ...uint16) {
 	}
 }
 
-// All identifiers are purged in parts, each once, except those of the messages that the store knows.
+// All identifiers are purged in parts, each once, except those of the messages that the store
+// knows.
 func TestAll_PurgesEverythingButKnownMessages(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, 50)
@@ -66,7 +67,7 @@ func TestAll_PurgesEverythingButKnownMessages(t *testing.T) {
 	})
 }
 
-// A part whose connection has ended is purged again.
+// If the connection ends during a part, the part is purged again.
 func TestAll_RepeatsAnInterruptedPart(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, 5)
@@ -88,7 +89,7 @@ func TestAll_RepeatsAnInterruptedPart(t *testing.T) {
 	})
 }
 
-// The purge ends if it is not needed, or if the server does not take part in it.
+// The purge ends if it is not needed or if the server does not support it.
 func TestAll_Ends(t *testing.T) {
 	for name, end := range map[string]func(r *rig){
 		"a new session":        func(r *rig) { r.connect(false) },
@@ -110,7 +111,7 @@ func TestAll_Ends(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, 5)
 		r.c.All(r.store.LastSeq())
-		r.cuts(2) // once more may be chance
+		r.cuts(2) // one more end may be a coincidence
 		r.step()
 		r.wantAll(r.parts())
 	})
@@ -134,8 +135,8 @@ func (r *rig) answerAll() {
 	}
 }
 
-// Some servers end the connection because of a purge: it is given up after three connections, unless the
-// server answered some of it.
+// Some servers end the connection because of a purge. The purge is given up after three
+// connections, unless the server has answered part of it.
 func TestCure_IsGivenUpIfConnectionsEndOverIt(t *testing.T) {
 	for _, answers := range []bool{false, true} {
 		bubble(t, func(t *testing.T) {
@@ -158,8 +159,8 @@ func TestCure_IsGivenUpIfConnectionsEndOverIt(t *testing.T) {
 	}
 }
 
-// When everything was purged and the server goes on refusing messages, only a new session can help. That is
-// asked for once an hour.
+// If everything was purged and the server still refuses messages, only a new session can help.
+// Stuck reports that once an hour.
 func TestCure_Stuck(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, 10)
@@ -169,7 +170,7 @@ func TestCure_Stuck(t *testing.T) {
 				t.Errorf("stuck: %v, want %v", got, want)
 			}
 		}
-		for range 2 { // the second one finds that there is nothing else
+		for range 2 { // the second one finds nothing to purge
 			r.refused(quota)
 			r.answer()
 		}
@@ -181,14 +182,14 @@ func TestCure_Stuck(t *testing.T) {
 			stuck(want)
 		}
 		at(time.Second, false)
-		at(2*time.Second-1, false) // within a second: it does not count
+		at(2*time.Second-1, false) // less than a second later, so it does not count
 		at(2*time.Second, false)
 		at(9*time.Second-1, false) // a quota may be exceeded for some seconds
 		at(9*time.Second, false)
 		at(10*time.Second-1, true)
 		stuck(false)
 		r.refused(quota)
-		stuck(false) // within the hour
+		stuck(false) // within the same hour
 		time.Sleep(time.Hour + 1)
 		r.refused(quota) // everything is purged again
 		r.answer()
@@ -201,7 +202,7 @@ func TestCure_Stuck(t *testing.T) {
 	})
 }
 
-// A server that takes messages again is not stuck.
+// A server that accepts messages again is not stuck.
 func TestCure_IsNotStuckAfterItHasHelped(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, 10)
@@ -220,7 +221,8 @@ func TestCure_IsNotStuckAfterItHasHelped(t *testing.T) {
 	})
 }
 
-// A server that refuses a message now and then is not stuck, however few it accepts in between.
+// A server that occasionally refuses a message is not stuck, even if it accepts few messages
+// between the refusals.
 func TestCure_IsNotStuckByRareRefusals(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, 10)
@@ -241,7 +243,7 @@ func TestCure_IsNotStuckByRareRefusals(t *testing.T) {
 	})
 }
 
-// Refusals while a purge is open are of messages that were sent before.
+// Refusals during a purge belong to messages that were sent before it.
 func TestCure_IsNotStuckByRefusalsBeforeTheAnswer(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, 10)
@@ -250,7 +252,7 @@ func TestCure_IsNotStuckByRefusalsBeforeTheAnswer(t *testing.T) {
 			r.answer()
 		}
 		r.connect(true)
-		for range 5 { // the first one begins a purge
+		for range 5 { // the first one starts a purge
 			r.refused(quota)
 		}
 		r.answer()
@@ -260,7 +262,7 @@ func TestCure_IsNotStuckByRefusalsBeforeTheAnswer(t *testing.T) {
 	})
 }
 
-// A server that is slow has more time, as long as it goes on answering, but not forever.
+// A slow server gets more time while it answers, but not indefinitely.
 func TestCure_WaitsForASlowServer(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, 5000)
@@ -296,8 +298,8 @@ func TestCure_WaitsForASlowServer(t *testing.T) {
 	})
 }
 
-// The sent watermark may be ahead of the messages.
-func TestCure_PurgesWhatThereWas(t *testing.T) {
+// The sent watermark may be higher than the number of messages.
+func TestCure_WatermarkAboveTheMessages(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, 10)
 		r.must(r.store.SetSent(persistence.Normal, 500))
@@ -306,7 +308,7 @@ func TestCure_PurgesWhatThereWas(t *testing.T) {
 	})
 }
 
-// A purge on a connection that has ended, before anybody knows, is made on the next one.
+// If the connection has ended unnoticed, the purge is made on the next one.
 func TestCure_PurgesOnTheNextConnection(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, 5000)
@@ -360,7 +362,7 @@ func TestCure_IsNotStuckBetweenAcceptedMessages(t *testing.T) {
 	})
 }
 
-// What the server has not answered when a purge is given up is counted once.
+// Identifiers that are unanswered when a purge is given up are counted once.
 func TestCure_CountsWhatIsGivenUp(t *testing.T) {
 	for name, c := range map[string]struct {
 		end  func(r *rig, purging []uint16)

@@ -9,56 +9,57 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// Cure decides which packet identifiers are purged, and when. It is for one goroutine.
+// Cure decides which packet identifiers are purged, and when. Only one goroutine may use it.
 type Cure struct {
-	wanted  bool                // a purge begins as soon as there is a connection
+	wanted  bool                // a purge starts as soon as there is a connection
 	g       *session.Generation // the connection of the last purge
-	until   time.Time           // the server answers something until then; zero: no purge is open
-	latest  time.Time           // and all until then
-	left    int                 // packet identifiers that were not answered when until was set
-	ended   time.Time           // of the last purge
-	acked   uint64              // messages that were accepted on g before it
-	steps   int                 // purges since the server refuses; each goes back further
-	next    progress            // the identifiers of higher numbers were purged, before the last ones
-	before  progress            // next before the last purge
-	useless time.Time           // the server refused messages although everything was purged
-	refused int                 // times in a row that it did after that
-	counted time.Time           // the last of these
-	since   time.Time           // everything was purged
-	asked   time.Time           // Stuck has returned true
-	purged  int                 // identifiers of the last purge
-	cut     int                 // connections in a row that ended before the server answered anything of it
-	failed  int                 // packet identifiers whose purge was given up, see GivenUp
-	all     *all                // nil: there is no purge of all identifiers
+	until   time.Time           // the server must answer something until then; zero: no purge is open
+	latest  time.Time           // the server must answer everything until then
+	left    int                 // unanswered packet identifiers when until was set
+	ended   time.Time           // end of the last purge
+	acked   uint64              // messages accepted on g before the purge
+	steps   int                 // consecutive purges while the server refuses; each goes back further
+	next    progress            // how far back the purges have gone: identifiers of numbers from here on were purged
+	before  progress            // value of next before the last purge
+	useless time.Time           // when the server refused messages although everything was purged; zero: never
+	refused int                 // consecutive refusals after that
+	counted time.Time           // time of the last of these refusals
+	since   time.Time           // when everything was purged
+	asked   time.Time           // when Stuck last returned true
+	purged  int                 // number of identifiers of the last purge
+	cut     int                 // consecutive connections that ended before the server answered any of the purge
+	failed  int                 // packet identifiers whose purge was given up; see GivenUp
+	all     *all                // nil: no purge of all identifiers
 }
 
 type progress [persistence.Priorities]uint64
 
 const (
-	answerTime  = 5 * time.Second // of a server for something of a purge
-	mostTime    = 2 * time.Minute // for all of it: a slow link takes its time
-	uselessTime = time.Hour       // in which only the last identifiers are purged
+	answerTime  = 5 * time.Second // time for the server to answer something of a purge
+	mostTime    = 2 * time.Minute // time for the whole purge; a slow link needs it
+	uselessTime = time.Hour       // time in which only the most recent identifiers are purged
 	stuckAfter  = 3               // refusals although everything was purged
-	stuckPause  = time.Second     // before each of them
-	stuckTime   = 9 * time.Second // before the last of them: a quota may be exceeded for some seconds
-	stuckGap    = pause * 10      // between two of them: the server has accepted the message that it refused
-	mostWindow  = 1024            // messages that are accepted after a purge that has helped
-	mostCuts    = 3               // connections that may end during a purge: some servers end them because of it
-	pause       = time.Minute     // between two that begin anew on one connection
+	stuckPause  = time.Second     // minimum time before each of these refusals
+	stuckTime   = 9 * time.Second // minimum time before the last of them; a quota may be exceeded for some seconds
+	stuckGap    = pause * 10      // maximum time between two of them; after a longer time, the server had accepted the refused message
+	mostWindow  = 1024            // messages accepted after a purge that helped
+	mostCuts    = 3               // connections that may end during a purge; some servers end connections because of it
+	pause       = time.Minute     // between two purge sequences on one connection
 	mostNumbers = session.MaxPurge / 2
 )
 
-// Helps reports whether a refusal with this reason code may be due to exchanges that the server holds.
+// Helps reports whether exchanges that the server still holds may cause a refusal with this reason
+// code.
 func Helps(code byte) bool {
 	return code == wire.ReasonQuotaExceeded || code == wire.ReasonPacketIDInUse
 }
 
-// Refused notes that the server has refused a message on g with this reason code: one of QoS 2, or of
-// QoS 1 because of a quota, which is the same for both. Some servers
-// close the connection after that: then the purge waits for the next one.
+// Refused records that the server has refused a message on g with this reason code. It is called
+// for QoS 2, and for QoS 1 if a quota was exceeded, because both share the quota. Some servers
+// close the connection after such a refusal. Then the purge waits for the next connection.
 func (c *Cure) Refused(g *session.Generation, code byte) {
 	if !Helps(code) || g == nil || !g.Present || g.Limits.MaximumQoS < 2 {
-		return // in a session that began on this connection, or without QoS 2, there is nothing to cure
+		return // there are no exchanges if the session began on this connection or the server does not support QoS 2
 	}
 	now := time.Now()
 	if c.helped() || c.g != g && accepted(g, 0) || now.Sub(c.counted) > stuckGap {
@@ -68,10 +69,10 @@ func (c *Cure) Refused(g *session.Generation, code byte) {
 		c.refused, c.counted = c.refused+1, now
 	}
 	switch {
-	case c.wanted || c.g == g && c.Open(): // it was sent before the purge
+	case c.wanted || c.g == g && c.Open(): // the message was sent before the purge
 		return
 	case c.steps == 0 || c.helped() || c.Useless():
-		// On one connection the server has nothing new.
+		// The server gets no new stale exchanges during a connection.
 		if c.wanted = c.g != g || now.Sub(c.ended) > pause; c.wanted {
 			c.steps = 0
 		}
@@ -80,20 +81,21 @@ func (c *Cure) Refused(g *session.Generation, code byte) {
 	}
 }
 
-// helped reports whether the server has accepted messages as usual after the last purge.
+// helped reports whether the server has accepted messages normally after the last purge.
 func (c *Cure) helped() bool {
 	return c.g != nil && accepted(c.g, c.acked)
 }
 
-// accepted reports whether the server has accepted a window of messages on g, beside the first ones.
+// accepted reports whether the server has accepted a window of messages on g, in addition to the
+// first ones.
 func accepted(g *session.Generation, first uint64) bool {
 	return g.Accepted() >= first+min(uint64(g.Limits.ReceiveMaximum), mostWindow)
 }
 
-// Useless reports whether everything was purged lately, or nothing can be.
+// Useless reports whether everything was purged recently without success.
 func (c *Cure) Useless() bool { return !c.useless.IsZero() && time.Since(c.useless) < uselessTime }
 
-// notHelped notes that no purge can help for some time. The refusals before that do not count.
+// notHelped records that no purge can help for some time. Earlier refusals do not count.
 func (c *Cure) notHelped(now time.Time) {
 	if !c.Useless() {
 		c.refused, c.counted, c.since = 0, now, now
@@ -101,8 +103,8 @@ func (c *Cure) notHelped(now time.Time) {
 	c.useless = now
 }
 
-// Stuck reports, at most once an hour, that the server goes on refusing messages although everything was
-// purged: only a new session can help.
+// Stuck reports that the server still refuses messages although everything was purged, so only a
+// new session can help. It returns true at most once an hour.
 func (c *Cure) Stuck() bool {
 	if c.refused < stuckAfter || c.counted.Sub(c.since) < stuckTime || !c.Useless() || c.helped() || !c.asked.IsZero() && time.Since(c.asked) < uselessTime {
 		return false
@@ -111,30 +113,31 @@ func (c *Cure) Stuck() bool {
 	return true
 }
 
-// Lost notes that the session of the server is lost, and what it held with it. It reports whether
-// messages were refused in it.
+// Lost records that the server has lost its session, including the exchanges in it. It reports
+// whether messages were refused in that session.
 func (c *Cure) Lost() (refused bool) {
 	refused = c.wanted || c.steps > 0
 	*c = Cure{useless: c.useless, asked: c.asked}
 	return refused
 }
 
-// Open reports whether a purge is not answered. No message is sent meanwhile: the server would refuse it,
-// or could take it for another one.
+// Open reports whether a purge is unanswered. Meanwhile no message is sent, because the server
+// would refuse it or could mistake it for another one.
 func (c *Cure) Open() bool { return !c.until.IsZero() || c.all != nil }
 
-// Answered reports whether the server has answered the purge on g. The caller calls it before it looks
-// at refusals: those of messages that were sent before the purge have been received by then.
+// Answered reports whether the server has answered the purge on g. The caller must call it before
+// it handles refusals. Then refusals of messages that were sent before the purge have already
+// arrived.
 func (c *Cure) Answered(g *session.Generation) bool {
 	return c.g == g && c.Open() && g.Purging() == 0
 }
 
-// Step is called after refusals were noted, with the result of Answered. It begins a purge if one is
-// wanted, and gives up one that the server does not answer. held reports whether a deferred message has
-// a packet identifier. The caller calls Step again after wait.
+// Step starts a purge if one is needed, and gives up a purge that the server does not answer. It
+// must be called after refusals were recorded, with the result of Answered. held reports whether a
+// deferred message uses a packet identifier. The caller must call Step again after wait.
 func (c *Cure) Step(g *session.Generation, store persistence.Outbox, held func(id uint16) bool, answered bool) (wait time.Duration, err error) {
 	if !c.wanted && c.until.IsZero() && c.all == nil && !g.Held() {
-		return 0, nil // as nearly always
+		return 0, nil // the usual case
 	}
 	now := time.Now()
 	result := c.look(g, answered, now)
@@ -191,8 +194,8 @@ func (c *Cure) Step(g *session.Generation, store persistence.Outbox, held func(i
 	return wait, nil
 }
 
-// purge sends the PUBRELs; wait 0: there was none to send. It returns false if the connection has ended
-// before: the purge is made on the next one.
+// purge sends the PUBRELs. wait is 0 if there was none to send. purge returns false if the
+// connection has already ended; then the next connection repeats the purge.
 func (c *Cure) purge(g *session.Generation, ids []uint16, now time.Time) (wait time.Duration, sent bool) {
 	n := g.Purge(ids)
 	if n == 0 && g.Ended() {
@@ -205,18 +208,18 @@ func (c *Cure) purge(g *session.Generation, ids []uint16, now time.Time) (wait t
 	return answerTime, true
 }
 
-// result is what became of a purge.
+// result is the outcome of a purge.
 type result int
 
 const (
-	none     result = iota // there was none
-	open                   // it is not answered
-	complete               // it is answered
-	cutOff                 // its connection has ended
-	givenUp                // the server does not answer it, or ends connections over it
+	none     result = iota // there was no purge
+	open                   // the purge is unanswered
+	complete               // the purge is answered
+	cutOff                 // the connection of the purge has ended
+	givenUp                // the server does not answer, or ends connections because of the purge
 )
 
-// look returns what became of the purge, and ends it unless it is open.
+// look returns the outcome of the purge, and ends the purge unless it is open.
 func (c *Cure) look(g *session.Generation, answered bool, now time.Time) result {
 	switch {
 	case c.until.IsZero():
@@ -245,14 +248,14 @@ func (c *Cure) look(g *session.Generation, answered bool, now time.Time) result 
 	return givenUp
 }
 
-// GivenUp returns how many packet identifiers the server may still hold, because it did not answer their
-// purge, since the last call.
+// GivenUp returns the number of packet identifiers whose purge was given up since the last call.
+// The server may still hold them.
 func (c *Cure) GivenUp() (n int) {
 	n, c.failed = c.failed, 0
 	return n
 }
 
-// goesOn gives the server more time if it has answered something since until was set.
+// goesOn extends the time if the server has answered something since until was set.
 func (c *Cure) goesOn(now time.Time) bool {
 	left := c.g.Purging()
 	if left >= c.left || !now.Before(c.latest) {
@@ -262,11 +265,12 @@ func (c *Cure) goesOn(now time.Time) bool {
 	return true
 }
 
-// completed appends packet identifiers of numbers of a priority to ids: those that were used in this session and
-// that no message has. These are the last ones, of the messages that may be in flight and Recent before
-// them, and size numbers before next, which it lowers; size 0: next begins at the last ones.
+// completed appends packet identifiers of a priority to ids that were used in this session and that
+// no message uses now. These are the most recent ones: those of numbers that may be in flight, and
+// Recent before them. In addition it appends the identifiers of size numbers before next, and
+// lowers next. If size is 0, next starts at the most recent ones.
 func completed(ids []uint16, store persistence.Outbox, p persistence.Priority, next *uint64, size int, held func(uint16) bool) ([]uint16, error) {
-	last := store.Sent(p) // or less: it is ahead of what was sent
+	last := store.Sent(p) // capped below, because the watermark may cover unsent messages
 	if p == persistence.Normal {
 		last = min(last, store.LastSeq())
 	}
@@ -282,7 +286,7 @@ func completed(ids []uint16, store persistence.Outbox, p persistence.Priority, n
 			}
 		}
 	}
-	bottom := last - min(last, session.Lap(uint8(p))) // all identifiers are above
+	bottom := last - min(last, session.Lap(uint8(p))) // all identifiers belong to higher numbers
 	low := last
 	if front := store.First(p); front > 0 {
 		low = min(low, front)
@@ -300,10 +304,10 @@ func completed(ids []uint16, store persistence.Outbox, p persistence.Priority, n
 	return ids, nil
 }
 
-// pending adds the packet identifiers of the first pending messages of a priority to used: those for
-// which ok returns true.
+// pending adds to used the packet identifiers of the first pending messages of a priority, as long
+// as ok returns true.
 func pending(used map[uint16]bool, store persistence.Outbox, p persistence.Priority, ok func(*persistence.Entry) bool) error {
-	at := persistence.Cursor{math.MaxUint64, math.MaxUint64, math.MaxUint64} // this priority only
+	at := persistence.Cursor{math.MaxUint64, math.MaxUint64, math.MaxUint64} // visit only this priority
 	var e persistence.Entry
 	for at[p] = 0; ; at.Pass(&e) {
 		if found, err := store.Next(&at, &e); err != nil || !found || !ok(&e) {

@@ -20,15 +20,15 @@ const (
 	window = 20 // the server's Receive Maximum
 )
 
-// rig is a Cure with a store and a session. Nothing reads what the session writes.
+// rig is a Cure with a store and a session. The session's output is discarded.
 type rig struct {
 	t     *testing.T
 	store *persistence.Memory
 	s     *session.Session
 	g     *session.Generation
 	c     cure.Cure
-	held  map[uint16]bool // by deferred messages
-	seq   uint64          // of the messages that are offered here
+	held  map[uint16]bool // identifiers of deferred messages
+	seq   uint64          // of the messages offered by the test
 }
 
 type nowhere struct{}
@@ -36,8 +36,8 @@ type nowhere struct{}
 func (nowhere) Send(func([]byte) []byte) error { return nil }
 func (nowhere) Fail(error)                     {}
 
-// newRig returns a rig whose store has given out n messages of normal priority, all completed, on a
-// connection that resumes the session.
+// newRig returns a rig on a connection that resumes the session. Its store has assigned n numbers
+// of normal priority, and all their messages are completed.
 func newRig(t *testing.T, n int) *rig {
 	r := &rig{t: t, store: persistence.NewMemory(persistence.Options{}), held: map[uint16]bool{}, seq: 1 << 40}
 	r.s = session.New(session.Config{Store: r.store, Settled: func(uint64, byte, string) {}})
@@ -72,7 +72,7 @@ func (r *rig) done(seq uint64) {
 	r.must(r.store.Done(seq, persistence.Result{Kind: persistence.Acked}))
 }
 
-// connect begins another connection.
+// connect starts another connection.
 func (r *rig) connect(present bool) {
 	r.s.Begin(present)
 	r.g = r.s.Attach(nowhere{}, session.Limits{ReceiveMaximum: window, MaximumQoS: 2})
@@ -98,7 +98,7 @@ func (r *rig) offer() uint16 {
 	return id
 }
 
-// step lets the Cure go on.
+// step calls Step.
 func (r *rig) step() (wait time.Duration) {
 	r.t.Helper()
 	wait, err := r.c.Step(r.g, r.store, func(id uint16) bool { return r.held[id] }, r.c.Answered(r.g))
@@ -106,14 +106,14 @@ func (r *rig) step() (wait time.Duration) {
 	return wait
 }
 
-// refused lets the server refuse a message, and the Cure go on.
+// refused makes the server refuse a message, and calls Step.
 func (r *rig) refused(code byte) {
 	r.t.Helper()
 	r.c.Refused(r.g, code)
 	r.step()
 }
 
-// purging returns the packet identifiers that are purged.
+// purging returns the packet identifiers that are being purged.
 func (r *rig) purging() (ids []uint16) {
 	for id := range uint16(65_535) {
 		if r.g.IsPurging(id + 1) {
@@ -133,7 +133,7 @@ func numbers(p persistence.Priority, first, last uint64, but ...uint64) (ids []u
 	return ids
 }
 
-// wantPurging wants that these packet identifiers, and no others, are purged.
+// wantPurging checks that exactly these packet identifiers are being purged.
 func (r *rig) wantPurging(ids ...[]uint16) {
 	r.t.Helper()
 	want := slices.Sorted(slices.Values(slices.Concat(ids...)))
@@ -146,18 +146,18 @@ func (r *rig) wantPurging(ids ...[]uint16) {
 	}
 }
 
-// normal are those of normal priority.
+// normal returns the packet identifiers of these numbers of normal priority.
 func normal(first, last uint64, but ...uint64) []uint16 {
 	return numbers(persistence.Normal, first, last, but...)
 }
 
-// acknowledge lets the server answer a PUBREL.
+// acknowledge makes the server answer a PUBREL.
 func (r *rig) acknowledge(id uint16) {
 	r.t.Helper()
 	r.must(r.g.HandleAck(wire.Ack{Type: wire.PUBCOMP, PacketID: id, Reason: wire.ReasonPacketIDNotFound}))
 }
 
-// answer lets the server answer the purge.
+// answer makes the server answer the purge.
 func (r *rig) answer() {
 	r.t.Helper()
 	for _, id := range r.purging() {
@@ -198,7 +198,7 @@ func TestCure_ReasonCodes(t *testing.T) {
 	})
 }
 
-// In a session that began on this connection, the server holds nothing.
+// In a session that began on this connection, the server holds no stale exchanges.
 func TestCure_DoesNothingInANewSession(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, 10)
@@ -212,7 +212,7 @@ func TestCure_DoesNothingInANewSession(t *testing.T) {
 	})
 }
 
-// Each purge in a row goes back further, up to a whole lap.
+// Each consecutive purge goes back further, up to a whole lap.
 func TestCure_GoesBackFurtherEachTime(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const n = 70_000
@@ -241,22 +241,22 @@ func TestCure_GoesBackFurtherEachTime(t *testing.T) {
 		r.refused(quota) // everything was purged
 		r.wantPurging(normal(n-recent+1, n))
 		r.answer()
-		r.refused(quota) // it helps no more
+		r.refused(quota) // it no longer helps
 		r.wantPurging()
 		time.Sleep(59 * time.Minute)
-		r.refused(quota) // only the last ones
+		r.refused(quota) // only the most recent ones
 		r.wantPurging(normal(n-recent+1, n))
 		r.answer()
 		r.refused(quota)
 		r.wantPurging()
 		time.Sleep(time.Minute + time.Second)
-		r.refused(quota) // all anew
+		r.refused(quota) // everything again
 		r.wantPurging(normal(n-recent+1, n), normal(n-recent-2048+1, n-recent))
 	})
 }
 
-// The first purge has Recent identifiers before the first pending message, and all after it but those of
-// pending messages.
+// The first purge covers Recent identifiers before the first pending message, and all identifiers
+// after it except those of pending messages.
 func TestCure_SparesIdentifiersInUse(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, 2000)
@@ -268,7 +268,7 @@ func TestCure_SparesIdentifiersInUse(t *testing.T) {
 		r.done(2101) // number 1 of High
 		r.held[session.PacketID(0, 1500)] = true
 		r.held[session.PacketID(0, 2050)] = true
-		flight := r.offer()                                                                            // its identifier has a lap of its own
+		flight := r.offer()                                                                            // its identifier belongs to another lap
 		_, err := r.store.Enqueue(context.Background(), &persistence.Message{Packet: []byte{0x34, 0}}) // not sent
 		r.must(err)
 		r.must(r.store.Sync())
@@ -280,7 +280,8 @@ func TestCure_SparesIdentifiersInUse(t *testing.T) {
 	})
 }
 
-// The sent watermark bounds what can have been sent: also for High and Urgent, whose laps are short.
+// The sent watermark bounds the messages that can have been sent, also for High and Urgent, whose
+// laps are short.
 func TestCure_PurgesAllPriorities(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, 10)
@@ -295,7 +296,7 @@ func TestCure_PurgesAllPriorities(t *testing.T) {
 		lap := session.Lap(uint8(persistence.High))
 		r.wantPurging(normal(1, 10), numbers(persistence.High, 501-lap, 500), numbers(persistence.Urgent, 501-lap, 500))
 		r.answer()
-		r.refused(quota) // there is nothing else
+		r.refused(quota) // there is nothing else to purge
 		r.wantPurging(normal(1, 10), numbers(persistence.High, 501-lap, 500), numbers(persistence.Urgent, 501-lap, 500))
 		r.answer()
 		r.refused(quota)
@@ -303,7 +304,8 @@ func TestCure_PurgesAllPriorities(t *testing.T) {
 	})
 }
 
-// A purge whose connection has ended is made again on the next one. It is no step further.
+// If the connection ends during a purge, the next connection repeats the purge. It does not go back
+// further.
 func TestCure_RepeatsAnInterruptedPurge(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const n = 20_000
@@ -332,8 +334,8 @@ func TestCure_RepeatsAnInterruptedPurge(t *testing.T) {
 	})
 }
 
-// A purge that the server does not answer within five seconds is given up: its identifiers are free, and
-// nothing is purged until there is another reason.
+// If the server does not answer a purge within five seconds, it is given up. Its identifiers are
+// free, and nothing is purged until there is another reason.
 func TestCure_GivesUpAnUnansweredPurge(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const n = 20_000
@@ -359,14 +361,14 @@ func TestCure_GivesUpAnUnansweredPurge(t *testing.T) {
 		r.wantPurging()
 		r.connect(true)
 		r.refused(quota)
-		r.wantPurging(normal(n-recent+1, n)) // another connection: the last ones
+		r.wantPurging(normal(n-recent+1, n)) // on another connection, the most recent ones
 		r.answer()
 		r.refused(quota)
-		r.wantPurging() // and no more than these within an hour
+		r.wantPurging() // only these within an hour
 	})
 }
 
-// While a purge is open, a refusal is of a message that was sent before.
+// During a purge, a refusal belongs to a message that was sent before.
 func TestCure_ARefusalBeforeTheAnswerIsNoReason(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, 5000)
@@ -379,7 +381,7 @@ func TestCure_ARefusalBeforeTheAnswerIsNoReason(t *testing.T) {
 	})
 }
 
-// Another purge in a row needs a reason: the server refuses although few messages are in flight.
+// A further purge needs a reason: the server refuses messages although few are in flight.
 func TestCure_GoesOnlyFurtherWithALowWindow(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, 20_000)
@@ -399,8 +401,8 @@ func TestCure_GoesOnlyFurtherWithALowWindow(t *testing.T) {
 	})
 }
 
-// A purge has helped if the server has accepted a window of messages after it. Then the next one begins anew,
-// on the same connection after a minute.
+// A purge has helped if the server has accepted a window of messages after it. Then the next
+// sequence starts from the beginning, on the same connection only after a minute.
 func TestCure_BeginsAnewAfterItHasHelped(t *testing.T) {
 	for _, tt := range []struct {
 		accepted  int
@@ -428,7 +430,8 @@ func TestCure_BeginsAnewAfterItHasHelped(t *testing.T) {
 	}
 }
 
-// On a connection that is held, because the server refused a message on the one before, the purge is first.
+// If the server refused a message on the previous connection, this connection is held and the purge
+// comes first.
 func TestCure_PurgesAHeldConnectionFirst(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, 5000)
@@ -452,11 +455,11 @@ func TestCure_PurgesAHeldConnectionFirst(t *testing.T) {
 		r.send(1, quota)
 		r.connect(true)
 		r.step()
-		r.wantPurging(last) // it has
+		r.wantPurging(last) // it has helped
 	})
 }
 
-// With the session, the server has lost what it held.
+// If the server has lost the session, it has lost its exchanges too.
 func TestCure_ForgetsTheSession(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, 20_000)
@@ -476,7 +479,7 @@ func TestCure_ForgetsTheSession(t *testing.T) {
 	})
 }
 
-// A store that fails is asked again.
+// If the store fails, the cure uses it again later.
 func TestCure_ReturnsErrorsOfTheStore(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, 10)
@@ -492,7 +495,7 @@ func TestCure_ReturnsErrorsOfTheStore(t *testing.T) {
 	})
 }
 
-// Without identifiers to purge, nothing is open, and messages go on.
+// If there are no identifiers to purge, no purge is open, and messages continue.
 func TestCure_HasNothingToPurge(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, 0)
@@ -507,7 +510,7 @@ func TestCure_HasNothingToPurge(t *testing.T) {
 		for seq := range uint64(10) {
 			r.done(seq + 1)
 		}
-		r.refused(quota) // it did not help a moment ago
+		r.refused(quota) // the last purge did not help
 		r.wantPurging()
 		time.Sleep(time.Minute + 1)
 		r.refused(quota)

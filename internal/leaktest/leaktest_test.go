@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestALeftGoroutineFailsTheRunAndIsNamed(t *testing.T) {
+func TestMain_ReportsALeftGoroutine(t *testing.T) {
 	stop, started := make(chan struct{}), make(chan struct{})
 	go leaky(started, stop)
 	<-started
@@ -18,19 +18,19 @@ func TestALeftGoroutineFailsTheRunAndIsNamed(t *testing.T) {
 		t.Errorf("the report does not name the goroutine:\n%s", &out)
 	}
 	close(stop)
-	if left := Wait(patience); len(left) != 0 {
+	if left := Wait(timeout); len(left) != 0 {
 		t.Errorf("still reported after it ended: %v", left)
 	}
 }
 
-func TestAGoroutineThatEndsLateIsNoLeak(t *testing.T) {
+func TestMain_WaitsForALateGoroutine(t *testing.T) {
 	go time.Sleep(5 * time.Millisecond)
-	if code := run(func() int { return 0 }, t.Output(), patience); code != 0 {
+	if code := run(func() int { return 0 }, t.Output(), timeout); code != 0 {
 		t.Errorf("exit status %d, want 0", code)
 	}
 }
 
-func TestAFailedRunKeepsItsStatus(t *testing.T) {
+func TestMain_KeepsTheStatusOfAFailedRun(t *testing.T) {
 	if code := run(func() int { return 3 }, t.Output(), 0); code != 3 {
 		t.Errorf("exit status %d, want 3", code)
 	}

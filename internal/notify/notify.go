@@ -1,11 +1,11 @@
-// Package notify has the ways in which goroutines wake each other: a Signal for one
-// waiter, a Broadcast for all, a Latch for what happens once.
+// Package notify provides ways for goroutines to wake each other: a Signal for one waiter, a
+// Broadcast for all waiters, and a Latch for an event that happens once.
 package notify
 
 import "sync"
 
-// Signal wakes one waiter. Calls of Set that come before the waiter looks count
-// as one. Use New; the zero value never wakes anybody.
+// Signal wakes one waiter. Several calls of Set before the waiter receives count as one. Use New;
+// the zero value never wakes a waiter.
 type Signal chan struct{}
 
 // New returns a Signal that is not set.
@@ -19,7 +19,7 @@ func (s Signal) Set() {
 	}
 }
 
-// Clear takes back a Set that nobody has received.
+// Clear cancels a Set that no waiter has received.
 func (s Signal) Clear() {
 	select {
 	case <-s:
@@ -27,12 +27,12 @@ func (s Signal) Clear() {
 	}
 }
 
-// Broadcast wakes everybody who waits. The zero value is ready for use; all methods
-// are safe for concurrent use. To wait for a condition, take the channel first and
-// look at the condition then; otherwise a Notify between the two is missed.
+// Broadcast wakes all waiters. The zero value is ready to use. All methods are safe for concurrent
+// use. To wait for a condition, call Changed first and check the condition afterwards. Otherwise a
+// Notify between the two is missed.
 type Broadcast struct {
 	mu sync.Mutex
-	c  chan struct{} // nil: nobody waits
+	c  chan struct{} // nil: there are no waiters
 }
 
 // Changed returns a channel that the next Notify closes.
@@ -45,7 +45,7 @@ func (b *Broadcast) Changed() <-chan struct{} {
 	return b.c
 }
 
-// Notify wakes everybody who waits.
+// Notify wakes all waiters.
 func (b *Broadcast) Notify() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -55,14 +55,14 @@ func (b *Broadcast) Notify() {
 	}
 }
 
-// Latch is something that happens once and stays so. The zero value is ready for use;
-// all methods are safe for concurrent use.
+// Latch is an event that happens once. The zero value is ready to use. All methods are safe for
+// concurrent use.
 type Latch struct {
 	open, close sync.Once
 	c           chan struct{}
 }
 
-// Set closes the latch. It reports whether this call was the first; later ones do nothing.
+// Set closes the latch. It reports whether this call was the first one. Later calls have no effect.
 func (l *Latch) Set() (first bool) {
 	l.Done()
 	l.close.Do(func() {
@@ -72,7 +72,7 @@ func (l *Latch) Set() (first bool) {
 	return first
 }
 
-// Done returns a channel that is closed once Set was called.
+// Done returns a channel that is closed after Set was called.
 func (l *Latch) Done() <-chan struct{} {
 	l.open.Do(func() { l.c = make(chan struct{}) })
 	return l.c

@@ -38,7 +38,7 @@ func TestSignal_CountsSeveralSetsAsOne(t *testing.T) {
 func TestBroadcast_WakesEverybodyOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b notify.Broadcast
-		b.Notify() // nobody waits
+		b.Notify() // without waiters
 		var wg sync.WaitGroup
 		for range 10 {
 			wg.Go(func() { <-b.Changed() })

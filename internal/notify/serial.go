@@ -2,8 +2,8 @@ package notify
 
 import "sync"
 
-// Serial calls a function for values, one after the other, on a goroutine that lives while there are some. Set
-// Handle before the first use; all methods are safe for concurrent use.
+// Serial calls a function for values, one at a time, on a goroutine that runs while there are
+// values. Set Handle before the first use. All methods are safe for concurrent use.
 type Serial[T any] struct {
 	Handle  func(T)
 	mu      sync.Mutex
@@ -11,7 +11,7 @@ type Serial[T any] struct {
 	running bool
 }
 
-// Do has Handle called for v, after the values of earlier calls. It does not wait.
+// Do makes Serial call Handle for v, after the values of earlier calls. It does not wait.
 func (s *Serial[T]) Do(v T) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/subs"
 )
 
-// advance begins the next fetch if no SUBSCRIBE is out.
+// advance starts the next fetch if no SUBSCRIBE is unanswered.
 func (m *Machine) advance() []Action {
 	for m.conn != nil && m.asking == nil && len(m.queue) > 0 {
 		s := m.queue[0]
@@ -24,8 +24,8 @@ func (m *Machine) advance() []Action {
 	return m.take()
 }
 
-// begin sends the SUBSCRIBE that fetches. Retain As Published would hide whether a
-// message is an answer. So it asks for that only where no handler may want the message.
+// begin sends the SUBSCRIBE that fetches. Retain As Published would hide whether a message is an
+// answer to the fetch. So begin sets it only if no handler can want the message.
 func (m *Machine) begin(s *subscription) {
 	app, shared := m.handlers.Application(s.filter)
 	m.Fetches++
@@ -44,7 +44,7 @@ func (m *Machine) begin(s *subscription) {
 	asked := s.again
 	s.again = false
 	for _, v := range s.views {
-		if v.filled { // what it has may go while nothing tells which messages are new
+		if v.filled { // its content may be outdated while it is unknown which messages are new
 			m.do(Action{Do: Refill, View: v, Again: asked})
 		}
 		v.filled, v.fetch = false, s.fetch
@@ -57,7 +57,7 @@ func (m *Machine) ask(s *subscription, w subs.Want) {
 	m.do(Action{Do: Subscribe, Want: w})
 }
 
-// Subscribed takes that the server has granted the SUBSCRIBE with an identifier.
+// Subscribed handles that the server has granted the SUBSCRIBE with this identifier.
 func (m *Machine) Subscribed(now time.Time, filter string, id uint32) []Action {
 	s := m.asking
 	if s == nil || s.filter != filter || m.asked != id {
@@ -77,7 +77,7 @@ func (m *Machine) Subscribed(now time.Time, filter string, id uint32) []Action {
 	return m.advance()
 }
 
-// Denied takes that the server has refused the SUBSCRIBE with an identifier.
+// Denied handles that the server has refused the SUBSCRIBE with this identifier.
 func (m *Machine) Denied(filter string, id uint32, err error) []Action {
 	if s := m.asking; s != nil && s.filter == filter && m.asked == id {
 		m.settle(s)
@@ -94,10 +94,10 @@ func (m *Machine) deny(s *subscription, err error) {
 	}
 }
 
-// MarkerSubscribed takes whether the server has granted the marker's topic.
+// MarkerSubscribed records whether the server has granted the subscription to the marker's topic.
 func (m *Machine) MarkerSubscribed(granted bool) { m.marker = granted }
 
-// NoMarker takes that the marker of a fetch will not come back.
+// NoMarker records that the marker of a fetch will not arrive.
 func (m *Machine) NoMarker(now time.Time, filter string, fetch uint64) {
 	if s := m.filters.Value(filter); s != nil && s.fetch == fetch && s.owed {
 		s.owed, s.moved = false, now
@@ -108,7 +108,7 @@ func (m *Machine) payload(s *subscription) string {
 	return m.nonce + "/" + strconv.FormatUint(s.fetch, 10)
 }
 
-// Marked takes a message on the marker's topic.
+// Marked handles a message on the marker's topic.
 func (m *Machine) Marked(payload []byte) []Action {
 	for _, s := range m.waiting {
 		if m.payload(s) == string(payload) {
@@ -119,7 +119,7 @@ func (m *Machine) Marked(payload []byte) []Action {
 	return m.advance()
 }
 
-// Tick ends the fetches of which nothing came for long enough.
+// Tick ends the fetches that have received nothing for long enough.
 func (m *Machine) Tick(now time.Time) []Action {
 	for _, s := range slices.Clone(m.waiting) {
 		if !now.Before(s.deadline()) {
@@ -129,7 +129,8 @@ func (m *Machine) Tick(now time.Time) []Action {
 	return m.advance()
 }
 
-// Deadline is when Tick has something to do next, unless messages come until then; zero: never.
+// Deadline returns when Tick must be called next, if no messages arrive before. The zero time means
+// never.
 func (m *Machine) Deadline() (next time.Time) {
 	for _, s := range m.waiting {
 		if at := s.deadline(); next.IsZero() || at.Before(next) {
@@ -139,7 +140,7 @@ func (m *Machine) Deadline() (next time.Time) {
 	return next
 }
 
-// markerFactor is how many times longer the silence must be while the marker is on its way.
+// markerFactor multiplies the required silence while the marker is on its way.
 const markerFactor = 10
 
 func (s *subscription) deadline() time.Time {
@@ -153,8 +154,8 @@ func (s *subscription) deadline() time.Time {
 	return s.moved.Add(longest)
 }
 
-// complete ends a fetch. By then what a session has kept from before has come too. So
-// where something could have been either that or new, another fetch tells.
+// complete ends a fetch. By then, messages that the session kept from before have arrived as well.
+// If a message could have been either kept or new, another fetch decides.
 func (m *Machine) complete(s *subscription, end End) {
 	m.settle(s)
 	s.again = s.doubt && s.kept
@@ -169,13 +170,13 @@ func (m *Machine) complete(s *subscription, end End) {
 		case v.fetch == s.fetch:
 			v.filled = true
 			m.do(Action{Do: Filled, View: v, End: end})
-		default: // it came after the SUBSCRIBE
+		default: // it was published after the SUBSCRIBE
 			m.enqueue(s)
 		}
 	}
 }
 
-// Again has a view that was just filled filled once more.
+// Again makes a view that was just filled be filled once more.
 func (m *Machine) Again(v *View) []Action {
 	if s := m.filters.Value(v.Filter); s != nil && slices.Contains(s.views, v) && (s.phase == following || s.phase == due) {
 		s.again = s.again || s.phase == following
@@ -185,16 +186,16 @@ func (m *Machine) Again(v *View) []Action {
 	return m.advance()
 }
 
-// A fetch has four identifiers: one for the SUBSCRIBE that fetches, the next for the one that stays,
-// and two for both where the application has subscribed to the filter too, so that this is known of
-// what the session has kept from an earlier process.
+// A fetch has four identifiers: one for the SUBSCRIBE that fetches, one for the SUBSCRIBE that
+// stays, and two more for both if the application has also subscribed to the filter. So the client
+// recognizes the sharing in messages that the session has kept from an earlier process.
 const (
 	perFetch = 4
 	shares   = 2
 )
 
-// newID returns a free Subscription Identifier, in place of an old one. The next higher
-// one is for the SUBSCRIBE that stays.
+// newID returns a free Subscription Identifier, which replaces an old one. The next higher one is
+// for the SUBSCRIBE that stays.
 func (m *Machine) newID(old uint32, shared bool) uint32 {
 	delete(m.ids, old&^shares)
 	for {
@@ -212,13 +213,13 @@ func (m *Machine) newID(old uint32, shared bool) uint32 {
 	}
 }
 
-// fetches reports whether an identifier is that of a SUBSCRIBE that fetches.
+// fetches reports whether an identifier belongs to a SUBSCRIBE that fetches.
 func fetches(id uint32) bool { return id%2 == 0 }
 
-// Shares reports whether an identifier of a view is that of a subscription of the application as well.
+// Shares reports whether an identifier of a view also belongs to a subscription of the application.
 func Shares(id uint32) bool { return id&shares != 0 }
 
-// qos is the highest that a view wants.
+// qos returns the highest QoS that a view wants.
 func (s *subscription) qos() (q byte) {
 	for _, v := range s.views {
 		q = max(q, v.QoS)

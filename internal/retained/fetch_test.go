@@ -11,8 +11,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/subs"
 )
 
-// bed drives a machine and notes its actions as text. Identifiers are counted from the
-// first one.
+// bed drives a machine and records its actions as text. Identifiers are counted from the first one.
 type bed struct {
 	t   *testing.T
 	m   *Machine
@@ -95,7 +94,7 @@ func (b *bed) after(d time.Duration) {
 	b.note(b.m.Tick(b.now))
 }
 
-// message routes one that the last SUBSCRIBE has brought.
+// message routes a message that was sent for the last SUBSCRIBE.
 func (b *bed) message(topic string) Route {
 	return b.m.Message(b.now, Message{Topic: topic, Retain: true, IDs: IDs{Views: []uint32{b.ids[len(b.ids)-1]}}})
 }
@@ -116,13 +115,13 @@ func TestMachine_FetchesInTwoStepsAndEndsByMarker(t *testing.T) {
 		t.Errorf("identifiers %d", b.ids)
 	}
 
-	// A view that needs no more than the fetch makes it in one step.
+	// A view that needs only the fetch has one step.
 	b.add("fetch", "b", View{})
 	b.want("subscribe b q0 rh0")
 	b.granted("b")
 	b.want("marker b 2")
 
-	// Retain As Published is asked for at once, unless handlers overlap.
+	// Retain As Published is set at once, unless handlers overlap.
 	b.add("mirror", "c", View{RetainAsPublished: true})
 	b.want("subscribe c q0 rh0 rap")
 	b.granted("c")
@@ -133,7 +132,7 @@ func TestMachine_FetchesInTwoStepsAndEndsByMarker(t *testing.T) {
 	b.granted("d")
 	b.want("subscribe d q0 rh2 rap")
 
-	// The application's own subscription gives QoS and flags.
+	// The application's own subscription determines QoS and flags.
 	b.granted("d")
 	b.got = nil
 	b.k.app = map[string]subs.Want{"e": {RetainAsPublished: true}, "f": {}}
@@ -151,7 +150,7 @@ func TestMachine_EndsBySilence(t *testing.T) {
 	for _, c := range []struct {
 		what   string
 		conn   Connection
-		failed bool // to publish the marker
+		failed bool // publishing the marker failed
 		after  time.Duration
 	}{
 		{"no marker", Connection{SubIDs: true}, false, time.Second},
@@ -167,7 +166,7 @@ func TestMachine_EndsBySilence(t *testing.T) {
 				b.m.NoMarker(b.now, "a", 1)
 			}
 			b.now = b.now.Add(c.after - 1)
-			b.message("a") // which begins the silence anew
+			b.message("a") // restarts the silence
 			b.after(1)
 			b.want()
 			if at := b.m.Deadline().Sub(b.now); at != c.after-1 {
@@ -206,8 +205,8 @@ func TestMachine_IgnoresReportsOfAnOlderFetch(t *testing.T) {
 	b.want()
 }
 
-// Views that come during a fetch wait for the next; those that have all are told that
-// it may change.
+// Views that are added during a fetch wait for the next one. Complete views get a report that their
+// content may change.
 func TestMachine_FetchesAgainForALaterView(t *testing.T) {
 	b := newBed(t, marked)
 	b.add("1", "a", View{})
@@ -250,7 +249,7 @@ func TestMachine_FetchesAgainOnEachConnection(t *testing.T) {
 	b.marked(2)
 	b.want("subscribe a q0 rh0", "marker a 2", "1 by marker")
 	b.note(b.m.Disconnected())
-	b.note(b.m.Connected(marked)) // a new session has not the marker's subscription
+	b.note(b.m.Connected(marked)) // a new session has no subscription for the marker
 	b.granted("a")
 	b.want("1 lost", "subscribe a q0 rh0")
 }
@@ -299,7 +298,7 @@ func TestMachine_EndsSubscriptions(t *testing.T) {
 	}
 }
 
-// A view that asks again does not make others ask again too.
+// A view that asks again does not make other views ask again.
 func TestMachine_Again(t *testing.T) {
 	b := newBed(t, marked)
 	v := b.add("1", "a", View{})
@@ -325,7 +324,7 @@ func TestMachine_Again(t *testing.T) {
 	b.want()
 }
 
-// Where no identifier tells a kept message from a new one, all is fetched once more.
+// If no identifier distinguishes a kept message from a new one, everything is fetched once more.
 func TestMachine_ResolvesDoubt(t *testing.T) {
 	b := newBed(t, Connection{Marker: "marker", Present: true})
 	b.add("1", "a", View{})
@@ -334,7 +333,7 @@ func TestMachine_ResolvesDoubt(t *testing.T) {
 	b.marked(1)
 	b.want("subscribe a q0 rh0", "marker a 1", "1 refill true", "subscribe a q0 rh0")
 	b.granted("a")
-	b.m.Message(b.now, Message{Topic: "a", QoS: 1}) // by now nothing kept is left
+	b.m.Message(b.now, Message{Topic: "a", QoS: 1}) // by now no kept messages are left
 	b.marked(2)
 	b.want("marker a 2", "1 by marker")
 }

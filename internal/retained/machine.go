@@ -1,15 +1,15 @@
-// Package retained decides how retained messages are fetched and followed. It is a
-// state machine: events go in, actions come out. It does no I/O, has no clock, no
-// goroutine and no lock; its user calls it under a lock and performs the actions.
+// Package retained decides how retained messages are fetched and tracked. It is a state machine:
+// its input is events, its output is actions. It does no I/O and has no clock, goroutine or lock.
+// The caller calls it under a lock and performs the actions.
 //
-// All views of one filter share one internal subscription. On each connection it is
-// made in two steps: the first SUBSCRIBE, at QoS 0, fetches what is retained; the
-// second has the options that stay, and replaces the first without a gap
-// [MQTT-3.8.4-4]. Then a marker is published to a topic of the client's own. It comes
-// back after the retained messages, and so shows their end; otherwise silence does.
+// All views of one filter share one internal subscription. On each connection the subscription is
+// made in two steps. The first SUBSCRIBE, at QoS 0, fetches the retained messages. The second one
+// has the permanent options and replaces the first without a gap [MQTT-3.8.4-4]. Then the client
+// publishes a marker to a topic of its own. The marker comes back after the retained messages and
+// so shows their end. Without a marker, silence shows it.
 //
-// At a higher QoS mosquitto 2.0 silently drops retained messages beyond its
-// max_queued_messages. What QoS 0 loses with a connection is fetched on the next one.
+// The first step uses QoS 0, because at a higher QoS mosquitto 2.0 silently drops retained messages
+// above its max_queued_messages. Messages lost with the connection are fetched on the next one.
 package retained
 
 import (
@@ -27,56 +27,56 @@ type Machine struct {
 	nonce    string
 	filters  topic.Tree[*subscription]
 	conn     *Connection     // nil: not connected
-	subIDs   bool            // of the last connection: messages may come before Connected
-	marker   bool            // the server has granted the marker's topic
-	queue    []*subscription // to be fetched, in order
-	asking   *subscription   // whose SUBSCRIBE is out
-	asked    uint32          // the identifier of that
-	waiting  []*subscription // subscribed, their retained messages on the way
+	subIDs   bool            // of the last connection; messages may arrive before Connected
+	marker   bool            // the server has granted the subscription to the marker's topic
+	queue    []*subscription // subscriptions to fetch, in order
+	asking   *subscription   // subscription whose SUBSCRIBE is unanswered
+	asked    uint32          // identifier of that SUBSCRIBE
+	waiting  []*subscription // subscribed, waiting for their retained messages
 	ids      map[uint32]bool // Subscription Identifiers in use for fetching
 	lastID   uint32
 	actions  []Action
-	Fetches  uint64 // how many have begun
+	Fetches  uint64 // number of started fetches
 
-	matched    []*topic.Entry[*subscription] // room for Message
+	matched    []*topic.Entry[*subscription] // buffer for Message
 	deliveries []Delivery
 }
 
-// MaxFilters is how many filters may have views at a time.
+// MaxFilters is the maximum number of filters that have views at the same time.
 const MaxFilters = 10_000
 
 // ErrTooManyFilters is returned by Add when MaxFilters filters have views.
 var ErrTooManyFilters = errors.New("too many filters")
 
-// Handlers is what the machine has to know of the application.
+// Handlers gives the machine access to the application's subscriptions.
 type Handlers interface {
-	Application(filter string) (subs.Want, bool) // its own subscription to just this filter
-	// Overlap reports whether a handler, other than of a Shared Subscription, may get
-	// a message that the filter matches.
+	Application(filter string) (subs.Want, bool) // the application's subscription to exactly this filter
+	// Overlap reports whether a handler may get a message that matches the filter. Handlers of
+	// Shared Subscriptions do not count.
 	Overlap(filter string) bool
 }
 
-// Connection describes the connection that begins.
+// Connection describes a new connection.
 type Connection struct {
 	Present     bool   // the server has resumed a session
-	SubIDs      bool   // it knows Subscription Identifiers
-	Marker      string // topic of the marker; empty: none is published
-	Unavailable error  // why this server has no retained messages
+	SubIDs      bool   // the server supports Subscription Identifiers
+	Marker      string // topic of the marker; empty: no marker is published
+	Unavailable error  // why this server has no retained messages; nil: it has them
 }
 
-// View is one user of a filter. Its fields are not changed once it is added.
+// View is one user of a filter. Its fields must not change after Add.
 type View struct {
 	Filter            string
-	QoS               byte          // of the subscription that stays
+	QoS               byte          // of the permanent subscription
 	RetainAsPublished bool          // it must know which publications are retained
-	Silence           time.Duration // without a marker, nothing for so long ends a fetch
-	User              any           // of the caller
+	Silence           time.Duration // without a marker, a fetch ends after this time without messages
+	User              any           // for the caller
 
-	fetch  uint64 // that fills it; 0: it waits for the next
+	fetch  uint64 // number of the fetch that fills it; 0: it waits for the next one
 	filled bool
 }
 
-// End is how the end of the retained messages was known.
+// End is how the machine recognized the end of the retained messages.
 type End uint8
 
 const (
@@ -85,29 +85,29 @@ const (
 	BySilence
 )
 
-// New returns a Machine without views. firstID should be random: what a kept session
-// has for an earlier process must not be taken for an answer to this one. nonce makes
+// New returns a Machine without views. firstID should be random, because a kept session may contain
+// messages for an earlier process, which must not be mistaken for answers to this one. nonce makes
 // the markers of this process unique.
 func New(h Handlers, firstID uint32, nonce string) *Machine {
 	lastID := subs.ViewID + firstID%(subs.LastView-subs.ViewID)&^(perFetch-1)
 	return &Machine{handlers: h, nonce: nonce, ids: map[uint32]bool{}, lastID: lastID}
 }
 
-// Op is what an Action asks for.
+// Op is the kind of an Action.
 type Op uint8
 
 const (
-	Subscribe     Op = iota // Want, for subs.View
-	Unsubscribe             // Want.Filter, for subs.View
-	PublishMarker           // Payload to the marker's topic at QoS 1; report NoMarker(Want.Filter, Fetch) if it fails
-	Filled                  // View has all that is retained, known by End
-	Lost                    // View must be filled again: the connection has ended
-	Refill                  // View must be filled again, on this connection; Again: because another view has asked
+	Subscribe     Op = iota // Want; owner subs.View
+	Unsubscribe             // Want.Filter; owner subs.View
+	PublishMarker           // publish Payload to the marker's topic at QoS 1; on failure call NoMarker(Want.Filter, Fetch)
+	Filled                  // View has all retained messages; End is how that was recognized
+	Lost                    // the connection has ended, so View must be filled again
+	Refill                  // View must be filled again on this connection; Again: because another view has asked
 	Refused                 // the server refuses View's filter with Err; the next connection tries again
-	Failed                  // Want.Filter failed with Err, whatever views it has
+	Failed                  // Want.Filter failed with Err, for all its views
 )
 
-// Action is one thing to do, in the order in which they are returned.
+// Action is something that the caller must do. Actions must be performed in order.
 type Action struct {
 	Do      Op
 	View    *View
@@ -125,29 +125,29 @@ type subscription struct {
 	views  []*View
 	phase  phase
 	id     uint32    // Subscription Identifier of the last SUBSCRIBE that fetches
-	live   uint32    // of the second one; 0: there is none
+	live   uint32    // Subscription Identifier of the second SUBSCRIBE; 0: none
 	fetch  uint64    // number of the last fetch; 0: no SUBSCRIBE was sent
 	again  bool      // it is due only because a view has asked again
-	owed   bool      // the marker is on its way
-	moved  time.Time // when the last message of the fetch came
+	owed   bool      // the marker has not arrived yet
+	moved  time.Time // when the last message of the fetch arrived
 	kept   bool      // the server may still send messages of an earlier subscription
-	doubt  bool      // no identifier tells whether it has sent one, or a new one
+	doubt  bool      // no identifier shows whether a received message was kept or new
 
 	theirs       uint32 // identifier of the application's subscription to the same filter; 0: none
-	before       uint32 // id of the fetch before, whose messages may still be on their way
-	beforeTheirs uint32 // what theirs was then
-	flagged      bool   // the SUBSCRIBE that fetches has Retain As Published: just what is retained has the flag
+	before       uint32 // id of the previous fetch, whose messages may still arrive
+	beforeTheirs uint32 // value of theirs at that time
+	flagged      bool   // the SUBSCRIBE that fetches has Retain As Published, so exactly the retained messages have the flag
 }
 
-// phase is where a subscription is on the present connection.
+// phase is the state of a subscription on the present connection.
 type phase uint8
 
 const (
-	due       phase = iota // to be fetched
+	due       phase = iota // must be fetched
 	filling                // SUBSCRIBE is sent
-	following              // all retained messages have come
-	denied                 // the server refuses it
-	ending                 // it has no views any more
+	following              // all retained messages have arrived
+	denied                 // the server has refused it
+	ending                 // it no longer has views
 )
 
 // take returns the actions of one event. They are valid until the next event.
@@ -159,8 +159,8 @@ func (m *Machine) take() []Action {
 
 func (m *Machine) do(a Action) { m.actions = append(m.actions, a) }
 
-// Add begins to use a filter. A fetch that runs for others goes on, so that it comes
-// to an end; after it all is fetched once more.
+// Add adds a view. A fetch that runs for other views continues, so that it ends. Afterwards
+// everything is fetched once more.
 func (m *Machine) Add(v *View) ([]Action, error) {
 	s := m.filters.Value(v.Filter)
 	if s == nil {
@@ -178,7 +178,7 @@ func (m *Machine) Add(v *View) ([]Action, error) {
 	return m.advance(), nil
 }
 
-// Remove ends the use of a filter.
+// Remove removes a view.
 func (m *Machine) Remove(v *View) []Action {
 	s := m.filters.Value(v.Filter)
 	if s == nil {
@@ -196,7 +196,7 @@ func (m *Machine) Remove(v *View) []Action {
 	return m.advance()
 }
 
-// Ended takes that an Unsubscribe has been done.
+// Ended records that an Unsubscribe has been done.
 func (m *Machine) Ended(filter string) {
 	if s := m.filters.Value(filter); s != nil && s.phase == ending {
 		m.filters.Delete(filter)
@@ -204,7 +204,7 @@ func (m *Machine) Ended(filter string) {
 	}
 }
 
-// Connected begins a connection.
+// Connected starts a connection.
 func (m *Machine) Connected(c Connection) []Action {
 	m.conn, m.subIDs = &c, c.SubIDs
 	m.marker = m.marker && c.Present
@@ -217,7 +217,7 @@ func (m *Machine) Connected(c Connection) []Action {
 	return m.advance()
 }
 
-// Disconnected ends it.
+// Disconnected ends the connection.
 func (m *Machine) Disconnected() []Action {
 	m.conn, m.queue = nil, nil
 	for e := range m.filters.All() {
@@ -230,7 +230,7 @@ func (m *Machine) Disconnected() []Action {
 	return m.take()
 }
 
-// Displaced takes that the application has subscribed to the filter, or unsubscribed.
+// Displaced handles that the application has subscribed to the filter or unsubscribed.
 func (m *Machine) Displaced(filter string) []Action {
 	if s := m.filters.Value(filter); s != nil && s.phase != ending && m.conn != nil {
 		m.unfill(s, Action{Do: Refill})
@@ -240,7 +240,7 @@ func (m *Machine) Displaced(filter string) []Action {
 	return m.advance()
 }
 
-// enqueue has a subscription fetched.
+// enqueue makes a subscription due for a fetch.
 func (m *Machine) enqueue(s *subscription) {
 	s.phase = due
 	if m.conn != nil && !slices.Contains(m.queue, s) {
@@ -248,7 +248,7 @@ func (m *Machine) enqueue(s *subscription) {
 	}
 }
 
-// settle ends the fetch that runs, if any.
+// settle ends a running fetch, if there is one.
 func (m *Machine) settle(s *subscription) {
 	s.owed = false
 	m.waiting = slices.DeleteFunc(m.waiting, func(other *subscription) bool { return other == s })
@@ -257,7 +257,8 @@ func (m *Machine) settle(s *subscription) {
 	}
 }
 
-// unfill has all views filled again, and reports it to those that may have something.
+// unfill makes all views be filled again, and reports that for views that may already have
+// messages.
 func (m *Machine) unfill(s *subscription, report Action) {
 	m.settle(s)
 	for _, v := range s.views {

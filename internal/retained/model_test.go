@@ -13,9 +13,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// world is a server, the network to it, a machine, and mirrors that use it. It stands
-// for the client: it performs the machine's actions as client/views.go and
-// internal/subs do.
+// world is a server, the network to it, a machine, and mirrors that use the machine. It plays the
+// role of the client: it performs the machine's actions as client/views.go and internal/subs do.
 type world struct {
 	t      *testing.T
 	rnd    *rand.Rand
@@ -23,31 +22,31 @@ type world struct {
 	now    time.Time
 	conn   Connection
 	online bool
-	copies bool   // the server sends several copies of what several subscriptions match
+	copies bool   // the server sends a copy for each matching subscription
 	lossy  string // the marker: "", "refused" or "lost"
 	app    subs.Want
 	log    []string
 
 	retained map[string]string
-	subs     map[string]subs.Want // of the session
+	subs     map[string]subs.Want // subscriptions of the session
 	toServer []func()
-	toClient []packet       // and what the session keeps while offline
-	floor    int            // the number of the last publication before the connection
-	asked    map[string]int // SUBSCRIBEs for views, by filter
+	toClient []packet       // and messages that the session keeps while offline
+	floor    int            // number of the last publication before the connection
+	asked    map[string]int // number of SUBSCRIBEs for views, by filter
 	number   int
 	mirrors  []*mirror
 }
 
-// packet is a PUBLISH to the client, or an answer that only this connection has.
+// packet is a PUBLISH to the client, or an answer that belongs to this connection only.
 type packet struct {
 	do     func()
 	msg    Message
 	pay    string
-	kept   bool // by the session, while offline
-	forApp bool // a subscription of the application has brought it
+	kept   bool // the session kept it while offline
+	forApp bool // it was sent for a subscription of the application
 }
 
-// mirror is a user that keeps what is retained, as client.RetainedView does.
+// mirror is a user that stores the retained messages, as client.RetainedView does.
 type mirror struct {
 	View
 	have   map[string]string
@@ -76,7 +75,7 @@ func (w *world) only(r Route, msg Message) bool {
 
 func (w *world) note(format string, args ...any) { w.log = append(w.log, fmt.Sprintf(format, args...)) }
 
-// perform does what the machine asks for.
+// perform performs actions of the machine.
 func (w *world) perform(actions []Action) {
 	for _, a := range slices.Clone(actions) {
 		v, _ := (*mirror)(nil), 0
@@ -119,13 +118,13 @@ func (w *world) perform(actions []Action) {
 	}
 }
 
-// answer sends the client something that is lost with the connection.
+// answer sends the client an answer that is lost with the connection.
 func (w *world) answer(do func()) { w.toClient = append(w.toClient, packet{do: do}) }
 
-// subscribe is the server's side of a SUBSCRIBE of a view.
+// subscribe is the server's side of a SUBSCRIBE for a view.
 func (w *world) subscribe(want subs.Want) {
 	granted := want
-	if want.Filter == w.app.Filter { // one for both
+	if want.Filter == w.app.Filter { // one subscription for both
 		granted.QoS, granted.RetainAsPublished = w.app.QoS, want.RetainAsPublished || w.app.RetainAsPublished
 	}
 	w.subs[want.Filter] = granted
@@ -149,7 +148,7 @@ func (w *world) send(p packet, ids ...uint32) {
 	}
 }
 
-// publish is somebody else's publication.
+// publish is a publication of another client.
 func (w *world) publish(topic string, qos byte, retain bool, clears bool) {
 	w.number++
 	payload := fmt.Sprint(w.number)
@@ -186,7 +185,7 @@ func nonzero(ids ...uint32) []uint32 {
 	return slices.DeleteFunc(ids, func(id uint32) bool { return id == 0 })
 }
 
-// receive takes the next packet from the server.
+// receive handles the next packet from the server.
 func (w *world) receive() {
 	p := w.toClient[0]
 	w.toClient = w.toClient[1:]
@@ -211,8 +210,8 @@ func (w *world) receive() {
 	}
 }
 
-// knows reports whether the machine remembers an identifier: it forgets those of all
-// but the last two fetches of a filter.
+// knows reports whether the machine remembers an identifier. It forgets those of all but the last
+// two fetches of a filter.
 func (w *world) knows(ids []uint32) bool {
 	for e := range w.m.filters.All() {
 		for _, id := range ids {
@@ -249,7 +248,7 @@ func (w *world) disconnect() {
 	w.perform(w.m.Disconnected())
 }
 
-// settle lets everything come to rest.
+// settle runs until nothing is left to do.
 func (w *world) settle() {
 	for range 1000 {
 		switch at := w.m.Deadline(); {
@@ -307,10 +306,10 @@ func (v *mirror) refill(again bool) {
 	v.unsure, v.synced = false, false
 }
 
-// TestMachine_MirrorsWhatIsRetained: whatever happens in whatever order, in the end
-// each mirror has what is retained, handlers have got what is for them, and, where
-// identifiers tell, nothing else.
-func TestMachine_MirrorsWhatIsRetained(t *testing.T) {
+// TestMachine_MirrorsRetainedMessages checks random histories. In the end each mirror has all
+// retained messages, and handlers have got their messages. If identifiers allow it, neither has got
+// others.
+func TestMachine_MirrorsRetainedMessages(t *testing.T) {
 	topics := []string{"a/1", "a/2", "b/1"}
 	filters := []string{"a/+", "a/#", "#", "b/1"}
 	for seed := range uint64(600) {
@@ -364,7 +363,7 @@ func TestMachine_MirrorsWhatIsRetained(t *testing.T) {
 			w.connect(rnd.IntN(2) == 0)
 		}
 		w.settle()
-		for _, topic := range topics { // and live, after that
+		for _, topic := range topics { // and live afterwards
 			w.publish(topic, 1, true, rnd.IntN(2) == 0)
 			w.settle()
 		}

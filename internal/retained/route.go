@@ -7,7 +7,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/subs"
 )
 
-// Message is what the machine needs of a received message.
+// Message is the part of a received message that the machine needs.
 type Message struct {
 	Topic  string
 	QoS    byte
@@ -15,11 +15,11 @@ type Message struct {
 	IDs    IDs
 }
 
-// IDs are the Subscription Identifiers of a received message, by owner.
+// IDs holds the Subscription Identifiers of a received message, by owner.
 type IDs struct {
 	Views       []uint32
-	Application []uint32 // of the application's subscriptions, and those of nobody
-	Status      bool     // it has subs.StatusID
+	Application []uint32 // of the application's subscriptions, and unknown ones
+	Status      bool     // it has the identifier subs.StatusID
 }
 
 // SplitIDs sorts the identifiers of a message by owner, in place.
@@ -39,42 +39,43 @@ func SplitIDs(list []uint32) (ids IDs) {
 	return ids
 }
 
-// Origin is what brought a message.
+// Origin is the cause for which the server sent a message.
 type Origin uint8
 
 const (
-	Past Origin = iota // it may be older than the subscription
-	Fill               // the SUBSCRIBE that fetches: a retained message, or one published right after it
-	Live               // the SUBSCRIBE that stays
+	Past Origin = iota // possibly older than the subscription
+	Fill               // the SUBSCRIBE that fetches: a retained message, or one published directly afterwards
+	Live               // the permanent SUBSCRIBE
 )
 
-// Delivery is a view that a message is for.
+// Delivery is a view that gets a message.
 type Delivery struct {
 	View   *View
 	Origin Origin
 }
 
-// Route is where a message goes.
+// Route is the destination of a message.
 type Route struct {
 	To []Delivery
-	// IDs are those of the application's subscriptions that views share, if it came for them.
+	// IDs are the identifiers of the application's subscriptions that views share, if the message
+	// was sent for them.
 	IDs     []uint32
-	Raised  bool // it has the RETAIN flag as published, which perhaps only a view has asked for
-	Answer  bool // it is a retained message that only a view has asked for
-	Unknown bool // it came for a subscription that a view shared with the application, perhaps in an earlier process
-	Guess   bool // there are no identifiers, and a filter of a view matches
+	Raised  bool // it has the RETAIN flag as published, which possibly only a view has requested
+	Answer  bool // it is a retained message that only a view has requested
+	Unknown bool // it was sent for a subscription that a view shared with the application, possibly in an earlier process
+	Guess   bool // there are no identifiers, but a filter of a view matches
 }
 
 // Message routes a received message that is not a marker. The Route is valid until the next call.
 func (m *Machine) Message(now time.Time, msg Message) (r Route) {
 	clear(m.deliveries)
 	r.To = m.deliveries[:0]
-	known, flagged := 0, false // flagged: it came for a SUBSCRIBE that fetches with Retain As Published
+	known, flagged := 0, false // flagged: it was sent for a SUBSCRIBE that fetches with Retain As Published
 	ids := msg.IDs.Views
 	m.matched = m.filters.Match(msg.Topic, m.matched[:0])
 	for _, e := range m.matched {
 		s := e.Value
-		brought := Past // unless identifiers tell
+		brought := Past // unless identifiers show something else
 		switch {
 		case slices.Contains(ids, s.id):
 			brought = Fill
@@ -109,8 +110,8 @@ func (m *Machine) Message(now time.Time, msg Message) (r Route) {
 	one := len(ids) == 1 && len(msg.IDs.Application) == 0 && !msg.IDs.Status
 	switch {
 	case one && msg.Retain && fetches(ids[0]) && !flagged && (known > 0 || !Shares(ids[0])):
-		// What answers the application's SUBSCRIBE has another identifier, and what is published
-		// has no flag.
+		// An answer to the application's SUBSCRIBE has another identifier, and a new publication
+		// has no RETAIN flag.
 		r.Answer, r.IDs = true, nil
 	case known < len(ids):
 		r.Unknown = slices.ContainsFunc(ids, Shares)
@@ -125,24 +126,24 @@ func (r *Route) share(id uint32) {
 	}
 }
 
-// origin returns what a message is to a view, and whether the view takes it.
+// origin returns the origin of a message for a view, and whether the view takes the message.
 func (s *subscription) origin(v *View, msg Message, brought Origin, subIDs bool) (from Origin, takes bool) {
 	switch follows := s.phase == following || s.phase == due && v.filled; {
 	case follows && subIDs:
-		return brought, brought != Past // otherwise it is another copy, or one that the retained message has overtaken
+		return brought, brought != Past // otherwise it is another copy, or one that is older than the retained message
 	case follows:
 		return Live, true
 	case s.phase == due:
 		return Past, true
 	case v.fetch != s.fetch:
-		return Past, false // its SUBSCRIBE is still to come
+		return Past, false // its SUBSCRIBE is not sent yet
 	case s.flagged && !msg.Retain && (brought == Fill || !subIDs && (msg.QoS == 0 || !s.kept)):
 		return Live, true
 	case subIDs:
 		return brought, true
 	case msg.Retain && !s.flagged && !s.retainAsPublished() || msg.QoS == 0 || !s.kept:
-		return Fill, true // with Retain As Published what was kept has the flag too
+		return Fill, true // with Retain As Published, kept messages have the flag too
 	}
-	s.doubt = true // what a session has kept has a higher QoS, and so has what is new
+	s.doubt = true // kept messages have a higher QoS, and so have new ones
 	return Past, true
 }

@@ -9,9 +9,9 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/subs"
 )
 
-// known is what a machine knows of the application in a test.
+// known is the machine's knowledge of the application in a test.
 type known struct {
-	app     map[string]subs.Want // the application's subscriptions
+	app     map[string]subs.Want // subscriptions of the application
 	overlap bool
 }
 
@@ -23,8 +23,9 @@ func (k *known) Overlap(string) bool { return k.overlap }
 
 var origins = []string{"past", "fill", "live"}
 
-// Which messages are for a view, and which for handlers: by their identifiers, RETAIN flag, and what
-// the application's subscriptions are. To lose one for a handler is worse than to deliver it twice.
+// Identifiers, the RETAIN flag and the application's subscriptions determine which messages are for
+// a view and which for handlers. A message lost for a handler is worse than a message delivered
+// twice.
 func TestMachine_RoutesMessages(t *testing.T) {
 	const fill, live, gone, theirs = subs.ViewID + 4, subs.ViewID + 5, subs.ViewID + 8, 7
 	ids := func(list ...uint32) []uint32 { return list }
@@ -34,8 +35,8 @@ func TestMachine_RoutesMessages(t *testing.T) {
 		retain bool
 		shared bool
 		phase  phase
-		ours   string // for which handlers it is: those of the identifiers, none, or all
-		taken  string // by the view
+		ours   string // handlers that get it: those of the identifiers, none, or all
+		taken  string // how the view takes it
 	}{
 		{"of the application alone", ids(theirs), false, false, following, "[7]", ""},
 		{"without identifier", nil, false, false, following, "all", ""},
@@ -49,8 +50,8 @@ func TestMachine_RoutesMessages(t *testing.T) {
 		{"one subscription for both", ids(live + shares), false, true, following, "[7]", "live"},
 		{"one subscription for both, an answer", ids(fill + shares), true, true, filling, "none", "fill"},
 		{"one subscription for both, published during the fetch", ids(fill + shares), false, true, filling, "[7]", "fill"},
-		// A fetch ends while a retained message is published that a mirror gets too:
-		// the one copy has the flag, and is for the handler as well.
+		// A fetch ends while a retained message is published that a mirror gets too. The single
+		// copy has the flag and is for the handler as well.
 		{"retained, for a subscription that stays and one that is gone", ids(gone, live, theirs), true, false, following, "[7]", "live"},
 		{"before the SUBSCRIBE", nil, false, false, filling, "all", "past"},
 		{"of a subscription of an earlier process", ids(gone), false, false, filling, "none", "past"},
@@ -84,7 +85,7 @@ func TestMachine_RoutesMessages(t *testing.T) {
 	}
 }
 
-// handlers describes the handlers that a message is for.
+// handlers describes the handlers that get a message.
 func (r Route) handlers(ids IDs) string {
 	ours := slices.Concat(ids.Application, r.IDs)
 	switch {
@@ -96,7 +97,8 @@ func (r Route) handlers(ids IDs) string {
 	return fmt.Sprint(ours)
 }
 
-// The fetch before may still bring messages for the application's subscription to the same filter.
+// Messages of the previous fetch may still arrive for the application's subscription to the same
+// filter.
 func TestMachine_RemembersTheFetchBefore(t *testing.T) {
 	app := &known{app: map[string]subs.Want{"a": {ID: 9}}}
 	m := New(app, 0, "")
@@ -117,7 +119,7 @@ func TestMachine_RemembersTheFetchBefore(t *testing.T) {
 	}
 }
 
-// Without Subscription Identifiers, QoS and RETAIN flag tell as much as they can.
+// Without Subscription Identifiers, only QoS and the RETAIN flag are available.
 func TestMachine_RoutesMessagesWithoutIdentifiers(t *testing.T) {
 	for _, c := range []struct {
 		what   string
@@ -125,7 +127,7 @@ func TestMachine_RoutesMessagesWithoutIdentifiers(t *testing.T) {
 		kept   bool // the session has kept messages
 		rap    bool
 		taken  string
-		doubts bool // all is fetched once more
+		doubts bool // everything is fetched once more
 	}{
 		{"a retained message", Message{Retain: true}, false, false, "fill", false},
 		{"a retained message in a kept session", Message{Retain: true, QoS: 1}, true, false, "fill", false},

@@ -11,13 +11,13 @@ import (
 // Entry is a message that was set aside.
 type Entry struct {
 	ID       uint64
-	Received time.Time // in milliseconds
-	At       time.Time // when it was set aside, in milliseconds
-	Filter   string    // of the handler that did not accept it; empty: no handler was declared
-	Err      string    // of the last attempt; at most MaxErr bytes of it are stored
+	Received time.Time // millisecond precision
+	At       time.Time // when it was set aside; millisecond precision
+	Filter   string    // of the handler that did not accept it; empty: there was no handler
+	Err      string    // of the last attempt; at most MaxErr bytes are stored
 	Attempts int
 	Packet   []byte // encoded message; opaque to the list
-	Taken    bool   // Add marks it as being redelivered; this is not stored
+	Taken    bool   // being redelivered; not stored
 }
 
 // MaxErr limits the text of an error, in bytes.
@@ -25,7 +25,7 @@ const MaxErr = 1024
 
 const version = 1
 
-// encode returns version, time, attempts, filter, error and packet of an entry.
+// encode returns the version, time, attempts, filter, error and packet of an entry.
 func encode(e *Entry) []byte {
 	err := strings.ToValidUTF8(e.Err, "\uFFFD")
 	if len(err) > MaxErr {

@@ -1,5 +1,5 @@
-// Package setaside keeps received messages that were acknowledged and not handled. The list is a log
-// of its own, so it survives kills and power failures as accepted messages do.
+// Package setaside keeps received messages that were acknowledged but not handled. The list is a
+// separate log, so it survives kills and power failures like accepted messages.
 package setaside
 
 import (
@@ -21,8 +21,8 @@ var (
 	errClosed  = errors.New("client: the list of set-aside messages is closed")
 )
 
-// List is a durable list. All methods are safe for concurrent use. Add, Get and Close wait for the disk, the
-// others do not. Use New.
+// List is a durable list. All methods are safe for concurrent use. Add, Get and Close wait for the
+// disk. The other methods do not. Use New.
 type List struct {
 	dir     string
 	options persistence.Options
@@ -30,11 +30,12 @@ type List struct {
 
 	mu     sync.Mutex       // not held while the disk is used
 	log    *persistence.Log // nil: not open
-	known  map[uint64]bool  // the entries; true: being redelivered
+	known  map[uint64]bool  // IDs of the entries; true: being redelivered
 	closed bool
 }
 
-// New returns the list in a folder. It opens the folder if that exists; otherwise the first Add makes it.
+// New returns the list in a folder. If the folder exists, New opens it. Otherwise the first Add
+// creates it.
 func New(dir string, o persistence.Options) (*List, error) {
 	l := &List{dir: dir, options: o, known: map[uint64]bool{}, turn: make(chan struct{}, 1)}
 	fs := o.FS
@@ -52,7 +53,7 @@ func New(dir string, o persistence.Options) (*List, error) {
 	return l, err
 }
 
-// opened returns the log if it is open. Error: the list is closed.
+// opened returns the log, or nil if it is not open. It returns an error if the list is closed.
 func (l *List) opened() (*persistence.Log, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -62,7 +63,7 @@ func (l *List) opened() (*persistence.Log, error) {
 	return l.log, nil
 }
 
-// open returns the log, and opens it if that was not done.
+// open returns the log, and opens it if necessary.
 func (l *List) open() (*persistence.Log, error) {
 	if log, err := l.opened(); log != nil || err != nil {
 		return log, err
@@ -96,12 +97,12 @@ func (l *List) open() (*persistence.Log, error) {
 	for _, id := range ids {
 		l.known[id] = false
 	}
-	l.log = log // Close, if it waits for its turn, closes it
+	l.log = log // a Close that waits for its turn closes it
 	return log, nil
 }
 
-// Add stores an entry durably and returns its ID. After an error it is not in the list. Errors: ErrFull, and
-// those of the store.
+// Add stores an entry durably and returns its ID. After an error the entry is not in the list.
+// Errors are ErrFull and those of the store.
 func (l *List) Add(e *Entry) (id uint64, err error) {
 	log, err := l.open()
 	if err != nil {
@@ -112,7 +113,7 @@ func (l *List) Add(e *Entry) (id uint64, err error) {
 	case errors.Is(err, persistence.ErrFull):
 		return 0, ErrFull
 	case errors.Is(err, persistence.ErrDegraded) && id != 0:
-		_ = log.Done(id, persistence.Result{Kind: persistence.Acked}) // the log would store it later
+		_ = log.Done(id, persistence.Result{Kind: persistence.Acked}) // otherwise the log would store it later
 	}
 	if err != nil {
 		return 0, err
@@ -123,7 +124,7 @@ func (l *List) Add(e *Entry) (id uint64, err error) {
 	return id, nil
 }
 
-// Get returns an entry. Errors: ErrUnknown, and those of the store.
+// Get returns an entry. Errors are ErrUnknown and those of the store.
 func (l *List) Get(id uint64) (*Entry, error) {
 	log, err := l.entry(id)
 	if err != nil {
@@ -175,7 +176,7 @@ func (l *List) IDs() []uint64 {
 	return ids
 }
 
-// Take marks an entry as being redelivered. Errors: ErrUnknown, ErrBusy.
+// Take marks an entry as being redelivered. Errors are ErrUnknown and ErrBusy.
 func (l *List) Take(id uint64) error {
 	if _, err := l.entry(id); err != nil {
 		return err
@@ -189,7 +190,7 @@ func (l *List) Take(id uint64) error {
 	return nil
 }
 
-// Keep ends Take: the entry stays.
+// Keep reverses Take. The entry stays in the list.
 func (l *List) Keep(id uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -198,8 +199,8 @@ func (l *List) Keep(id uint64) {
 	}
 }
 
-// Remove removes an entry. It returns nil if the entry does not exist. If the process is killed soon after, the
-// entry may exist again.
+// Remove removes an entry. It returns nil if the entry does not exist. If the process is killed
+// shortly afterwards, the entry may exist again.
 func (l *List) Remove(id uint64) error {
 	log, err := l.entry(id)
 	if err == ErrUnknown {
@@ -216,7 +217,7 @@ func (l *List) Remove(id uint64) error {
 	return err
 }
 
-// Size returns the number of entries and their bytes.
+// Size returns the number of entries and their total size in bytes.
 func (l *List) Size() (messages int, bytes int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -227,7 +228,7 @@ func (l *List) Size() (messages int, bytes int64) {
 	return int(st.Pending), st.PendingBytes
 }
 
-// Close makes all changes durable.
+// Close makes all changes durable and closes the list.
 func (l *List) Close() error {
 	l.mu.Lock()
 	l.closed = true

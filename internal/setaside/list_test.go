@@ -118,8 +118,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// An outage of the disk passes. What Add has returned an error for is not in the list, nor after opening it
-// again.
+// An outage of the disk is temporary. An entry whose Add has failed is not in the list, not even
+// after the list is opened again.
 func TestList_OutlivesAnOutage(t *testing.T) {
 	disk := faultfs.New()
 	recovered := make(chan struct{}, 1)
@@ -141,7 +141,7 @@ func TestList_OutlivesAnOutage(t *testing.T) {
 		}
 		return op.Len, nil
 	})
-	for range 2 { // the first one fails while it is written, the second one at once
+	for range 2 { // the first one fails during the write, the second one at once
 		if _, err := l.Add(sample("2")); !errors.Is(err, persistence.ErrDegraded) {
 			t.Fatalf("the entry was added without a sync: %v", err)
 		}

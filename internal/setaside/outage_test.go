@@ -13,13 +13,13 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// TestList_Outages has each operation fail with each error, for some time or for good. Entries stay in the
-// list, others are refused, and the list takes entries again when the disk does.
+// TestList_Outages makes each operation fail with each error, for some time or permanently. Entries
+// stay in the list, others are refused, and the list accepts entries again when the disk works.
 func TestList_Outages(t *testing.T) {
 	causes := []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.EIO, syscall.EROFS, syscall.ENOMEM, syscall.ENODEV}
 	for _, cause := range causes {
-		for _, kind := range []faultfs.Kind{faultfs.Write, faultfs.Sync} { // a second try needs a new file
-			for _, lasts := range []time.Duration{time.Second, 30 * time.Second, 0} { // 0: for good
+		for _, kind := range []faultfs.Kind{faultfs.Write, faultfs.Sync} { // a second attempt needs a new file
+			for _, lasts := range []time.Duration{time.Second, 30 * time.Second, 0} { // 0: permanently
 				t.Run(fmt.Sprint(kind, ", ", cause, ", ", lasts), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						disk := faultfs.New()

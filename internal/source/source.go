@@ -1,9 +1,9 @@
-// Package source loads a Go module with its syntax trees and types, for the
-// programs that check the structure and the API of this module.
+// Package source loads a Go module with its syntax trees and types. The programs that check the
+// structure and the API of this module use it.
 //
-// It uses the go command and the standard library only. Packages of the module
-// are checked from source, so that an object of one package is the same object
-// in the packages that import it; all other packages come from export data.
+// It uses only the go command and the standard library. Packages of the module are type-checked
+// from source, so an object of one package is the same object in the packages that import it. All
+// other packages are loaded from export data.
 package source
 
 import (
@@ -24,7 +24,7 @@ import (
 	"strings"
 )
 
-// Module is a loaded module. Nested modules are not part of it.
+// Module is a loaded module, without nested modules.
 type Module struct {
 	Path     string
 	Dir      string
@@ -34,13 +34,13 @@ type Module struct {
 
 // Package is one package of the module, in the build configuration for Linux.
 type Package struct {
-	Path      string // relative to the module, such as "client/presence"
+	Path      string // relative to the module, for example "client/presence"
 	Dir       string
-	Syntax    []*ast.File // files of the build, without tests
+	Syntax    []*ast.File // files of the build, without test files
 	Types     *types.Package
 	Info      *types.Info
-	Imports   []string // packages of the module, relative paths
-	Files     []string // names of all files that are not tests, for every system
+	Imports   []string // imported packages of the module, as relative paths
+	Files     []string // names of all non-test files, for every system
 	TestFiles []string // names of all test files
 }
 
@@ -116,8 +116,8 @@ func (m *Module) Package(path string) *Package {
 	return nil
 }
 
-// Relative returns the path of an imported package relative to the module, and
-// whether the package belongs to the module.
+// Relative returns the path of an imported package relative to the module, and whether the package
+// belongs to the module.
 func (m *Module) Relative(path string) (string, bool) {
 	if path == m.Path {
 		return ".", true
@@ -128,7 +128,7 @@ func (m *Module) Relative(path string) (string, bool) {
 func (m *Module) check(l listed, imports types.Importer) (*Package, error) {
 	p := &Package{Dir: l.Dir, Files: slices.Clone(l.GoFiles), TestFiles: append(slices.Clone(l.TestGoFiles), l.XTestGoFiles...)}
 	p.Path, _ = m.Relative(l.ImportPath)
-	for _, name := range l.IgnoredGoFiles { // of other systems or build tags
+	for _, name := range l.IgnoredGoFiles { // files of other systems or build tags
 		if strings.HasSuffix(name, "_test.go") {
 			p.TestFiles = append(p.TestFiles, name)
 		} else {
@@ -161,7 +161,7 @@ func (m *Module) check(l listed, imports types.Importer) (*Package, error) {
 	return p, nil
 }
 
-// modulePackages imports packages that are already checked, and others from export data.
+// modulePackages imports packages that are already type-checked, and loads others from export data.
 type modulePackages struct {
 	checked map[string]*types.Package
 	others  types.Importer
@@ -177,7 +177,7 @@ func (i *modulePackages) Import(path string) (*types.Package, error) {
 func list(dir string, args ...string) ([]listed, error) {
 	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Dir,Export,Module,GoFiles,IgnoredGoFiles,TestGoFiles,XTestGoFiles,Imports"}, args...)...)
 	cmd.Dir = dir
-	// The same configuration on every system.
+	// Use the same configuration on every system.
 	cmd.Env = append(os.Environ(), "GOOS=linux", "GOFLAGS=-mod=readonly", "GOWORK=off")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

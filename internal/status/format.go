@@ -9,14 +9,15 @@ import (
 
 // Format encodes and decodes the status messages of one client.
 type Format struct {
-	Structured      bool // payloads are a presence.Status; otherwise Online and Offline
+	Structured      bool // payloads are a presence.Status; otherwise they are Online and Offline
 	Online, Offline []byte
 	Boot            presence.BootID
 	Version         string
 	Heartbeat       time.Duration
 }
 
-// Payload returns a status message. The one of the will has no time: the server publishes it later.
+// Payload returns a status message. The message of the will has no time, because the server
+// publishes it later.
 func (f *Format) Payload(state presence.State, reason string) []byte {
 	switch {
 	case f.Structured:
@@ -34,8 +35,8 @@ func (f *Format) Payload(state presence.State, reason string) []byte {
 	return f.Offline
 }
 
-// parse decodes a message on the status topic. own: this client may have published
-// it. ok is false for a message that is empty or in no known format.
+// parse decodes a message on the status topic. own means that this client may have published it. ok
+// is false for a message that is empty or in an unknown format.
 func (f *Format) parse(payload []byte) (s presence.Status, own, ok bool) {
 	switch {
 	case !f.Structured && bytes.Equal(payload, f.Online):

@@ -9,44 +9,45 @@ import (
 	"github.com/mooring-mqtt/mooring/client/presence"
 )
 
-// plan decides what is published on the status topic, and when, from what was published, what the
-// server answered, and what was received on the topic since. It publishes nothing itself. On one
-// connection at most one message is unanswered, except for the offline one. Times count from the
-// start of the Publisher. The lock is a leaf, so that the reader of a connection may call the plan.
+// plan decides what is published on the status topic, and when. It bases the decision on the
+// published messages, the server's answers, and the messages received on the topic. It publishes
+// nothing itself. On each connection at most one message is unanswered, in addition to the offline
+// message. Times count from the start of the Publisher. No other lock is taken while mu is held, so
+// the reader of a connection may call the plan.
 type plan struct {
-	heartbeat time.Duration // 0: none
+	heartbeat time.Duration // 0: no heartbeats
 
 	mu    sync.Mutex
 	ended bool
-	open  map[uint64]*message // sent and unanswered, on this connection or an earlier one
-	last  *message            // the newest that was sent
+	open  map[uint64]*message // sent and unanswered, on this or an earlier connection
+	last  *message            // the last message that was sent
 	count uint64
 
 	born    bool          // the server has accepted a message on this connection
-	retryAt time.Duration // of a birth that it did not accept; 0: never
-	delay   time.Duration // before the last retry
+	retryAt time.Duration // for a birth that the server did not accept; 0: never
+	delay   time.Duration // delay before the last retry
 	put     bool          // a deferred message was reported on this connection
-	beatAt  time.Duration // the next heartbeat
+	beatAt  time.Duration // time of the next heartbeat
 
 	echoed      bool          // a message of this client was received on this connection
-	wrong       bool          // the last message received is offline
-	wrongAt     time.Duration // since when
+	wrong       bool          // the last received message is offline
+	wrongAt     time.Duration // when wrong became true
 	correctedAt time.Duration
-	pace        time.Duration // the least time from one correction to the next; 0: there was none recently
-	contested   bool          // was ever reported
+	pace        time.Duration // minimum time between two corrections; 0: there was none recently
+	contested   bool          // contested was ever reported
 	contestedAt time.Duration
 
 	stats Stats
 }
 
-// Stats counts what was published and received on the status topic.
+// Stats counts messages published and received on the status topic.
 type Stats struct {
 	Births      uint64 // messages published because of a CONNACK
 	Heartbeats  uint64
-	Skipped     uint64 // heartbeats omitted because the link had no room
+	Skipped     uint64 // heartbeats omitted because there was no room
 	Corrections uint64 // messages published because another client published offline
-	Failed      uint64 // messages that could not be sent, were deferred, or that the server refused
-	Contested   uint64 // online messages of others, received while this client is online
+	Failed      uint64 // messages that were not sent, deferred, or refused by the server
+	Contested   uint64 // online messages of other processes, received while this client is online
 }
 
 type message struct {
@@ -57,21 +58,21 @@ type message struct {
 }
 
 const (
-	// correctionGrace is how long an offline message remains before it is corrected.
-	// One that was on its way when the birth was published precedes the birth.
+	// correctionGrace is how long an offline message stays before it is corrected. An offline
+	// message that was sent when the birth was published precedes the birth.
 	correctionGrace = 250 * time.Millisecond
-	// Two corrections are at least correctionMin apart. The interval doubles with each
-	// one, up to correctionMax. An offline message that comes correctionMax after the
-	// last correction resets it.
+	// Two corrections are at least correctionMin apart. The interval grows by a factor of two with
+	// each correction, up to correctionMax. An offline message that arrives correctionMax after the
+	// last correction resets the interval.
 	correctionMin, correctionMax = time.Second, time.Minute
-	// A birth that the server refuses is retried after retryMin, and after twice as long each
-	// time, up to retryMax: what it refuses it may accept later.
+	// A birth that the server refuses is retried after retryMin. The delay grows by a factor of two
+	// with each retry, up to retryMax. The server may accept it later.
 	retryMin, retryMax = time.Second, time.Minute
 
-	contestedEvery = time.Minute // the least time between two reports of contested
-	// An unacknowledged birth younger than birthFresh, which the next connection
-	// resends, replaces the next one; and so does any message while maxOpen are
-	// unacknowledged. Otherwise they would accumulate over an unstable link.
+	contestedEvery = time.Minute // minimum time between two reports of contested
+	// If an unacknowledged birth is younger than birthFresh, the next connection resends it instead
+	// of publishing a new one. The same applies to any message while maxOpen messages are
+	// unacknowledged. Otherwise messages would accumulate on an unstable link.
 	birthFresh = time.Minute
 	maxOpen    = 4
 
@@ -82,8 +83,8 @@ func newPlan(heartbeat time.Duration) *plan {
 	return &plan{heartbeat: heartbeat, open: map[uint64]*message{}}
 }
 
-// connected begins a connection: what was received on the last one counts no more,
-// and a birth is due.
+// connected starts a connection. Messages received on the last connection no longer count, and a
+// birth is due.
 func (p *plan) connected() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -96,7 +97,7 @@ func (p *plan) end() {
 	p.ended = true
 }
 
-// next returns the reason of the message that is due now, or "" and how long to wait.
+// next returns the reason of the message that is due now, or "" and the time to wait.
 func (p *plan) next(now time.Duration) (reason string, wait time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -128,8 +129,8 @@ func (p *plan) next(now time.Duration) (reason string, wait time.Duration) {
 	return reason, 0
 }
 
-// publish records a message that is about to be published; nil: the plan has ended.
-// payload makes a new one.
+// publish records a message that is about to be published, or returns nil if the plan has ended.
+// payload creates a new message.
 func (p *plan) publish(now time.Duration, reason string, payload func() []byte) *message {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -144,7 +145,7 @@ func (p *plan) publish(now time.Duration, reason string, payload func() []byte) 
 		m.payload = payload()
 	}
 	if p.last != nil && bytes.Equal(m.payload, p.last.payload) {
-		delete(p.open, p.last.number) // the session sends identical messages once, and answers the newer
+		delete(p.open, p.last.number) // the session sends identical messages once and answers the newer one
 	}
 	p.count++
 	m.number = p.count
@@ -157,7 +158,7 @@ func (p *plan) publish(now time.Duration, reason string, payload func() []byte) 
 	return m
 }
 
-// published returns the counter of messages with a reason.
+// published returns the counter for messages with this reason.
 func (p *plan) published(reason string) *uint64 {
 	switch reason {
 	case presence.ReasonHeartbeat:
@@ -168,8 +169,8 @@ func (p *plan) published(reason string) *uint64 {
 	return &p.stats.Births
 }
 
-// unsent takes back a message that was not sent. retry: it may be possible later. It
-// reports whether that is to be reported: a heartbeat without room is not.
+// unsent records that a message was not sent. retry means that a later attempt may succeed. unsent
+// returns true if the failure must be reported. A heartbeat without room is not reported.
 func (p *plan) unsent(now time.Duration, m *message, retry bool) (report bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -183,8 +184,8 @@ func (p *plan) unsent(now time.Duration, m *message, retry bool) (report bool) {
 	return true
 }
 
-// deferred takes back a message that may be sent at a later time. It reports whether that is to
-// be reported: once on a connection.
+// deferred records that a message may only be sent later, at the time at. It returns true if that
+// must be reported, which is once per connection.
 func (p *plan) deferred(m *message, at time.Duration) (report bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -198,7 +199,7 @@ func (p *plan) deferred(m *message, at time.Duration) (report bool) {
 	return report
 }
 
-// accepted: the server has the message.
+// accepted records that the server has accepted the message.
 func (p *plan) accepted(m *message) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -209,12 +210,12 @@ func (p *plan) accepted(m *message) {
 	if m == p.last {
 		p.born = true
 		if m.at >= p.wrongAt {
-			p.wrong = false // it was published after the offline message
+			p.wrong = false // the message was published after the offline message
 		}
 	}
 }
 
-// refused: the server does not accept the message. It may accept it later.
+// refused records that the server has refused the message. It may accept the message later.
 func (p *plan) refused(now time.Duration, m *message) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -232,16 +233,16 @@ func (p *plan) failedLocked(now time.Duration, m *message, retry bool) {
 	}
 }
 
-// forgotten: the message was lost with the server's session, was deferred with its topic, or was
-// not sent before the connection ended. A birth follows.
+// forgotten records that a message will not be answered. It was lost with the server's session,
+// deferred with its topic, or not sent before the connection ended. A birth follows.
 func (p *plan) forgotten(m *message) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.open, m.number)
 }
 
-// received handles a message of the topic. own: this client may have published it. It
-// reports whether another process contests the topic, and that is to be reported.
+// received handles a message on the topic. own means that this client may have published it.
+// received returns true if another process contests the topic and that must be reported.
 func (p *plan) received(now time.Duration, state presence.State, own bool) (report bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -257,7 +258,7 @@ func (p *plan) received(now time.Duration, state presence.State, own bool) (repo
 	case own:
 		p.echoed, p.wrong = true, false
 	default:
-		p.wrong = false // the topic is online, whoever published it
+		p.wrong = false // the topic is online, whichever process published it
 		if !p.echoed {
 			return false // it precedes the birth
 		}

@@ -28,12 +28,13 @@ func newPlanRig(t *testing.T, heartbeat time.Duration) *planRig {
 	return r
 }
 
-// send publishes a message, which is sent.
+// send publishes a message successfully.
 func (r *planRig) send(reason string) *message {
 	return r.publish(r.now, reason, func() []byte { r.sent++; return fmt.Append(nil, r.sent) })
 }
 
-// due wants the next message to be this, after exactly that time, and publishes it.
+// due checks that the next message has this reason and is due after exactly this time, and
+// publishes it.
 func (r *planRig) due(reason string, after time.Duration) *message {
 	r.t.Helper()
 	began := r.now
@@ -52,7 +53,7 @@ func (r *planRig) due(reason string, after time.Duration) *message {
 	return nil
 }
 
-// quiet wants nothing to be due, ever.
+// quiet checks that no message is due, ever.
 func (r *planRig) quiet() {
 	r.t.Helper()
 	if reason, wait := r.next(r.now); reason != "" || wait < never-r.now {
@@ -104,12 +105,12 @@ func TestPlan_RefusedBirths(t *testing.T) {
 	r.accepted(r.due(presence.ReasonBirth, 60*sec))
 	r.quiet()
 	r.want(Stats{Births: 10, Failed: 9}, 0)
-	r.connected() // the delays begin again
+	r.connected() // the delays start again
 	r.refused(r.now, r.send(presence.ReasonBirth))
 	r.due(presence.ReasonBirth, sec)
 
 	r = newPlanRig(t, 500*ms)
-	r.refused(r.now, r.send(presence.ReasonBirth)) // no heartbeat and no correction before the birth
+	r.refused(r.now, r.send(presence.ReasonBirth)) // no heartbeat and no correction precedes the birth
 	r.received(r.now, presence.Offline, false)
 	r.due(presence.ReasonBirth, sec)
 	r.want(Stats{Births: 2, Failed: 1}, 1)
@@ -125,7 +126,7 @@ func TestPlan_UnsentBirth(t *testing.T) {
 	r.want(Stats{Births: 1, Failed: 1}, 0)
 }
 
-// A deferred birth is due when it may be sent, and is reported once on a connection.
+// A deferred birth is due when it may be sent, and is reported once per connection.
 func TestPlan_DeferredBirth(t *testing.T) {
 	r := newPlanRig(t, 10*sec)
 	for n := range 2 {
@@ -142,7 +143,7 @@ func TestPlan_DeferredBirth(t *testing.T) {
 	r.due(presence.ReasonHeartbeat, 10*sec)
 }
 
-// A heartbeat that meets the end of its connection is not waited for.
+// The plan does not wait for a heartbeat whose connection has ended.
 func TestPlan_MessageThatWasNotSentIsForgotten(t *testing.T) {
 	r := newPlanRig(t, 10*sec)
 	r.accepted(r.send(presence.ReasonBirth))
@@ -157,7 +158,7 @@ func TestPlan_MessageThatWasNotSentIsForgotten(t *testing.T) {
 func TestPlan_Corrections(t *testing.T) {
 	for name, tt := range map[string]struct {
 		do   func(r *planRig, birth *message)
-		want time.Duration // of the correction; 0: none
+		want time.Duration // delay of the correction; 0: no correction
 	}{
 		"offline after the birth": {func(r *planRig, m *message) { r.accepted(m); r.received(r.now, presence.Offline, false) }, 250 * ms},
 		"its own late will":       {func(r *planRig, m *message) { r.accepted(m); r.received(r.now, presence.Offline, true) }, 250 * ms},
@@ -197,8 +198,8 @@ func TestPlan_Corrections(t *testing.T) {
 	}
 }
 
-// Another process answers each online with offline: the corrections become rare, and
-// begin again after a minute without one.
+// Another process answers each online message with an offline message. The corrections become rare,
+// and start again after a minute without one.
 func TestPlan_CorrectionsAreLimited(t *testing.T) {
 	r := newPlanRig(t, 0)
 	r.accepted(r.send(presence.ReasonBirth))
@@ -216,7 +217,8 @@ func TestPlan_CorrectionsAreLimited(t *testing.T) {
 	correct(1 * sec)
 }
 
-// While a correction is unanswered no other follows, and its echo ends the matter.
+// While a correction is unanswered, no other one follows. When its echo arrives, no further
+// correction is needed.
 func TestPlan_OneCorrectionAtATime(t *testing.T) {
 	r := newPlanRig(t, 0)
 	r.accepted(r.send(presence.ReasonBirth))
@@ -251,8 +253,8 @@ func TestPlan_Contested(t *testing.T) {
 	r.quiet() // it is not answered
 }
 
-// No message is ever answered, and connections come and go: a connection has to
-// resend at most maxOpen messages, the newest of which is this client's newest.
+// No message is ever answered, and connections come and go. A connection must resend at most
+// maxOpen messages. The newest of them is this client's newest message.
 func TestPlan_UnansweredMessagesDoNotAccumulate(t *testing.T) {
 	r := newPlanRig(t, 20*sec)
 	for life := range 100 {
@@ -277,8 +279,8 @@ func TestPlan_UnansweredMessagesDoNotAccumulate(t *testing.T) {
 	}
 }
 
-// An unacknowledged birth is resent by the next connection and replaces its birth,
-// for a minute. Its answer is that of both.
+// For a minute, the next connection resends an unacknowledged birth instead of publishing another
+// one. The answer applies to both.
 func TestPlan_ARecentBirthReplacesTheNext(t *testing.T) {
 	r := newPlanRig(t, 10*sec)
 	first := r.send(presence.ReasonBirth)
@@ -289,7 +291,7 @@ func TestPlan_ARecentBirthReplacesTheNext(t *testing.T) {
 			t.Fatalf("after %v the birth is a new message", r.now-first.at)
 		}
 	}
-	// An offline message that came before the resent birth needs no correction.
+	// An offline message that arrived before the resent birth needs no correction.
 	r.received(r.now, presence.Offline, false)
 	r.now += sec
 	r.connected()
@@ -310,8 +312,8 @@ func TestPlan_ARecentBirthReplacesTheNext(t *testing.T) {
 	r.due(presence.ReasonHeartbeat, 10*sec)
 }
 
-// Random histories: the plan never publishes after its end, has at most one message
-// more open than maxOpen allows, and always corrects what remains wrong.
+// In random histories, the plan never publishes after its end, has at most maxOpen+1 messages open,
+// and always corrects a wrong status that stays.
 func TestPlan_RandomHistories(t *testing.T) {
 	for seed := range uint64(2000) {
 		random := rand.New(rand.NewPCG(1, seed))
@@ -345,7 +347,7 @@ func TestPlan_RandomHistories(t *testing.T) {
 				t.Fatalf("seed %d: %d messages are unanswered", seed, len(r.open))
 			}
 		}
-		// The server answers all, on a new connection, and accepts.
+		// The server accepts all messages on a new connection.
 		r.connected()
 		open = append(open, r.send(presence.ReasonBirth))
 		for _, m := range open {

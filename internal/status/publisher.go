@@ -1,6 +1,6 @@
-// Package status publishes whether a client is online, as a retained message: after
-// each CONNACK, as a heartbeat, as a correction of what others published, and offline
-// before a clean end. The plan decides what is published and when.
+// Package status publishes whether a client is online, as a retained message. It publishes after
+// each CONNACK, as a heartbeat, to correct messages of other processes, and offline before a clean
+// end. The plan decides what is published and when.
 package status
 
 import (
@@ -16,13 +16,13 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// Publisher publishes the status of one client. No status message follows the
-// offline one: not from a connection that came up at the same moment, not as a
-// heartbeat or correction. All methods are safe for concurrent use.
+// Publisher publishes the status of one client. No status message follows the offline message:
+// neither from a connection that comes up at the same time, nor a heartbeat, nor a correction. All
+// methods are safe for concurrent use.
 type Publisher struct {
 	cfg   Config
 	plan  *plan
-	wake  notify.Signal // Run looks at the plan again
+	wake  notify.Signal // makes Run check the plan again
 	start time.Time     // the plan's times count from here
 
 	mu sync.Mutex // held while a message is published
@@ -30,25 +30,26 @@ type Publisher struct {
 	refused atomic.Bool // the server refuses the subscription to the topic
 }
 
-// Config is what a Publisher needs.
+// Config configures a Publisher.
 type Config struct {
 	Topic  string // "": nothing is published
 	Format Format
-	Failed func(error) // reports a message that was not published, or not accepted
-	// Contested reports that another process publishes online on the same topic, with
-	// this boot ID; at most once a minute.
+	Failed func(error) // called for a message that was not published or not accepted
+	// Contested is called when another process publishes online on the same topic, with this boot
+	// ID. It is called at most once a minute.
 	Contested func(presence.BootID)
 }
 
 // Connection publishes status messages.
 type Connection interface {
-	// PublishStatus publishes a message ahead of stored ones. On an error nothing was
-	// sent: session.ErrWindowFull, ErrIDsInUse and a *session.DeferredError may pass. Otherwise
-	// answered is called once, on this connection or a later one: with the reason code of PUBACK,
-	// and an error if that is a refusal, or with session.ErrSessionLost or a
-	// *session.DeferredError. It is not called if an identical message takes the place of this one.
+	// PublishStatus publishes a message before stored messages. If it returns an error, nothing was
+	// sent. The errors session.ErrWindowFull, session.ErrIDsInUse and *session.DeferredError are
+	// temporary. Otherwise answered is called once, on this connection or a later one. It gets the
+	// reason code of PUBACK, and an error if the server refused the message. If the message is lost
+	// or deferred, it gets session.ErrSessionLost or a *session.DeferredError. It is not called if
+	// an identical message replaces this one.
 	PublishStatus(p *wire.Publish, answered func(reason byte, err error)) error
-	Cause() error // why the connection has ended; nil while it is up
+	Cause() error // reason why the connection has ended; nil while it is up
 }
 
 // New returns a Publisher.
@@ -58,13 +59,13 @@ func New(cfg Config) *Publisher {
 
 func (p *Publisher) now() time.Duration { return time.Since(p.start) }
 
-// Stats returns a snapshot.
+// Stats returns the current counters.
 func (p *Publisher) Stats() Stats { return p.plan.snapshot() }
 
 // BootID identifies this client in structured messages.
 func (p *Publisher) BootID() presence.BootID { return p.cfg.Format.Boot }
 
-// Birth publishes online on a new connection: the server may have published the will.
+// Birth publishes online on a new connection, because the server may have published the will.
 func (p *Publisher) Birth(c Connection) {
 	if p.cfg.Topic != "" {
 		p.plan.connected()
@@ -72,8 +73,8 @@ func (p *Publisher) Birth(c Connection) {
 	}
 }
 
-// Run publishes what else is due on a connection: heartbeats, corrections, and the
-// birth again if the server could not accept it. It returns when ctx ends.
+// Run publishes the messages that become due on a connection: heartbeats, corrections, and the
+// birth again if the server has not accepted it. It returns when ctx ends.
 func (p *Publisher) Run(ctx context.Context, c Connection) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -110,7 +111,7 @@ func (p *Publisher) publish(c Connection, reason string) {
 	var deferred *session.DeferredError
 	switch {
 	case err == nil:
-	case c.Cause() != nil: // the next connection has a birth
+	case c.Cause() != nil: // the next connection publishes a birth
 		p.plan.forgotten(m)
 	case errors.As(err, &deferred):
 		if p.plan.deferred(m, now+max(time.Until(deferred.Retry), 1)) {
@@ -140,8 +141,8 @@ func (p *Publisher) answered(m *message, err error) {
 	p.wake.Set()
 }
 
-// End ends the status messages of the client. If offline is set it publishes offline
-// as the last one. The channel receives whether the server has accepted it.
+// End ends the status messages of the client. If offline is true, it publishes offline as the last
+// message. The channel receives whether the server has accepted that message.
 func (p *Publisher) End(c Connection, offline bool) <-chan bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -157,15 +158,15 @@ func (p *Publisher) End(c Connection, offline bool) <-chan bool {
 		}
 		accepted <- err == nil
 	})
-	if err != nil { // also if the topic is deferred: offline is left to the will
+	if err != nil { // for example, the topic is deferred; then the will publishes offline
 		accepted <- false
 	}
 	return accepted
 }
 
-// Received handles a message on the status topic. It reports whether this client may
-// have published it, as online. Messages in no known format are ignored: correcting
-// them is left to whoever published them.
+// Received handles a message on the status topic. It reports whether this client may have published
+// it as an online message. Messages in unknown formats are ignored, because their publisher must
+// correct them.
 func (p *Publisher) Received(payload []byte) (own bool) {
 	s, own, ok := p.cfg.Format.parse(payload)
 	if !ok {
@@ -178,8 +179,8 @@ func (p *Publisher) Received(payload []byte) (own bool) {
 	return own && s.State == presence.Online
 }
 
-// Subscribed records whether the server accepts the subscription to the topic. It
-// reports whether this is the first refusal in a row.
+// Subscribed records whether the server accepts the subscription to the topic. It returns true for
+// the first of several consecutive refusals.
 func (p *Publisher) Subscribed(accepted bool) (report bool) {
 	return !p.refused.Swap(!accepted) && !accepted
 }

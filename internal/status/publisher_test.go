@@ -22,12 +22,12 @@ func TestMain(m *testing.M) { leaktest.Main(m) }
 
 var errRefused = errors.New("refused")
 
-// connection records what is published on it.
+// connection records the messages published on it.
 type connection struct {
 	mu       sync.Mutex
 	began    time.Time
 	log      []string
-	err      error // of PublishStatus
+	err      error // returned by PublishStatus
 	answer   func(answered func(byte, error))
 	cause    error
 	blocking chan struct{} // PublishStatus waits for it
@@ -66,7 +66,7 @@ func (c *connection) want(t *testing.T, lines ...string) {
 	}
 }
 
-// rig is a publisher and what it reports.
+// rig is a publisher and its reports.
 type rig struct {
 	*status.Publisher
 	failed    []error
@@ -84,7 +84,7 @@ func newRig(f status.Format) *rig {
 
 var plain = status.Format{Online: []byte("on"), Offline: []byte("off"), Heartbeat: 10 * time.Second}
 
-// inBubble runs a test with a publisher on a connection that accepts.
+// inBubble runs a test with a publisher on a connection that accepts all messages.
 func inBubble(t *testing.T, f status.Format, test func(t *testing.T, r *rig, c *connection)) {
 	synctest.Test(t, func(t *testing.T) {
 		test(t, newRig(f), &connection{began: time.Now(), answer: accept})
@@ -119,7 +119,7 @@ func TestPublisher_OfflineIsLast(t *testing.T) {
 		if !<-r.End(c, true) {
 			t.Error("offline is not accepted")
 		}
-		time.Sleep(time.Hour) // no heartbeat, no correction
+		time.Sleep(time.Hour) // no heartbeat and no correction
 		r.Birth(c)
 		r.Received([]byte("off"))
 		time.Sleep(time.Hour)
@@ -136,7 +136,7 @@ func TestPublisher_EndWaitsForABirth(t *testing.T) {
 		done := make(chan bool)
 		go func() { done <- <-r.End(c, true) }()
 		for range 100 {
-			runtime.Gosched() // End waits at a mutex: the bubble's time would not pass
+			runtime.Gosched() // End waits for a mutex, so the bubble's time would not advance
 		}
 		close(c.blocking)
 		<-done
@@ -177,8 +177,8 @@ func TestPublisher_End(t *testing.T) {
 
 func TestPublisher_ReportsFailures(t *testing.T) {
 	for name, tt := range map[string]struct {
-		err    error // of PublishStatus
-		code   byte  // of its answer
+		err    error // returned by PublishStatus
+		code   byte  // reason code of the answer
 		answer error
 		cause  error
 		failed int
@@ -214,8 +214,7 @@ func TestPublisher_ReportsFailures(t *testing.T) {
 	}
 }
 
-// A message that was not sent before its connection ended is no reason to omit the
-// next heartbeats.
+// A message that was not sent before its connection ended does not delay the next heartbeats.
 func TestPublisher_AConnectionThatEndsLeavesNothingOpen(t *testing.T) {
 	inBubble(t, plain, func(t *testing.T, r *rig, c *connection) {
 		c.err, c.cause = errors.New("not connected"), errors.New("EOF")
@@ -244,8 +243,7 @@ func TestPublisher_StructuredPayloads(t *testing.T) {
 	})
 }
 
-// TestPublisher_Received covers whose messages count as this client's, and which are
-// corrected.
+// TestPublisher_Received covers which messages count as this client's, and which are corrected.
 func TestPublisher_Received(t *testing.T) {
 	boot, _ := presence.ParseBootID("0190b8f0-7d2a-7c11-8a44-1f2e3d4c5b6a")
 	of := func(state presence.State, b presence.BootID) []byte {
@@ -270,7 +268,7 @@ func TestPublisher_Received(t *testing.T) {
 		{structured, []byte("{}"), false, false, false},
 		{plain, []byte("on"), true, false, false},
 		{plain, []byte("off"), false, true, false},
-		{plain, []byte("online"), true, false, false}, // in a known format, by nobody in particular
+		{plain, []byte("online"), true, false, false}, // known format, but no boot ID
 		{plain, []byte("offline"), false, true, false},
 		{plain, of(presence.Online, other), false, false, true},
 		{plain, of(presence.Offline, other), false, true, false},

@@ -2,8 +2,8 @@ package subs
 
 import "slices"
 
-// done processes the answer to a request; err is a refusal. It returns the result to report before the
-// waiting callers continue.
+// done processes the answer to a request. err is a refusal, or nil. It returns the results to
+// report before the waiting callers continue.
 func (t *Table) done(r *request, err error) (report []Result) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -15,12 +15,12 @@ func (t *Table) done(r *request, err error) (report []Result) {
 	if lowered {
 		result.Asked, result.Granted = r.want.QoS, r.granted
 	}
-	current := w != nil && w.number == r.includes[r.owner] // not of what ends
+	current := w != nil && w.number == r.includes[r.owner] // not for a want that has been removed
 	if current {
 		result.Want = w.Want
 	}
 	switch {
-	case !r.subscribes(): // also if it is refused, it is forgotten
+	case !r.subscribes(): // an UNSUBSCRIBE; the subscription is forgotten even if it is refused
 		e.has, e.id, e.served, e.ended = false, 0, [owners]uint64{}, false
 	case err == nil || r.endsOther:
 		e.has, e.served, e.id = true, r.includes, r.want.ID

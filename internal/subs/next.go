@@ -7,42 +7,43 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// connection is what the table knows of the present connection.
+// connection describes the present connection.
 type connection struct {
 	limits        session.Limits
-	present, same bool // the server has resumed a session; same: that of the connection before
+	present, same bool // present: the server has resumed a session; same: it is the session of the previous connection
 }
 
 // request is one filter of a SUBSCRIBE or UNSUBSCRIBE.
 type request struct {
 	e         *entry
 	class     class
-	want      Want           // to send
-	owner     Owner          // whose want, or end, it is
-	includes  [owners]uint64 // the wants that it serves, by number; none: UNSUBSCRIBE
-	had       bool           // what e.has was before
-	endsOther bool           // it ends the subscription of an owner that wants it no more
-	waiting   []*Request     // for its answer
-	granted   byte           // QoS, if the server has granted it
+	want      Want           // the subscription to request
+	owner     Owner          // the owner whose want is added or removed
+	includes  [owners]uint64 // numbers of the wants that the request serves; all 0: UNSUBSCRIBE
+	had       bool           // value of e.has before the request
+	endsOther bool           // it ends the subscription of an owner that no longer wants it
+	waiting   []*Request     // callers that wait for the answer
+	granted   byte           // granted QoS, if the server has granted it
 }
 
-// class orders requests.
+// class is the priority of a request.
 type class uint8
 
 const (
 	waited  class = iota // a caller waits for it
-	ending               // of what an owner wants no more
-	asking               // for what the first Owner wants; one class for each of them
+	ending               // ends a subscription that an owner no longer wants
+	asking               // serves a want of the first Owner; one class for each owner
 	classes = asking + class(owners)
 )
 
 func (o Owner) class() class        { return asking + class(o) }
 func (r *request) subscribes() bool { return r.includes != [owners]uint64{} }
 
-// alone reports whether a request waits for the answers to all others, because it may depend on them.
+// alone reports whether a request must wait for the answers to all others, because it may depend on
+// them.
 func (r *request) alone() bool { return !r.subscribes() || r.owner != Application || r.endsOther }
 
-// queue holds the entries of a class that may differ from what the server has.
+// queue holds the entries of a class that may differ from the server's list.
 type queue []*entry
 
 func (t *Table) pushLocked(c class, e *entry) {
@@ -59,7 +60,8 @@ func (t *Table) popLocked(c class) {
 	*q = (*q)[1:]
 }
 
-// touchLocked makes Run check an entry, and the entry of Status, which this entry may cover.
+// touchLocked makes Run check an entry. It also makes Run check the entry of Status, because this
+// entry may cover it.
 func (t *Table) touchLocked(e *entry) {
 	if t.conn == nil {
 		return // attach checks all entries
@@ -71,22 +73,22 @@ func (t *Table) touchLocked(e *entry) {
 	t.wake.Set()
 }
 
-// enqueueLocked puts an entry into the queue of what it needs. An entry whose request is out waits
-// for the answer.
+// enqueueLocked puts an entry into the queue for the request that it needs. If a request of the
+// entry is unanswered, it waits for the answer.
 func (t *Table) enqueueLocked(e *entry) {
 	if e.out || e.parked {
 		return
 	}
 	r := t.needLocked(e)
 	if r == nil {
-		finish(e.waiting, nil) // there is nothing to do
+		finish(e.waiting, nil) // the server's list already matches
 		e.waiting = nil
 		return
 	}
 	t.pushLocked(r.class, e)
 }
 
-// attach begins a connection and returns the views that the session before has ended.
+// attach starts a connection and returns the views that ended with the previous session.
 func (t *Table) attach(c *connection) (report []Result) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -114,7 +116,7 @@ func (t *Table) attach(c *connection) (report []Result) {
 		}
 		t.tidyLocked(e)
 	}
-	for _, item := range all { // when all are known, as some may cover others
+	for _, item := range all { // after all entries are known, because some may cover others
 		t.enqueueLocked(item.Value)
 		if !c.limits.SubIDAvailable && !t.overlaps {
 			if r, found := t.overlapLocked(item.Value); found {
@@ -139,12 +141,13 @@ func (t *Table) detach() {
 	t.changed.Notify()
 }
 
-// maxOut is how many packets may be without an answer: the server gets many filters in the time of
-// one answer, and packet identifiers are left for others.
+// maxOut is the maximum number of unanswered packets. The server can process many filters in one
+// round trip, and packet identifiers remain for other packets.
 const maxOut = 64
 
-// next returns the next packet, or nil. Unless ready, it returns only what a caller waits for.
-// caughtUp is true when the server has answered for all subscriptions of the application.
+// next returns the next packet, or nil. If ready is false, it returns only a packet for which a
+// caller waits. caughtUp means that the server has answered for all subscriptions of the
+// application.
 func (t *Table) next(ready bool) (x *exchange, caughtUp bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -168,8 +171,8 @@ func (t *Table) next(ready bool) (x *exchange, caughtUp bool) {
 	return nil, caughtUp
 }
 
-// batchLocked takes the requests of one packet out of a queue. Packets keep the order of the queue.
-// more is true if the queue has others.
+// batchLocked takes the requests for one packet from a queue. Packets keep the order of the queue.
+// more means that the queue has further requests.
 func (t *Table) batchLocked(c class) (batch []*request, more bool) {
 	for len(t.queues[c]) > 0 {
 		e := t.queues[c][0]
@@ -182,7 +185,7 @@ func (t *Table) batchLocked(c class) (batch []*request, more bool) {
 			t.popLocked(c)
 			t.enqueueLocked(e)
 			t.tidyLocked(e)
-			t.wake.Set() // it may now be in a queue that was checked before
+			t.wake.Set() // it may now be in a queue that was already checked
 			continue
 		case len(batch) == 0 && r.alone() && len(t.out) > 0:
 			return nil, true
@@ -212,7 +215,7 @@ func (t *Table) beginLocked(batch []*request) *exchange {
 	return x
 }
 
-// needLocked returns what is to be asked of the server for an entry, or nil.
+// needLocked returns the request that an entry needs, or nil.
 func (t *Table) needLocked(e *entry) *request {
 	due := func(o Owner) bool { return e.want[o] != nil && !e.want[o].settled && e.served[o] != e.want[o].number }
 	covered := e.want[Status] != nil && t.coveredLocked(e.filter)
@@ -243,7 +246,7 @@ func (t *Table) needLocked(e *entry) *request {
 	case due(Status) && !covered:
 		return t.composeLocked(e, Status)
 	case e.served[Application] != 0 && e.served[View] == 0 && e.want[Application] != nil:
-		// The session may have been made by a server without Subscription Identifiers.
+		// The subscription may come from a server without Subscription Identifiers.
 		if r := t.composeLocked(e, Application); r.want.ID != e.id && Internal(r.want.ID) {
 			r.want.RetainHandling = 2
 			return r
@@ -252,13 +255,13 @@ func (t *Table) needLocked(e *entry) *request {
 	return nil
 }
 
-// viewEnded reports that the end of a view's subscription is done.
+// viewEnded returns the result that reports the end of a view's subscription.
 func (e *entry) viewEnded() Result {
 	e.viewEnds = false
 	return Result{Owner: View, Want: Want{Filter: e.filter}, Ended: true}
 }
 
-// gone returns an owner that has removed its want while the server still serves it.
+// gone returns an owner that has removed its want although the server still serves it.
 func (e *entry) gone() (o Owner, ends bool) {
 	for o, number := range e.served {
 		if number != 0 && e.want[o] == nil {
@@ -271,8 +274,8 @@ func (e *entry) gone() (o Owner, ends bool) {
 	return Application, !e.wanted() && e.has
 }
 
-// composeLocked returns the SUBSCRIBE that serves an owner. A view shares the
-// application's subscription to the same filter, if there is one.
+// composeLocked returns the SUBSCRIBE that serves an owner. A view shares the application's
+// subscription to the same filter, if there is one.
 func (t *Table) composeLocked(e *entry, o Owner) *request {
 	w, app := e.want[o], e.want[Application]
 	r := &request{e: e, class: o.class(), owner: o, want: w.Want}
@@ -283,7 +286,7 @@ func (t *Table) composeLocked(e *entry, o Owner) *request {
 		r.want.RetainAsPublished = w.RetainAsPublished || app.RetainAsPublished
 		r.includes[Application] = app.number
 	case o == Application && w.RetainHandling == 1 && (e.ended || t.first && e.served[View] != 0):
-		r.want.RetainHandling = 0 // the server has a subscription, but not this one
+		r.want.RetainHandling = 0 // the server has a subscription to the filter, but a different one
 	case o == Status && w.RetainHandling == 0 && t.conn.present:
 		r.want.RetainHandling = 1
 	}
@@ -296,7 +299,7 @@ func (t *Table) composeLocked(e *entry, o Owner) *request {
 	return r
 }
 
-// joins reports whether a request fits into the packet of others. All filters of one
+// joins reports whether a request can be added to a batch for one packet. All filters of a
 // SUBSCRIBE share one Subscription Identifier and the user properties.
 func (c *connection) joins(batch []*request, r *request) bool {
 	first := batch[0]

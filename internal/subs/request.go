@@ -5,20 +5,20 @@ import (
 	"slices"
 )
 
-// Request is a Subscribe or Unsubscribe that waits for the server's answer.
+// Request is a call of Subscribe or Unsubscribe that waits for the server's answer.
 type Request struct {
 	t    *Table
 	done chan struct{}
 	err  error
-	left bool // the caller waits no longer; under Table.mu
+	left bool // the caller no longer waits; guarded by Table.mu
 }
 
 func (r *Request) waits() bool { return !r.left }
 
-// Subscribe declares subscriptions of the application, each with a Request that is done when the
-// server has answered. A want that the server refuses is removed. Without a connection a Request is
-// done at once. If the connection ends, the Request is done without an error, and the next connection
-// sends it again.
+// Subscribe declares subscriptions of the application. It returns a Request for each, which is done
+// when the server has answered. If the server refuses a want, the want is removed. Without a
+// connection, a Request is done at once. If the connection ends, the Request is done without an
+// error, and the next connection repeats it.
 func (t *Table) Subscribe(list ...Want) []*Request {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -29,8 +29,9 @@ func (t *Table) Subscribe(list ...Want) []*Request {
 	return requests
 }
 
-// Unsubscribe removes what the application wants of a filter, also a subscription that the session
-// has kept from an earlier process. Of w only Filter and User matter. The Request is as in Subscribe.
+// Unsubscribe removes the application's want for a filter, including a subscription that the
+// session has kept from an earlier process. Only w.Filter and w.User are used. The Request is as in
+// Subscribe.
 func (t *Table) Unsubscribe(w Want) *Request {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -44,7 +45,7 @@ func (t *Table) Unsubscribe(w Want) *Request {
 	return t.requestLocked(e)
 }
 
-// requestLocked makes a Request for a change of an entry.
+// requestLocked returns a Request for a change of an entry.
 func (t *Table) requestLocked(e *entry) *Request {
 	r := &Request{t: t, done: make(chan struct{})}
 	if t.conn == nil {
@@ -56,8 +57,8 @@ func (t *Table) requestLocked(e *entry) *Request {
 	return r
 }
 
-// Wait waits for the answer. If ctx ends first it returns ctx's cause, the subscription
-// stays as it was declared, and a refusal is reported as for one that is restored.
+// Wait waits for the answer. If ctx ends first, it returns the cause. Then the subscription stays
+// declared, and a refusal is reported like that of a restored subscription.
 func (r *Request) Wait(ctx context.Context) error {
 	select {
 	case <-r.done:
@@ -71,7 +72,7 @@ func (r *Request) Wait(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// finish ends requests with the answer of the server.
+// finish completes requests with the server's answer.
 func finish(list []*Request, err error) {
 	for _, r := range list {
 		r.err = err
@@ -79,7 +80,7 @@ func finish(list []*Request, err error) {
 	}
 }
 
-// AwaitRemovals waits until the server has ended the subscriptions whose wants were removed, the
+// AwaitRemovals waits until the server has ended all subscriptions whose wants were removed, the
 // connection ends, or ctx ends.
 func (t *Table) AwaitRemovals(ctx context.Context) {
 	for {
@@ -98,7 +99,7 @@ func (t *Table) AwaitRemovals(ctx context.Context) {
 	}
 }
 
-// endsLocked reports whether a subscription is to be ended, or is being ended.
+// endsLocked reports whether a subscription must be ended or is being ended.
 func (t *Table) endsLocked() bool {
 	ends := func(e *entry) bool { _, ends := e.gone(); return ends && !e.parked }
 	for x := range t.out {
@@ -121,7 +122,7 @@ func (t *Table) List() (list []Answer) {
 	return list
 }
 
-// Answer returns what is known of one subscription of the application.
+// Answer returns the state of one subscription of the application.
 func (t *Table) Answer(filter string) (a Answer, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// maxFilters is how many filters one packet carries.
+// maxFilters is the maximum number of filters in one packet.
 const maxFilters = 32
 
 // exchange is a packet and its answer.
@@ -21,11 +21,12 @@ type exchange struct {
 	batch   []*request
 	ctx     context.Context // ends the wait for the answer
 	cancel  func()
-	reasons []byte // of the answer
+	reasons []byte // reason codes of the answer
 	err     error
 }
 
-// Attach begins a connection: from here on requests wait for its server's answers. Run must follow.
+// Attach starts a connection. From then on, requests wait for this server's answers. Run must be
+// called afterwards.
 func (t *Table) Attach(up *link.Up) {
 	for _, r := range t.attach(&connection{limits: up.Gen.Limits, present: up.Gen.Present, same: up.Resumed}) {
 		t.cfg.Report(r)
@@ -33,8 +34,8 @@ func (t *Table) Attach(up *link.Up) {
 }
 
 // Run sends the requests that make the server's subscriptions match the table, until ctx or the
-// connection ends. Requests that no caller waits for are sent after up.Ready. Run sets up.Subscribed
-// when the server has answered for all subscriptions of the application.
+// connection ends. Requests for which no caller waits are sent after up.Ready. Run sets
+// up.Subscribed when the server has answered for all subscriptions of the application.
 func (t *Table) Run(ctx context.Context, up *link.Up) {
 	defer t.detach()
 	answered := make(chan *exchange, maxOut)
@@ -43,7 +44,7 @@ func (t *Table) Run(ctx context.Context, up *link.Up) {
 		out--
 		t.answered(up, x)
 	}
-	ready := up.Ready.Done() // nil: it is
+	ready := up.Ready.Done() // nil: ready already
 	for ctx.Err() == nil && up.Cause() == nil {
 		x, caughtUp := t.next(ready == nil)
 		if caughtUp {
@@ -74,7 +75,7 @@ func (t *Table) Run(ctx context.Context, up *link.Up) {
 	}
 }
 
-// send sends a packet, and passes it on when it is answered.
+// send sends a packet and passes it to answered when the answer has arrived.
 func (t *Table) send(ctx context.Context, up *link.Up, x *exchange, answered chan<- *exchange) {
 	t.mu.Lock()
 	x.ctx, x.cancel = context.WithCancel(ctx)
@@ -92,7 +93,7 @@ func (t *Table) send(ctx context.Context, up *link.Up, x *exchange, answered cha
 	}()
 }
 
-// answered processes an answer, or its absence.
+// answered processes an answer or a missing answer.
 func (t *Table) answered(up *link.Up, x *exchange) {
 	defer x.cancel()
 	t.mu.Lock()
@@ -100,7 +101,7 @@ func (t *Table) answered(up *link.Up, x *exchange) {
 	t.mu.Unlock()
 	err := x.err
 	if x.ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-		up.Fail(t.cfg.NoAnswer) // only a new connection tells whether the server has the subscription
+		up.Fail(t.cfg.NoAnswer) // only a new connection shows whether the server has the subscription
 	}
 	for i, r := range x.batch {
 		refused := err
@@ -120,8 +121,8 @@ func (t *Table) answered(up *link.Up, x *exchange) {
 	}
 }
 
-// abandonLocked goes on without an answer that no caller waits for any more. Whether
-// the server has the subscription is then found on the next connection.
+// abandonLocked stops waiting for answers for which no caller waits. The next connection then shows
+// whether the server has the subscription.
 func (t *Table) abandonLocked() {
 	for x := range t.out {
 		if x.cancel != nil && !slices.ContainsFunc(x.batch, func(r *request) bool {
@@ -132,9 +133,9 @@ func (t *Table) abandonLocked() {
 	}
 }
 
-// unanswered processes a request without an answer: the state at the server is unknown. Its callers
-// wait for the end of the connection. If the connection ends because the answer was invalid, they get
-// that error. The next connection sends the request again in either case.
+// unanswered processes a request without an answer. The server's state is then unknown. The callers
+// wait for the end of the connection. If the connection ends because the answer was invalid, they
+// get that error. In either case, the next connection repeats the request.
 func (t *Table) unanswered(r *request, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -156,7 +157,7 @@ func (t *Table) unanswered(r *request, err error) {
 
 // ask sends one packet.
 func ask(up *link.Up, batch []*request) (*link.Request, error) {
-	if err := check(batch, up.Gen.Limits); err != nil { // then it is the only request
+	if err := check(batch, up.Gen.Limits); err != nil { // in this case it is the only request
 		return nil, err
 	}
 	var user paho.UserProperties
@@ -183,7 +184,7 @@ func ask(up *link.Up, batch []*request) (*link.Request, error) {
 	return up.Subscribe(p)
 }
 
-// check returns why the server cannot take a packet with these requests, or nil.
+// check returns an error if the server does not accept a packet with these requests.
 func check(batch []*request, l session.Limits) error {
 	sub := batch[0].subscribes()
 	props := userSize(batch[0].want.User)

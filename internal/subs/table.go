@@ -1,6 +1,6 @@
-// Package subs keeps the server's list of subscriptions in line with what the parts of the client
-// want. A server has one subscription for each topic filter. Several owners may want the same one,
-// with different options; the table computes the one SUBSCRIBE that serves them.
+// Package subs keeps the server's list of subscriptions in line with the wants of the client's
+// parts. A server has one subscription per topic filter. Several owners may want the same filter
+// with different options. The table computes the one SUBSCRIBE that serves all of them.
 package subs
 
 import (
@@ -12,28 +12,29 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// Table is the list of subscriptions that are wanted, and what the server's session
-// has of them. All methods are safe for concurrent use. Use New.
+// Table holds the wanted subscriptions and the subscriptions of the server's session. All methods
+// are safe for concurrent use. Use New.
 type Table struct {
 	cfg  Config
-	wake notify.Signal // Run has something to do
+	wake notify.Signal // set when Run has something to do
 
 	mu       sync.Mutex
 	entries  topic.Tree[*entry]
-	queues   [classes]queue     // of entries that differ from what the server has
-	out      map[*exchange]bool // without an answer
-	status   *entry             // that Status wants, and others may cover; nil: none
-	count    uint64             // of wants that were set
-	made     uint64             // of subscriptions of the application that were asked for
+	queues   [classes]queue     // entries that differ from the server's list
+	out      map[*exchange]bool // unanswered packets
+	status   *entry             // the entry that Status wants and that others may cover; may be nil
+	count    uint64             // number of wants that were set
+	made     uint64             // number of requested subscriptions of the application
 	first    bool               // the session began in this process
 	conn     *connection        // nil: not connected
-	changed  notify.Broadcast   // the server has answered, or the connection ended
-	overlaps bool               // Result.Overlaps was reported
+	changed  notify.Broadcast   // notified after an answer and at the end of a connection
+	overlaps bool               // Result.Overlaps was already reported
 }
 
 // Config connects a Table to the client.
 type Config struct {
-	// Report gets each refusal, and each result that nobody waits for, one after the other, without a lock.
+	// Report is called for each refusal, and for each result for which no caller waits. Calls are
+	// sequential, without a lock held.
 	Report   func(Result)
 	NoAnswer error // ends a connection whose server does not answer a request
 }
@@ -41,27 +42,27 @@ type Config struct {
 // entry is one topic filter.
 type entry struct {
 	filter string
-	want   [owners]*want  // nil: the owner does not want it
-	served [owners]uint64 // number of the want that the server's subscription includes; 0: none
-	id     uint32         // the identifier of that subscription; 0: none
+	want   [owners]*want  // nil: the owner has no want
+	served [owners]uint64 // number of the want that the server's subscription serves; 0: none
+	id     uint32         // Subscription Identifier of that subscription; 0: none
 	has    bool           // the server's session may have a subscription to the filter
 
-	made     uint64              // when the application's subscription was first asked for in the session; 0: not
-	ended    bool                // the application has ended its subscription, and the server may still have it
+	made     uint64              // position of the application's first request in the session; 0: not requested
+	ended    bool                // the application has ended its subscription, but the server may still have it
 	granted  byte                // QoS of the application's subscription
-	err      error               // of the application's last request; nil: it was granted
-	user     []wire.UserProperty // of UNSUBSCRIBE
+	err      error               // of the application's last request; nil: granted
+	user     []wire.UserProperty // for UNSUBSCRIBE
 	waiting  []*Request          // callers that wait for the next answer
 	queued   [classes]bool
-	out      bool // a request is without an answer
-	viewEnds bool // the end of a view is to be reported
-	parked   bool // nothing is asked on this connection: every caller has given up waiting for the answer
+	out      bool // a request is unanswered
+	viewEnds bool // the end of a view must be reported
+	parked   bool // nothing is requested on this connection, because all callers have stopped waiting for the answer
 }
 
 type want struct {
 	Want
 	number  uint64
-	settled bool // not asked for: refused on this connection, or a view's, which is asked for once
+	settled bool // no request needed: it was refused on this connection, or it belongs to a view, which requests it once
 }
 
 // New returns an empty Table.
@@ -69,9 +70,9 @@ func New(cfg Config) *Table {
 	return &Table{cfg: cfg, wake: notify.New(), out: map[*exchange]bool{}}
 }
 
-// Set declares a subscription that an owner other than the application wants. The table asks the
-// server for it now, or on the next connection, and again in every session that lacks it. Setting
-// the same want again does nothing. For a view the table asks once each time it is set.
+// Set declares a subscription that an owner other than the application wants. The table requests it
+// now or on the next connection, and again in every session that lacks it. Setting the same want
+// again has no effect. For a view, the table sends one request for each call.
 func (t *Table) Set(o Owner, w Want) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -80,7 +81,7 @@ func (t *Table) Set(o Owner, w Want) {
 	}
 }
 
-// same reports whether the wants of an owner without user properties are the same.
+// same reports whether two wants without user properties are equal.
 func same(a, b Want) bool {
 	return a.QoS == b.QoS && a.NoLocal == b.NoLocal && a.RetainAsPublished == b.RetainAsPublished &&
 		a.RetainHandling == b.RetainHandling && a.ID == b.ID
@@ -92,7 +93,7 @@ func (t *Table) setLocked(o Owner, w Want) *entry {
 		e = &entry{filter: w.Filter}
 	}
 	if o == Application || t.entries.Get(w.Filter) == nil {
-		t.entries.Set(w.Filter, e) // to the end of the order of declaration
+		t.entries.Set(w.Filter, e) // moves it to the end of the order of declaration
 	}
 	if o == Status {
 		t.status = e
@@ -103,8 +104,8 @@ func (t *Table) setLocked(o Owner, w Want) *entry {
 	return e
 }
 
-// Remove takes a want back, so that the table ends the subscription at the server, or
-// gives it back to the other owners. Unless it is ended, a Result with Ended follows.
+// Remove removes a want. The table then ends the subscription at the server, or returns it to the
+// other owners. Unless ended is true, a Result with Ended follows.
 func (t *Table) Remove(o Owner, filter string) (ended bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -134,14 +135,15 @@ func (t *Table) dropLocked(e *entry, o Owner) {
 // wanted reports whether any owner wants the entry.
 func (e *entry) wanted() bool { return e.want != [owners]*want{} }
 
-// tidyLocked deletes an entry that nobody wants and the server does not have.
+// tidyLocked deletes an entry that no owner wants and the server does not have.
 func (t *Table) tidyLocked(e *entry) {
 	if t.entries.Value(e.filter) == e && !e.wanted() && !e.has && len(e.waiting) == 0 {
 		t.entries.Delete(e.filter)
 	}
 }
 
-// Receives reports whether the application receives messages in this session, so that some may wait in it.
+// Receives reports whether the application has subscriptions in this session, so that messages may
+// wait in it.
 func (t *Table) Receives() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -153,7 +155,7 @@ func (t *Table) Receives() bool {
 	return false
 }
 
-// Application returns what the application wants of just this filter.
+// Application returns the application's want for exactly this filter.
 func (t *Table) Application(filter string) (w Want, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -163,13 +165,14 @@ func (t *Table) Application(filter string) (w Want, ok bool) {
 	return Want{}, false
 }
 
-// Delivers reports whether a message without Subscription Identifiers on the status topic may have
-// come for a subscription of the application: own is set if this client has published it.
+// Delivers reports whether a message on the status topic without Subscription Identifiers may
+// belong to a subscription of the application. own means that this client has published the
+// message.
 func (t *Table) Delivers(name string, own bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.conn == nil || t.conn.limits.SubIDAvailable {
-		return true // Status has an identifier
+		return true // the subscription of Status has an identifier
 	}
 	return slices.ContainsFunc(t.entries.Match(name, nil), func(e *topic.Entry[*entry]) bool {
 		app := e.Value.want[Application]
@@ -177,8 +180,9 @@ func (t *Table) Delivers(name string, own bool) bool {
 	})
 }
 
-// coveredLocked reports whether Status needs no subscription of its own to a topic: the
-// server has another that brings all messages, or is to have one for just this filter.
+// coveredLocked reports whether Status needs no separate subscription to a topic. That is the case
+// if the server has another subscription that covers all messages, or will have one for exactly
+// this filter.
 func (t *Table) coveredLocked(name string) bool {
 	return slices.ContainsFunc(t.entries.Match(name, nil), func(e *topic.Entry[*entry]) bool {
 		app := e.Value.want[Application]
@@ -189,8 +193,8 @@ func (t *Table) coveredLocked(name string) bool {
 	})
 }
 
-// overlapLocked returns two filters of the application that match the same messages, if one of
-// them is e's. Shared Subscriptions have messages of their own.
+// overlapLocked returns two filters of the application that match the same messages, if one of them
+// belongs to e. Shared Subscriptions do not count, because they get separate messages.
 func (t *Table) overlapLocked(e *entry) (r Result, found bool) {
 	counts := func(x *topic.Entry[*entry]) bool { return !x.Shared && x.Value.want[Application] != nil }
 	if one := t.entries.Get(e.filter); one == nil || !counts(one) {

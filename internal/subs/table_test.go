@@ -14,7 +14,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/topic"
 )
 
-// server is a server's list of subscriptions, and what it was asked.
+// server is a server's list of subscriptions, and a log of its requests.
 type server struct {
 	t      *testing.T
 	table  *Table
@@ -23,8 +23,8 @@ type server struct {
 	log    []string
 	report []Result
 	ready  bool
-	// keepsEnds: it does not refuse to end a subscription. The table forgets what it
-	// cannot end.
+	// keepsEnds: the server never refuses to end a subscription. The table forgets subscriptions
+	// that it cannot end.
 	keepsEnds bool
 }
 
@@ -34,7 +34,7 @@ func serve(t *testing.T) *server {
 
 var all = session.Limits{WildcardAvailable: true, SubIDAvailable: true, SharedAvailable: true}
 
-// connect begins a connection. kept: the session goes on.
+// connect starts a connection. kept means that the session continues.
 func (s *server) connect(kept bool, l session.Limits) {
 	if !kept {
 		s.has = map[string]Want{}
@@ -60,7 +60,7 @@ func (s *server) describe(r *request) string {
 	return d
 }
 
-// next takes one packet, which is then answered before the next.
+// next takes one packet, which is then answered before the next one.
 func (s *server) next() []*request {
 	x, _ := s.table.next(s.ready)
 	if x == nil {
@@ -73,7 +73,7 @@ func (s *server) next() []*request {
 func (s *server) sub(w Want) *Request          { return s.table.Subscribe(w)[0] }
 func (s *server) unsub(filter string) *Request { return s.table.Unsubscribe(Want{Filter: filter}) }
 
-// answer takes one packet. It reports whether there was one.
+// answer answers one packet. It reports whether there was one.
 func (s *server) answer() bool {
 	batch := s.next()
 	var packet []string
@@ -101,7 +101,8 @@ func (s *server) answer() bool {
 	return len(batch) > 0
 }
 
-// want lets the table go on until it rests, and checks what it sent since.
+// want lets the table send until it has nothing to send, and checks the packets since the last
+// call.
 func (s *server) want(packets ...string) {
 	s.t.Helper()
 	for n := 0; s.answer(); n++ {
@@ -115,7 +116,7 @@ func (s *server) want(packets ...string) {
 	s.log = nil
 }
 
-// results checks what was reported since.
+// results checks the results reported since the last call.
 func (s *server) results(want ...string) {
 	s.t.Helper()
 	var got []string
@@ -178,8 +179,8 @@ func TestTable_RestoresWhatTheSessionLacks(t *testing.T) {
 	}
 }
 
-// A session of an earlier process may have the subscriptions of this one: what is retained comes
-// as it was asked for, before and after the connection.
+// A session of an earlier process may contain this process's subscriptions. Retained messages are
+// sent as requested, whether the subscription was declared before or after the connection.
 func TestTable_UsesRetainHandlingInForeignSessions(t *testing.T) {
 	s := serve(t)
 	s.sub(Want{Filter: "a", QoS: 1})
@@ -194,11 +195,11 @@ func TestTable_UsesRetainHandlingInForeignSessions(t *testing.T) {
 	}
 	s.sub(Want{Filter: "e", RetainHandling: 1})
 	s.want("e q0 rh1")
-	s.connect(true, all) // the handlers have had it
+	s.connect(true, all) // the handlers have received the retained messages
 	s.want()
 	s.unsub("e")
 	s.sub(Want{Filter: "e", RetainHandling: 1})
-	s.want("e q0 rh0") // the server has a subscription, but not this one
+	s.want("e q0 rh0") // the server has a subscription to the filter, but a different one
 }
 
 func TestTable_AsksWhatACallerWaitsForFirst(t *testing.T) {
@@ -213,7 +214,7 @@ func TestTable_AsksWhatACallerWaitsForFirst(t *testing.T) {
 	s.want("early q0 rh0")
 }
 
-// One packet has requests of one kind, with one identifier, and each filter once.
+// One packet has requests of one kind with one identifier, and each filter once.
 func TestTable_PacksWhatGoesTogether(t *testing.T) {
 	s := serve(t)
 	s.connect(false, all)
@@ -238,7 +239,7 @@ func TestTable_ForgetsWhatIsRefusedToACaller(t *testing.T) {
 	if err := done(t, r); !errors.As(err, new(*RefusedError)) {
 		t.Errorf("got %v", err)
 	}
-	s.results("0 a refused") // to be logged, although the caller knows
+	s.results("0 a refused") // logged, although the caller knows it
 	s.connect(false, all)
 	s.want()
 	if s.table.entries.Len() != 0 {
@@ -263,7 +264,7 @@ func TestTable_KeepsWhatIsRefusedWhenRestored(t *testing.T) {
 		t.Error(err)
 	}
 	s.want("a q0 rh0")
-	s.results("0 a refused") // nobody waits for it, so it is reported
+	s.results("0 a refused") // no caller waits for it, so it is reported
 	if _, ok := s.table.Application("a"); !ok {
 		t.Error("what the caller gave up waiting for is forgotten")
 	}
@@ -324,7 +325,7 @@ func TestTable_SharesAFilterBetweenApplicationAndView(t *testing.T) {
 	s.want(fmt.Sprintf("a/+ q2 nl rh2 id%d", ViewID+1))
 	s.results("3 a/+ granted", "3 a/+ granted")
 
-	// The application subscribes again: the view has to fetch anew.
+	// The application subscribes again, so the view must fetch again.
 	s.sub(Want{Filter: "a/+", QoS: 1, ID: 7})
 	s.want("a/+ q1 rh0 id7")
 	s.results("3 a/+ displaced")
@@ -339,7 +340,7 @@ func TestTable_SharesAFilterBetweenApplicationAndView(t *testing.T) {
 	s.want("a/+ q1 rh2 id7")
 	s.results("3 a/+ ended")
 
-	// And the other way round.
+	// The reverse case.
 	s.table.Set(View, Want{Filter: "a/+", ID: ViewID + 4})
 	s.want(fmt.Sprintf("a/+ q1 rh0 id%d", ViewID+4))
 	s.report = nil
@@ -356,7 +357,7 @@ func TestTable_SharesAFilterBetweenApplicationAndView(t *testing.T) {
 	}
 }
 
-// A view that ends before the answer to its SUBSCRIBE is ended at the server after that answer.
+// A view that ends before its SUBSCRIBE is answered is ended at the server after the answer.
 func TestTable_EndsAViewWhoseRequestIsOut(t *testing.T) {
 	s := serve(t)
 	s.connect(false, all)
@@ -370,8 +371,8 @@ func TestTable_EndsAViewWhoseRequestIsOut(t *testing.T) {
 	s.want("-a")
 	s.results("3 a granted", "3 a ended")
 
-	// Also where the application shares the filter: until it has its subscription back,
-	// its messages come with the view's identifier.
+	// This also applies if the application shares the filter. Until it has its subscription back,
+	// its messages have the view's identifier.
 	s.sub(Want{Filter: "c"})
 	s.want("c q0 rh0")
 	s.table.Set(View, Want{Filter: "c", ID: ViewID})
@@ -383,7 +384,7 @@ func TestTable_EndsAViewWhoseRequestIsOut(t *testing.T) {
 	s.want("c q0 rh2")
 	s.results("3 c granted", "3 c ended")
 
-	// What the application cannot get back stays as it is.
+	// A subscription that the application cannot get back stays unchanged.
 	s.sub(Want{Filter: "b"})
 	s.table.Set(View, Want{Filter: "b", ID: ViewID})
 	s.want("b q0 rh0", fmt.Sprintf("b q0 rh0 id%d", ViewID))
@@ -394,7 +395,7 @@ func TestTable_EndsAViewWhoseRequestIsOut(t *testing.T) {
 	s.results("3 b ended refused")
 }
 
-// A view is asked for each time it is set, and not restored.
+// A view's subscription is requested each time it is set, and not restored.
 func TestTable_LeavesFetchingToTheView(t *testing.T) {
 	s := serve(t)
 	s.table.Set(View, Want{Filter: "a", ID: ViewID})
@@ -414,8 +415,8 @@ func TestTable_LeavesFetchingToTheView(t *testing.T) {
 	s.results("3 a ended")
 }
 
-// A session that a server without Subscription Identifiers has made gets them from one that
-// has, and nothing retained again.
+// A session that was made by a server without Subscription Identifiers gets identifiers from a
+// server that has them. Retained messages are not sent again.
 func TestTable_AddsIdentifiersToASession(t *testing.T) {
 	s := serve(t)
 	id := Variant(FilterID("a", 0), 3)
@@ -449,7 +450,7 @@ func TestTable_LeavesStatusOutWhereItIsCovered(t *testing.T) {
 	s.sub(Want{Filter: "d/+/status", NoLocal: true})
 	s.want("$share/g/d/# q0 rh0, d/+/status q0 nl rh0")
 
-	// With just this filter there is only one.
+	// With exactly this filter there is only one subscription.
 	s.sub(Want{Filter: status, NoLocal: true})
 	s.want("d/c/status q0 nl rh0")
 	s.unsub(status)
@@ -460,7 +461,7 @@ func TestTable_LeavesStatusOutWhereItIsCovered(t *testing.T) {
 	s.want(fmt.Sprintf("d/c/status q1 rh2 id%d", StatusID))
 	s.report = nil
 
-	// A refusal is asked again on the next connection, not before.
+	// After a refusal, the request is repeated on the next connection, not before.
 	s.refuse[status] = true
 	s.connect(false, all)
 	s.want("commands q0 rh0, $share/g/d/# q0 rh0, d/+/status q0 nl rh0", asks)
@@ -499,7 +500,7 @@ func TestTable_Delivers(t *testing.T) {
 	}
 }
 
-// describeAll is what the table will ask for first.
+// describeAll returns the requests that the table will send first.
 func (t *Table) describeAll() (list []string) {
 	for e := range t.entries.All() {
 		list = append(list, (*server)(nil).describe(t.needLocked(e.Value)))
@@ -507,9 +508,9 @@ func (t *Table) describeAll() (list []string) {
 	return list
 }
 
-// TestTable_BringsTheServerInLine has owners change their wants at random, on
-// connections that come and go with and without the session, at a server that refuses
-// at random. When the table has nothing to send, the server has exactly the wanted subscriptions.
+// TestTable_BringsTheServerInLine changes the owners' wants at random, on connections with and
+// without the previous session, with a server that refuses at random. When the table has nothing to
+// send, the server has exactly the wanted subscriptions.
 func TestTable_BringsTheServerInLine(t *testing.T) {
 	filters := []string{"a", "a/+", "a/#", "+/b", "$share/g/a/b", "a/b"}
 	for seed := range uint64(200) {
@@ -519,7 +520,7 @@ func TestTable_BringsTheServerInLine(t *testing.T) {
 		connected := false
 		var open []*Request
 		id := uint32(ViewID)
-		ends := map[string]bool{} // of views, that are to be reported
+		ends := map[string]bool{} // ended views whose end must be reported
 		for range 60 {
 			f := filters[rnd.IntN(len(filters))]
 			switch rnd.IntN(12) {
@@ -571,7 +572,7 @@ func TestTable_BringsTheServerInLine(t *testing.T) {
 			s.table.detach()
 		}
 		s.connect(rnd.IntN(2) == 0, all)
-		for e := range s.table.entries.All() { // views ask again on each connection
+		for e := range s.table.entries.All() { // views set their wants again on each connection
 			if w := e.Value.want[View]; w != nil {
 				s.table.Set(View, w.Want)
 			}
@@ -632,8 +633,8 @@ func (s *server) check(seed uint64) {
 	}
 }
 
-// Requests of the application go out before the answers to earlier ones, in the order of
-// declaration. Those that may depend on an answer wait for it.
+// Requests of the application are sent before earlier ones are answered, in the order of
+// declaration. Requests that may depend on an answer wait for it.
 func TestTable_SendsAheadOfTheAnswers(t *testing.T) {
 	s := serve(t)
 	for i := range 100 {
@@ -657,14 +658,14 @@ func TestTable_SendsAheadOfTheAnswers(t *testing.T) {
 	if len(out) != maxOut {
 		t.Errorf("%d packets without an answer, want %d", len(out), maxOut)
 	}
-	s.table.Set(Application, Want{Filter: "f3", QoS: 1}) // while its request is out
+	s.table.Set(Application, Want{Filter: "f3", QoS: 1}) // while its request is unanswered
 	answered := func(x *exchange) {
 		delete(s.table.out, x)
 		for _, r := range x.batch {
 			s.report = append(s.report, s.table.done(r, nil)...)
 		}
 	}
-	slices.Reverse(out) // in any order
+	slices.Reverse(out) // answers arrive in any order
 	for _, x := range out[:maxOut-1] {
 		answered(x)
 	}
@@ -686,7 +687,7 @@ func TestTable_SendsAheadOfTheAnswers(t *testing.T) {
 	}
 }
 
-// The order in which the server has made subscriptions tells which of several copies there are.
+// The order in which the server has made subscriptions determines which of several copies arrive.
 func TestTable_KnowsTheOrderInWhichSubscriptionsWereMade(t *testing.T) {
 	s := serve(t)
 	made := map[string]*Made{"a": {}, "b": {}, "c": {}}
@@ -777,7 +778,7 @@ func TestFilterID(t *testing.T) {
 	}
 }
 
-// Declaring filters takes time in proportion to their number.
+// The time to declare filters is proportional to their number.
 func TestTable_ManyFilters(t *testing.T) {
 	took := func(n int) time.Duration {
 		begin := time.Now()
@@ -792,7 +793,7 @@ func TestTable_ManyFilters(t *testing.T) {
 	}
 }
 
-// many declares filters, half of them before the connection, and has the server answer.
+// many declares filters, half of them before the connection, and makes the server answer.
 func many(t testing.TB, n int) {
 	s := &server{table: New(Config{}), has: map[string]Want{}, refuse: map[string]bool{}, ready: true}
 	for i := range n {

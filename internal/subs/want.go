@@ -9,12 +9,12 @@ import (
 // Owner is a part of the client that wants subscriptions.
 type Owner uint8
 
-// The server is asked for what they want in this order.
+// The table requests the wants of the owners in this order.
 const (
-	Application Owner = iota // restored on every session, in the order of declaration
-	Status                   // listens to this client's own status topic
-	Marker                   // the topic whose message ends a fetch
-	View                     // fetches and follows retained messages
+	Application Owner = iota // restored in every session, in the order of declaration
+	Status                   // receives this client's own status topic
+	Marker                   // the topic of the message that ends a fetch
+	View                     // fetches and tracks retained messages
 	owners
 )
 
@@ -24,25 +24,26 @@ type Want struct {
 	QoS               byte
 	NoLocal           bool
 	RetainAsPublished bool
-	RetainHandling    byte   // of the SUBSCRIBE that makes it; 2 when it is only changed
+	RetainHandling    byte   // for the SUBSCRIBE that creates the subscription; 2 if it is only changed
 	ID                uint32 // Subscription Identifier; 0: none
 	User              []wire.UserProperty
-	Made              *Made // is kept up to date, if not nil
+	Made              *Made // updated by the table; may be nil
 }
 
-// Made is when the server made a subscription. Its methods are safe for concurrent use.
+// Made records when the server made a subscription. Its methods are safe for concurrent use.
 type Made struct{ state atomic.Uint64 }
 
-// Order returns the place of the subscription among those that this process has had made in the
-// session, from 1; 0: it is not known to exist. A subscription that was made earlier gets every
-// message of its own that a later one gets. first reports whether the session had no such
-// subscription before: it began in this process.
+// Order returns the position of the subscription among those that this process has made in the
+// session, from 1. It returns 0 if the subscription is not known to exist. If two subscriptions
+// match a message, the one with the lower position has also received every message that the other
+// one has. first reports whether the session had no such subscription before, because the session
+// began in this process.
 func (m *Made) Order() (n uint64, first bool) {
 	s := m.state.Load()
 	return s >> 1, s&1 != 0
 }
 
-// Set sets what Order returns.
+// Set sets the result of Order.
 func (m *Made) Set(n uint64, first bool) {
 	if n <<= 1; first && n != 0 {
 		n |= 1
@@ -52,38 +53,38 @@ func (m *Made) Set(n uint64, first bool) {
 	}
 }
 
-// State is what the server has answered.
+// State is the state of a subscription, according to the server's answer.
 type State uint8
 
 const (
-	Pending State = iota // the present session of the server is not known to have the subscription
+	Pending State = iota // the server's present session is not known to have the subscription
 	Active               // the server has granted it
 	Refused              // the server has refused it on this connection
 )
 
-// Answer is what is known of a subscription of the application.
+// Answer describes a subscription of the application.
 type Answer struct {
 	Want
 	State   State
 	Granted byte  // QoS, if Active
-	Err     error // why it is Refused, or of the last attempt
+	Err     error // the reason if Refused, or the error of the last attempt
 }
 
-// Result reports to an owner what became of one of its subscriptions.
+// Result reports the outcome of a subscription to its owner.
 type Result struct {
 	Owner     Owner
-	Want      Want  // as the owner set it; when it has ended, Filter only
-	Err       error // the server refused, or cannot take, the request
-	Displaced bool  // another owner's request has replaced it at the server: a view has to fetch anew
+	Want      Want  // as the owner set it; after the end, only Filter
+	Err       error // the server has refused the request or cannot accept it
+	Displaced bool  // another owner's request has replaced it at the server, so a view must fetch again
 	Ended     bool  // it was removed, also at the server
-	// Asked and Granted differ if the server has granted a lower QoS than was asked for.
+	// Asked and Granted differ if the server has granted a lower QoS than requested.
 	Asked, Granted byte
-	// Overlaps is another subscription of the application that the same messages match, at a
+	// Overlaps is another subscription of the application that matches the same messages, on a
 	// server without Subscription Identifiers. It is reported once.
 	Overlaps string
 }
 
-// RefusedError is a refusal by the server, or of what this server cannot take.
+// RefusedError reports that the server refused a request, or that the server cannot accept it.
 type RefusedError struct {
 	Code   byte
 	Reason string
@@ -91,5 +92,5 @@ type RefusedError struct {
 
 func (e *RefusedError) Error() string { return "subscription refused: " + e.Reason }
 
-// ReasonCode returns the reason code, for reliability.Classify.
+// ReasonCode returns the reason code for reliability.Classify.
 func (e *RefusedError) ReasonCode() byte { return e.Code }

@@ -1,5 +1,5 @@
-// Package summary keeps repeated reports from flooding a log: the first of a kind is written at
-// once, and those of the minute after it as one summary.
+// Package summary prevents repeated reports from flooding a log. It writes the first report of a
+// kind at once, and the reports of the following minute as one summary.
 package summary
 
 import (
@@ -10,33 +10,33 @@ import (
 // Interval is how long reports of a kind are counted before their summary is written.
 const Interval = time.Minute
 
-// Summary counts reports of a fixed number of kinds, and decides when they are written.
-// D has the details of a report; of the counted ones, only the latest is kept. All
-// methods are safe for concurrent use.
+// Summary counts reports of a fixed number of kinds and decides when they are written. D holds the
+// details of a report. Of the counted reports, only the latest details are kept. All methods are
+// safe for concurrent use.
 //
-// The first report of a kind is written by Add. Later ones are counted, and written by a
-// timer when the Interval is over; then the next Interval begins. After an Interval
-// without a report the next one is a first one again. The timer of a kind runs only
-// while there is something to write.
+// Add writes the first report of a kind. Later reports are counted, and a timer writes their
+// summary at the end of the Interval. Then the next Interval begins. After an Interval without a
+// report, the next report is a first one again. The timer of a kind runs only while a
+// summary is pending.
 type Summary[D any] struct {
 	write   func(kind int, more uint64, d D)
 	kinds   []kind[D]
-	writing sync.WaitGroup // timers that are set, and what they run
+	writing sync.WaitGroup // timers that are set, and their functions
 }
 
 type kind[D any] struct {
 	mu     sync.Mutex
 	total  uint64
-	more   uint64 // counted, and not written
-	latest D      // of these
+	more   uint64 // counted but not written
+	latest D      // details of the latest counted report
 	until  time.Time
 	timer  *time.Timer
 	closed bool
 }
 
-// New returns a Summary for the kinds from 0 to kinds-1. write gets the details of a first
-// report with more = 0, and the latest details of more reports. It is called without a
-// lock, on the goroutine of Add, of a timer or of Close, and may call Add.
+// New returns a Summary for the kinds from 0 to kinds-1. write gets the details of a first report
+// with more = 0, or the number of counted reports and the latest details. It is called without a
+// lock, on the goroutine of Add, of a timer or of Close. It may call Add.
 func New[D any](kinds int, write func(kind int, more uint64, d D)) *Summary[D] {
 	return &Summary[D]{write: write, kinds: make([]kind[D], kinds)}
 }
@@ -49,7 +49,7 @@ func (s *Summary[D]) Add(number int, d D) {
 	}
 }
 
-// add counts a report. It returns true if the report is to be written now.
+// add counts a report. It returns true if the report must be written now.
 func (k *kind[D]) add(s *Summary[D], number int, d *D) (first bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -74,7 +74,7 @@ func (k *kind[D]) add(s *Summary[D], number int, d *D) (first bool) {
 	return false
 }
 
-// end writes the summary of an Interval, and begins the next one.
+// end writes the summary of an Interval and starts the next one.
 func (s *Summary[D]) end(number int) {
 	defer s.writing.Done()
 	k := &s.kinds[number]
@@ -90,7 +90,7 @@ func (s *Summary[D]) end(number int) {
 func (k *kind[D]) takeLocked() (more uint64, d D) {
 	more, d = k.more, k.latest
 	var none D
-	k.more, k.latest = 0, none // its memory is not needed any more
+	k.more, k.latest = 0, none // frees its memory
 	return more, d
 }
 
@@ -102,8 +102,8 @@ func (s *Summary[D]) Total(number int) uint64 {
 	return k.total
 }
 
-// Close writes what is counted, and returns when nothing is being written by a timer.
-// Reports that follow are written one by one.
+// Close writes the counted reports, and returns after all timers have finished writing. Later
+// reports are written individually.
 func (s *Summary[D]) Close() {
 	for number := range s.kinds {
 		k := &s.kinds[number]

@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
-// lines keeps what a Summary writes, with the time since its start.
+// lines records what a Summary writes, with the time since its start.
 type lines struct {
 	start time.Time
 	mu    sync.Mutex
@@ -97,14 +97,14 @@ func TestSummary_CloseWritesWhatIsCounted(t *testing.T) {
 		s.Close()
 		s.Close()
 		l.want(t, "0s 0 +0 a", "0s 0 +1 b")
-		s.Add(0, "c") // of a call that is in progress
+		s.Add(0, "c") // from a call that is in progress
 		s.Add(0, "d")
 		time.Sleep(time.Hour)
 		l.want(t, "0s 0 +0 a", "0s 0 +1 b", "0s 0 +0 c", "0s 0 +0 d")
 	})
 }
 
-// Close meets a timer that is about to write.
+// Close runs while a timer is about to write.
 func TestSummary_CloseWaitsForATimer(t *testing.T) {
 	for range 20 {
 		synctest.Test(t, func(t *testing.T) {
@@ -128,7 +128,7 @@ func TestSummary_CloseWaitsForATimer(t *testing.T) {
 	}
 }
 
-// What a timer writes is written when Close returns.
+// When Close returns, a timer has finished writing.
 func TestSummary_CloseWaitsForWhatIsBeingWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var written atomic.Bool
@@ -149,7 +149,7 @@ func TestSummary_CloseWaitsForWhatIsBeingWritten(t *testing.T) {
 	})
 }
 
-// What writes may report something itself: no lock is held.
+// The write function may report something itself, because no lock is held.
 func TestSummary_WriteMayAdd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s *summary.Summary[int]
@@ -174,7 +174,7 @@ func TestSummary_WriteMayAdd(t *testing.T) {
 	})
 }
 
-// Every report is written once or counted once, whatever runs beside it.
+// Every report is written once or counted once, with concurrent calls.
 func TestSummary_LosesNoReport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var written uint64
@@ -204,7 +204,7 @@ func TestSummary_LosesNoReport(t *testing.T) {
 	})
 }
 
-// details are as large as the client's.
+// details are as large as those of the client.
 type details [22]uint64
 
 func TestSummary_CountsWithoutAllocating(t *testing.T) {

@@ -1,3 +1,3 @@
-// Package testcert makes certificates for tests: of authorities that exist in
-// memory only, valid when and for what the test says.
+// Package testcert creates certificates for tests. Its authorities exist only in memory, and the
+// test chooses name and validity.
 package testcert

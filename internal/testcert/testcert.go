@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Authority signs certificates. Its own is valid for a day.
+// Authority signs certificates. Its own certificate is valid for a day.
 type Authority struct {
 	cert *x509.Certificate
 	key  crypto.Signer
@@ -24,7 +24,7 @@ type Authority struct {
 // Pair is a certificate and its key, in PEM.
 type Pair struct{ Cert, Key []byte }
 
-// NewAuthority makes an authority.
+// NewAuthority creates an authority.
 func NewAuthority(t testing.TB, name string) *Authority {
 	t.Helper()
 	a := &Authority{}
@@ -35,20 +35,20 @@ func NewAuthority(t testing.TB, name string) *Authority {
 	return a
 }
 
-// PEM is the authority's own certificate.
+// PEM returns the authority's own certificate.
 func (a *Authority) PEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
 }
 
-// Pool trusts the authority alone.
+// Pool returns a pool that trusts only the authority.
 func (a *Authority) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(a.cert)
 	return pool
 }
 
-// Issue makes a certificate for servers and clients, for name and the loopback
-// addresses, that is valid for a day until end from now, which may be past.
+// Issue creates a certificate for servers and clients, for name and the loopback addresses. It is
+// valid for a day and ends at the given time from now, which may be negative.
 func (a *Authority) Issue(t testing.TB, name string, end time.Duration) Pair {
 	t.Helper()
 	notAfter := time.Now().Add(end)
@@ -67,7 +67,7 @@ func (a *Authority) Issue(t testing.TB, name string, end time.Duration) Pair {
 	}
 }
 
-// TLS is the pair as crypto/tls takes it.
+// TLS returns the pair for crypto/tls.
 func (p Pair) TLS(t testing.TB) tls.Certificate {
 	t.Helper()
 	c, err := tls.X509KeyPair(p.Cert, p.Key)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestCertificatesAreWhatTheySay(t *testing.T) {
+func TestIssue(t *testing.T) {
 	ours, theirs := NewAuthority(t, "ours"), NewAuthority(t, "theirs")
 	for _, tt := range []struct {
 		by   *Authority

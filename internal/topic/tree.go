@@ -1,5 +1,5 @@
-// Package topic maps MQTT topic filters to values: for handlers, for internal
-// subscriptions and for the subscriptions of the test broker.
+// Package topic maps MQTT topic filters to values. It is used for handlers, internal subscriptions
+// and the subscriptions of the test broker.
 package topic
 
 import (
@@ -12,30 +12,30 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// Tree holds one value for each topic filter. Matching a topic takes time in
-// proportion to the levels of the topic, not to the number of filters. The filters
-// must be valid, see [wire.CheckTopicFilter]. The zero value is empty and ready to
-// use. A Tree is not safe for concurrent changes; concurrent reads are safe.
+// Tree holds one value for each topic filter. The time to match a topic depends on the number of
+// its levels, not on the number of filters. The filters must be valid; see [wire.CheckTopicFilter].
+// The zero value is empty and ready to use. A Tree is not safe for concurrent changes. Concurrent
+// reads are safe.
 type Tree[V any] struct {
 	root    node[V]
 	entries map[string]*Entry[V] // by filter
-	last    uint64               // order of the entry that was set last
+	last    uint64               // order of the last entry that was set
 }
 
-// Entry is one filter of a Tree and its value. It is not changed while it is in the
-// tree: Set puts another Entry in its place.
+// Entry is one filter of a Tree and its value. It does not change while it is in the tree, because
+// Set replaces it by another Entry.
 type Entry[V any] struct {
-	Filter string // with $share/name/, if it has that
+	Filter string // including $share/name/, if present
 	Value  V
-	Shared bool // Filter is that of a Shared Subscription
+	Shared bool // Filter is a Shared Subscription
 	order  uint64
 }
 
-// node is one level of the filters. The root is the level above the first.
+// node is one level of the filters. The root is the level above the first one.
 type node[V any] struct {
-	children map[string]*node[V] // by name of the level, or +
+	children map[string]*node[V] // by level name, or +
 	here     []*Entry[V]         // filters that end at this level
-	below    []*Entry[V]         // filters that end with # under this level
+	below    []*Entry[V]         // filters that end with # below this level
 }
 
 // Len returns the number of filters.
@@ -52,8 +52,8 @@ func (t *Tree[V]) Value(filter string) (v V) {
 	return v
 }
 
-// Set stores a value for a filter and returns its entry. It replaces the value that
-// the filter has, if any. In the order of declaration the filter is then the last.
+// Set stores a value for a filter and returns its entry. It replaces an existing value. The filter
+// becomes the last one in the order of declaration.
 func (t *Tree[V]) Set(filter string, value V) *Entry[V] {
 	t.Delete(filter)
 	_, rest, shared := wire.SplitShare(filter)
@@ -81,7 +81,7 @@ func (t *Tree[V]) Set(filter string, value V) *Entry[V] {
 	return e
 }
 
-// Delete removes a filter and returns its entry, or nil if it has none.
+// Delete removes a filter and returns its entry, or nil if there is none.
 func (t *Tree[V]) Delete(filter string) *Entry[V] {
 	e := t.entries[filter]
 	if e != nil {
@@ -92,7 +92,7 @@ func (t *Tree[V]) Delete(filter string) *Entry[V] {
 	return e
 }
 
-// remove deletes an entry below a node, and the nodes that are then empty.
+// remove deletes an entry below a node, and the nodes that become empty.
 func (n *node[V]) remove(rest string, e *Entry[V]) {
 	level, after, more := strings.Cut(rest, "/")
 	if level == "#" {
@@ -115,8 +115,8 @@ func without[V any](list []*Entry[V], e *Entry[V]) []*Entry[V] {
 	return slices.Delete(list, i, i+1)
 }
 
-// Match appends the entries whose filter matches a topic to dst, in the order in
-// which they were declared. It does not allocate if dst has room.
+// Match appends to dst the entries whose filters match a topic, in the order of declaration. It
+// does not allocate if dst has room.
 func (t *Tree[V]) Match(topic string, dst []*Entry[V]) []*Entry[V] {
 	begin := len(dst)
 	dst = t.root.match(topic, strings.HasPrefix(topic, "$"), dst)
@@ -124,8 +124,8 @@ func (t *Tree[V]) Match(topic string, dst []*Entry[V]) []*Entry[V] {
 	return dst
 }
 
-// match appends what matches below a node. plain is set at the first level of a topic
-// that begins with $, which wildcards do not match [MQTT-4.7.2-1].
+// match appends the matching entries below a node. plain is true at the first level of a topic that
+// begins with $, which wildcards do not match [MQTT-4.7.2-1].
 func (n *node[V]) match(topic string, plain bool, dst []*Entry[V]) []*Entry[V] {
 	level, rest, more := strings.Cut(topic, "/")
 	child, plus := n.children[level], n.children["+"]
@@ -139,15 +139,15 @@ func (n *node[V]) match(topic string, plain bool, dst []*Entry[V]) []*Entry[V] {
 		case next == nil:
 		case more:
 			dst = next.match(rest, false, dst)
-		default: // # matches the level above it too
+		default: // # also matches the level above it
 			dst = append(append(dst, next.here...), next.below...)
 		}
 	}
 	return dst
 }
 
-// Overlapping appends the entries whose filter matches at least one topic that the
-// given filter matches too, in the order in which they were declared.
+// Overlapping appends to dst the entries whose filters match at least one topic that the given
+// filter matches, in the order of declaration.
 func (t *Tree[V]) Overlapping(filter string, dst []*Entry[V]) []*Entry[V] {
 	begin := len(dst)
 	_, filter, _ = wire.SplitShare(filter)
@@ -156,7 +156,7 @@ func (t *Tree[V]) Overlapping(filter string, dst []*Entry[V]) []*Entry[V] {
 	return dst
 }
 
-// overlapping appends what overlaps below a node. At the first level wildcards do not
+// overlapping appends the overlapping entries below a node. At the first level, wildcards do not
 // match names that begin with $.
 func (n *node[V]) overlapping(filter string, first bool, dst []*Entry[V]) []*Entry[V] {
 	level, rest, more := strings.Cut(filter, "/")
@@ -176,7 +176,7 @@ func (n *node[V]) overlapping(filter string, first bool, dst []*Entry[V]) []*Ent
 		dst = append(dst, n.below...)
 	}
 	if level == "+" || level == "#" {
-		for name, next := range n.children { // + too
+		for name, next := range n.children { // including +
 			if !first || !strings.HasPrefix(name, "$") {
 				visit(next)
 			}
@@ -190,13 +190,13 @@ func (n *node[V]) overlapping(filter string, first bool, dst []*Entry[V]) []*Ent
 	return dst
 }
 
-// All yields every entry in the order in which they were declared.
+// All yields every entry in the order of declaration.
 func (t *Tree[V]) All() iter.Seq[*Entry[V]] {
 	return slices.Values(slices.SortedFunc(maps.Values(t.entries), byOrder))
 }
 
-// InOrder sorts entries of one tree in the order in which they were declared, and returns them with
-// each once.
+// InOrder sorts entries of one tree in the order of declaration, and returns them without duplicate
+// entries.
 func InOrder[V any](list []*Entry[V]) []*Entry[V] {
 	if len(list) > 1 {
 		slices.SortFunc(list, byOrder)

@@ -29,7 +29,7 @@ func (m *model) set(filter string, value int) {
 	*m = append(*m, &topic.Entry[int]{Filter: filter, Value: value})
 }
 
-// filters returns what the entries for which keep returns true say, in order.
+// filters returns the filters of the entries for which keep returns true, in order.
 func filters(list []*topic.Entry[int], keep func(filter string) bool) (found []string) {
 	for _, e := range list {
 		if keep == nil || keep(e.Filter) {
@@ -39,7 +39,7 @@ func filters(list []*topic.Entry[int], keep func(filter string) bool) (found []s
 	return found
 }
 
-// names returns every topic of up to depth levels made of some names.
+// names returns every topic of up to depth levels built from some level names.
 func names(depth int) (list []string) {
 	for _, level := range []string{"", "a", "b", "$x"} {
 		list = append(list, level)
@@ -68,7 +68,7 @@ func randomFilter(r *rand.Rand) string {
 	}
 }
 
-// check compares a tree with its model. topics must be enough to witness overlaps.
+// check compares a tree with its model. topics must be sufficient to find overlaps.
 func check(t *testing.T, tree *topic.Tree[int], m model, topics []string, filter string) {
 	t.Helper()
 	if got, want := filters(slices.Collect(tree.All()), nil), filters(m, nil); !slices.Equal(got, want) || tree.Len() != len(m) {
@@ -91,7 +91,7 @@ func check(t *testing.T, tree *topic.Tree[int], m model, topics []string, filter
 
 func TestTree_AgreesWithModel(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	topics := names(5)[1:] // not the empty one
+	topics := names(5)[1:] // without the empty topic
 	for range 40 {
 		var tree topic.Tree[int]
 		var m model
@@ -145,7 +145,7 @@ func FuzzTree(f *testing.F) {
 		if want := filters(m, func(f string) bool { return wire.Match(f, name) }); !slices.Equal(got, want) {
 			t.Fatalf("Match(%q) = %q, want %q", name, got, want)
 		}
-		// Whatever matches a topic that the filter matches overlaps with the filter.
+		// If a topic matches both filters, they overlap.
 		overlapping := filters(tree.Overlapping(filter, nil), nil)
 		if wire.Match(filter, name) {
 			for _, f := range got {
