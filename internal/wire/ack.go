@@ -7,10 +7,10 @@ type Ack struct {
 	Type         Type
 	PacketID     uint16
 	Reason       byte
-	ReasonString []byte // may be nil; points into the frame it was parsed from
+	ReasonString []byte // may be nil; points into the frame from which it was parsed
 }
 
-// ParseAck checks and decodes one of the four. The error is an *Error.
+// ParseAck checks and decodes a PUBACK, PUBREC, PUBREL or PUBCOMP. The error is an *Error.
 func ParseAck(f Frame) (a Ack, err error) {
 	a.Type = f.Type()
 	if err := CheckHeader(f.Header); err != nil {

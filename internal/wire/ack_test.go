@@ -38,9 +38,8 @@ func TestAckRoundTrip(t *testing.T) {
 	}
 }
 
-// Tables 3-2 and on: the reason codes of PUBACK and PUBREC are the same, those
-// of PUBREL and PUBCOMP too.
-func TestAckReasonsOfTheSpecification(t *testing.T) {
+// From table 3-2 on: PUBACK and PUBREC have the same reason codes, and so have PUBREL and PUBCOMP.
+func TestParseAck_ReasonCodes(t *testing.T) {
 	long, short := "\x00\x10\x80\x83\x87\x90\x91\x97\x99", "\x00\x92"
 	for _, typ := range ackTypes {
 		allowed := long
@@ -55,7 +54,7 @@ func TestAckReasonsOfTheSpecification(t *testing.T) {
 	}
 }
 
-func TestAckErrors(t *testing.T) {
+func TestParseAck_Errors(t *testing.T) {
 	for _, typ := range ackTypes {
 		for _, tt := range []struct {
 			name, body string

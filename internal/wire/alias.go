@@ -5,16 +5,17 @@ import "encoding/binary"
 // TopicAliasSize is the number of bytes of a Topic Alias as a property.
 const TopicAliasSize = 3
 
-// AliasedSize is how many bytes AppendAliased appends for an alias that is not known yet.
+// AliasedSize returns the number of bytes that AppendAliased appends if the server does not know
+// the alias yet.
 func AliasedSize(packet []byte) int {
 	start, _, _, length := split(packet)
 	size := len(packet) - start + TopicAliasSize + VarintLen(length+TopicAliasSize) - VarintLen(length)
 	return 1 + VarintLen(uint32(size)) + size
 }
 
-// AppendAliased appends a PUBLISH that AppendPublish or AppendImage made, whole and without
-// a Topic Alias, with this one. If the server knows the topic by it, the Topic Name is left
-// out. No other byte changes.
+// AppendAliased appends a PUBLISH with a Topic Alias. packet must come from AppendPublish or
+// AppendImage and have no Topic Alias. If the server already knows the topic by this alias, the
+// Topic Name is omitted. All other bytes stay the same.
 func AppendAliased(dst, packet []byte, alias uint16, known bool) []byte {
 	start, topic, props, length := split(packet)
 	name, rest := packet[start:topic], packet[props+VarintLen(length):]
@@ -30,8 +31,8 @@ func AppendAliased(dst, packet []byte, alias uint16, known bool) []byte {
 	return append(dst, rest...)
 }
 
-// split finds the parts of a PUBLISH: where its Topic Name begins and ends, and where its
-// properties begin, with their length.
+// split returns the positions of the parts of a PUBLISH: the start and end of the Topic Name, and
+// the start and length of the properties.
 func split(packet []byte) (start, topic, props int, length uint32) {
 	_, n := Varint(packet[1:])
 	start = 1 + n

@@ -10,9 +10,9 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// What AppendAliased makes of a packet means the same, with the alias, for every
-// length of the properties at which their length takes more bytes.
-func TestAnAliasChangesNothingElse(t *testing.T) {
+// AppendAliased changes only the alias of a packet. The test covers the lengths of the properties
+// at which the length field gets another byte.
+func TestAppendAliased_ChangesOnlyTheAlias(t *testing.T) {
 	for qos := range byte(3) {
 		for _, topic := range []string{"plant", strings.Repeat("long/", 40)} {
 			for _, value := range []int{0, 1, 115, 116, 117, 118, 119, 120, 121, 122, 123, 124, 16_000, 16_370, 16_375, 16_376, 16_380} {

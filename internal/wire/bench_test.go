@@ -42,8 +42,8 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
-// BenchmarkPahoReadPacket is what BenchmarkReader, ParsePublish and Decode do
-// together, by paho.golang's codec.
+// BenchmarkPahoReadPacket measures paho.golang's codec for the work of BenchmarkReader,
+// ParsePublish and Decode together.
 func BenchmarkPahoReadPacket(b *testing.B) {
 	packet := wire.AppendPublish(nil, benchPublish)
 	r := bytes.NewReader(nil)

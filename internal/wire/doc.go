@@ -1,17 +1,17 @@
-// Package wire is mooring's data plane on the wire: it frames an MQTT 5 byte stream and
-// encodes, decodes and validates the five packets that carry application messages (PUBLISH,
-// PUBACK, PUBREC, PUBREL, PUBCOMP). Of all other packets it checks the fixed header only;
-// the table of properties and the primitives cover them too.
+// Package wire implements mooring's data plane on the wire. It splits an MQTT 5 byte stream into
+// frames. It encodes, decodes and validates the five packets that carry application messages:
+// PUBLISH, PUBACK, PUBREC, PUBREL and PUBCOMP. Of all other packets it checks only the fixed
+// header. The table of properties and the primitives cover these packets too.
 //
-// Decoding is a view: nothing is copied or allocated, and what [ParsePublish] returns is
-// valid as long as the frame it was read from. Encoding appends to the caller's buffer. A
-// violation by the peer is an [*Error] with the reason code for DISCONNECT; a message that
-// must not be sent is a [*FieldError] with the name of the field.
+// Decoding does not copy or allocate. The result of [ParsePublish] is a view that is valid as long
+// as the frame from which it was parsed. Encoding appends to the caller's buffer. A violation by
+// the peer is an [*Error] with the reason code for DISCONNECT. A message that must not be sent is a
+// [*FieldError] with the name of the field.
 //
-// A canonical packet that is accepted is written again byte for byte. Canonical is the shortest
-// form, as this package writes it: a PUBLISH with its properties in the order of
-// [Publish.AppendProperties], without a Payload Format Indicator of 0 or an empty Content Type; an
-// acknowledgement without a reason code 0 that ends it, and with no property but a Reason String
-// that is not empty. Any other accepted packet means the same once it was written so, except for
-// the User Properties of acknowledgements, which are checked and not kept.
+// If a canonical packet is accepted and encoded again, the bytes are the same. The canonical form
+// is the shortest one, as this package writes it. A canonical PUBLISH has its properties in the
+// order of [Publish.AppendProperties], and has no Payload Format Indicator of 0 and no empty
+// Content Type. A canonical acknowledgement has no final reason code 0, and has no property except
+// a non-empty Reason String. Any other accepted packet has the same meaning after it is encoded
+// again. The exception is the User Properties of acknowledgements: they are checked and dropped.
 package wire

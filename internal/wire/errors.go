@@ -2,11 +2,11 @@ package wire
 
 import "fmt"
 
-// Error is a violation of the protocol by the peer. The connection must be closed, after a
-// DISCONNECT with Code if one may be sent [MQTT-4.13.1-1].
+// Error is a violation of the protocol by the peer. The connection must be closed. If a DISCONNECT
+// may be sent, it is sent before, with Code [MQTT-4.13.1-1].
 type Error struct {
-	Code   byte // reason code for DISCONNECT: 0x81, 0x82, 0x93, 0x94, 0x95 …
-	Packet Type // the packet it was seen in, 0 if that is unknown
+	Code   byte // reason code for DISCONNECT, for example 0x81, 0x82, 0x93, 0x94 or 0x95
+	Packet Type // type of the packet; 0: unknown
 	Detail string
 }
 
@@ -24,13 +24,13 @@ func Violation(t Type, format string, args ...any) *Error {
 	return &Error{Code: ReasonProtocolError, Packet: t, Detail: fmt.Sprintf(format, args...)}
 }
 
-// FieldError names the field of an outgoing packet that is not allowed. Nothing was stored or sent.
+// FieldError names an invalid field of an outgoing packet. Nothing was stored or sent.
 type FieldError struct {
-	Field   string // the specification's name: "Topic Name", "User Property" …
-	Problem string // what is wrong and what to do about it
+	Field   string // name in the specification, for example "Topic Name" or "User Property"
+	Problem string // the problem and the remedy
 }
 
 func (e *FieldError) Error() string { return "mqtt: " + e.Field + ": " + e.Problem }
 
-// SafeToRetry returns true: nothing was stored or sent.
+// SafeToRetry returns true, because nothing was stored or sent.
 func (*FieldError) SafeToRetry() bool { return true }

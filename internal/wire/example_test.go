@@ -14,9 +14,9 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	image := wire.AppendPublish(nil, &p) // this is what the log keeps
+	image := wire.AppendPublish(nil, &p) // the log stores this
 
-	// Sent ten seconds later, again, under packet identifier 1025.
+	// The message is sent again ten seconds later, under packet identifier 1025.
 	stream := wire.AppendImage(nil, image, 1025, true, 50)
 	frame, err := wire.NewReader(bytes.NewReader(stream), 0).Next()
 	if err != nil {
@@ -30,7 +30,7 @@ func Example() {
 }
 
 func ExampleReader() {
-	// The peer announces 16 MiB where we said that we take 64 KiB.
+	// The peer announces 16 MiB, but the limit is 64 KiB.
 	stream := bytes.NewReader([]byte{0x30, 0x80, 0x80, 0x80, 0x08})
 	_, err := wire.NewReader(stream, 64<<10).Next()
 	var bad *wire.Error

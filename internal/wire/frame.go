@@ -8,21 +8,21 @@ import (
 // Frame is one control packet. Its slices are valid until the next call of Reader.Next.
 type Frame struct {
 	Header byte   // first byte: type and flags
-	Body   []byte // all after the Remaining Length
+	Body   []byte // the bytes after the Remaining Length
 	Raw    []byte // the whole packet
 }
 
-// Type is the packet's type.
+// Type returns the packet's type.
 func (f Frame) Type() Type { return Type(f.Header >> 4) }
 
 const (
 	readBuffer = 16 << 10
-	keepBuffer = 64 << 10 // the largest that is kept after a large packet has passed
-	emptyReads = 100      // how often the source may return nothing and no error
+	keepBuffer = 64 << 10 // maximum size of a buffer that is kept after a large packet
+	emptyReads = 100      // how often the source may return no bytes and no error in succession
 )
 
-// Reader cuts a byte stream into packets. It checks the packet size before it reads the packet, and
-// its buffer grows only with bytes that have arrived. It is not safe for concurrent use.
+// Reader splits a byte stream into packets. It checks the packet size before it reads the packet.
+// Its buffer grows only with bytes that have arrived. It is not safe for concurrent use.
 type Reader struct {
 	src        io.Reader
 	max        int
@@ -30,7 +30,7 @@ type Reader struct {
 	start, end int // unread bytes are buf[start:end]
 }
 
-// NewReader returns a Reader that refuses packets larger than max bytes; 0: MaxPacketSize.
+// NewReader returns a Reader that refuses packets larger than max bytes. 0 means MaxPacketSize.
 func NewReader(src io.Reader, max uint32) *Reader {
 	if max == 0 || max > MaxPacketSize {
 		max = MaxPacketSize
@@ -38,12 +38,12 @@ func NewReader(src io.Reader, max uint32) *Reader {
 	return &Reader{src: src, max: int(max), buf: make([]byte, readBuffer)}
 }
 
-// Buffered is the number of bytes that were read from the source and not yet returned by Next.
+// Buffered returns the number of bytes that were read from the source and not yet returned by Next.
 func (r *Reader) Buffered() int { return r.end - r.start }
 
-// Next returns the next packet. It returns io.EOF at a clean end between
-// packets, io.ErrUnexpectedEOF at one within a packet, an *Error with 0x81 or
-// 0x95 for a length that is malformed or too large, or the source's error.
+// Next returns the next packet. At the end of the stream it returns io.EOF between packets, and
+// io.ErrUnexpectedEOF within a packet. For a malformed length or a packet that is too large, it
+// returns an *Error with code 0x81 or 0x95. Otherwise the error is that of the source.
 func (r *Reader) Next() (Frame, error) {
 	for {
 		size, header, err := r.peek()
@@ -61,7 +61,7 @@ func (r *Reader) Next() (Frame, error) {
 	}
 }
 
-// peek looks at the fixed header: size 0 means that it is not all there.
+// peek reads the fixed header. size is 0 if the header is incomplete.
 func (r *Reader) peek() (size, header int, err error) {
 	b := r.buf[r.start:r.end]
 	if len(b) < 2 {
@@ -81,8 +81,8 @@ func (r *Reader) peek() (size, header int, err error) {
 	return size, 1 + n, nil
 }
 
-// fill reads more. It makes room first: it moves what has arrived, grows to at most twice
-// that, or drops a buffer that has grown to the size of a large packet.
+// fill reads more bytes. Before that it makes room: it moves the bytes that have arrived, grows the
+// buffer to at most twice their size, or drops a buffer that a large packet has made too large.
 func (r *Reader) fill(size int) error {
 	have := r.end - r.start
 	if have == 0 {
@@ -92,7 +92,7 @@ func (r *Reader) fill(size int) error {
 	case have == 0 && len(r.buf) > keepBuffer:
 		r.buf = make([]byte, readBuffer)
 	case r.end < len(r.buf) && (size == 0 || r.start+size <= len(r.buf)):
-		// There is room behind what we have.
+		// There is room after the buffered bytes.
 	case r.start > 0:
 		r.end = copy(r.buf, r.buf[r.start:r.end])
 		r.start = 0

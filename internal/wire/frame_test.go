@@ -11,7 +11,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// frame cuts the one packet that b holds.
+// frame returns the only packet in b.
 func frame(t testing.TB, b []byte) wire.Frame {
 	t.Helper()
 	f, err := wire.NewReader(bytes.NewReader(b), 0).Next()
@@ -24,7 +24,7 @@ func frame(t testing.TB, b []byte) wire.Frame {
 	return f
 }
 
-// wantCode fails unless err is an *Error with this reason code.
+// wantCode checks that err is an *Error with this reason code.
 func wantCode(t testing.TB, err error, code byte) {
 	t.Helper()
 	var e *wire.Error
@@ -35,12 +35,12 @@ func wantCode(t testing.TB, err error, code byte) {
 	}
 }
 
-// publishOf is an encoded PUBLISH with a payload of n bytes.
+// publishOf returns an encoded PUBLISH with a payload of n bytes.
 func publishOf(n int) []byte {
 	return wire.AppendPublish(nil, &wire.Publish{Topic: "t", QoS: 1, PacketID: 7, Payload: bytes.Repeat([]byte{'x'}, n)})
 }
 
-func TestReaderCutsTheSameHoweverBytesArrive(t *testing.T) {
+func TestReader_FramesDoNotDependOnReads(t *testing.T) {
 	var stream []byte
 	var want [][]byte
 	for _, n := range []int{0, 1, 120, 130, 16_383, 16_384, 70_000, 3, 200_000, 5} {
@@ -83,7 +83,7 @@ type chunks struct {
 
 func (c chunks) Read(p []byte) (int, error) { return c.Reader.Read(p[:min(len(p), c.size)]) }
 
-func TestReaderRefusesBadLengths(t *testing.T) {
+func TestReader_RefusesBadLengths(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		bytes []byte
@@ -105,7 +105,7 @@ func TestReaderRefusesBadLengths(t *testing.T) {
 	}
 }
 
-func TestReaderReportsWhereTheStreamEnds(t *testing.T) {
+func TestReader_ReportsTheEndOfTheStream(t *testing.T) {
 	whole := publishOf(100)
 	for n := range len(whole) {
 		want := io.ErrUnexpectedEOF
@@ -122,8 +122,7 @@ func TestReaderReportsWhereTheStreamEnds(t *testing.T) {
 	}
 }
 
-// pauses returns nothing and no error a number of times before each byte, as
-// io.Reader allows.
+// pauses returns no bytes and no error several times before each byte, which io.Reader allows.
 type pauses struct {
 	io.Reader
 	each, left int
@@ -137,7 +136,7 @@ func (p *pauses) Read(b []byte) (int, error) {
 	return p.Reader.Read(b)
 }
 
-func TestReaderBearsEmptyReadsButNotForEver(t *testing.T) {
+func TestReader_LimitsEmptyReads(t *testing.T) {
 	r := wire.NewReader(&pauses{Reader: bytes.NewReader(publishOf(3)), each: 5, left: 5}, 0)
 	if _, err := r.Next(); err != nil {
 		t.Errorf("five empty reads: %v", err)
@@ -148,8 +147,8 @@ func TestReaderBearsEmptyReadsButNotForEver(t *testing.T) {
 	}
 }
 
-// An announced length costs nothing: 256 MiB are announced, 100 KiB come.
-func TestReaderAllocatesOnlyForWhatArrives(t *testing.T) {
+// An announced length allocates no memory: 256 MiB are announced, and 100 KiB arrive.
+func TestReader_AllocatesOnlyForReceivedBytes(t *testing.T) {
 	stream := append([]byte{0x30, 0xFF, 0xFF, 0xFF, 0x7F}, make([]byte, 100<<10)...)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -163,7 +162,7 @@ func TestReaderAllocatesOnlyForWhatArrives(t *testing.T) {
 	}
 }
 
-func TestReaderLetsGoOfALargeBuffer(t *testing.T) {
+func TestReader_ReleasesALargeBuffer(t *testing.T) {
 	small := len(publishOf(10))
 	for name, size := range map[string]int{
 		"in a stream that comes at once":    1 << 20,
@@ -193,7 +192,7 @@ func TestReaderLetsGoOfALargeBuffer(t *testing.T) {
 	}
 }
 
-func TestReaderDoesNotAllocatePerPacket(t *testing.T) {
+func TestReader_DoesNotAllocatePerPacket(t *testing.T) {
 	r := wire.NewReader(&endless{packet: publishOf(200)}, 0)
 	if n := testing.AllocsPerRun(1000, func() {
 		if _, err := r.Next(); err != nil {
@@ -204,7 +203,7 @@ func TestReaderDoesNotAllocatePerPacket(t *testing.T) {
 	}
 }
 
-// endless is the same packet for ever.
+// endless repeats the same packet indefinitely.
 type endless struct {
 	packet []byte
 	at     int

@@ -15,7 +15,7 @@ var samplePublish = wire.AppendPublish(nil, &wire.Publish{Topic: "a/b", QoS: 1, 
 	TopicAlias: 3, ContentType: "text/plain", ResponseTopic: "r", CorrelationData: []byte{1}, SubscriptionIDs: []uint32{1, 300},
 	User: []wire.UserProperty{{"k", "v"}, {"k", ""}}, Payload: []byte("payload")})
 
-// typed fails if err is neither nil nor an *Error that can be put into DISCONNECT.
+// typed checks that err is nil or an *Error that is valid in a DISCONNECT.
 func typed(t *testing.T, err error) {
 	var e *wire.Error
 	if err != nil && (!errors.As(err, &e) || e.Code < 0x80 || e.Detail == "") {
@@ -23,8 +23,8 @@ func typed(t *testing.T, err error) {
 	}
 }
 
-// FuzzReader shows that the frames do not depend on how bytes arrive, that
-// together they are the stream, and that no frame exceeds the maximum.
+// FuzzReader checks that the frames do not depend on how bytes arrive, that together they are the
+// stream, and that no frame exceeds the maximum.
 func FuzzReader(f *testing.F) {
 	f.Add(append(samplePublish, 0xD0, 0), uint32(0))
 	f.Add([]byte{0x30, 0xFF, 0xFF, 0xFF, 0x7F, 1, 2}, uint32(100))
@@ -58,8 +58,8 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-// FuzzParsePublish shows that what is accepted means the same after being
-// written and read again.
+// FuzzParsePublish checks that an accepted packet has the same meaning after it is written and read
+// again.
 func FuzzParsePublish(f *testing.F) {
 	fr := frame(f, samplePublish)
 	f.Add(fr.Header, fr.Body)
@@ -81,7 +81,7 @@ func FuzzParsePublish(f *testing.F) {
 	})
 }
 
-// FuzzParseAck shows the same for the four acknowledgements.
+// FuzzParseAck checks the same for the four acknowledgements.
 func FuzzParseAck(f *testing.F) {
 	f.Add(byte(0x40), []byte{0, 1})
 	f.Add(byte(0x62), []byte("\x00\x01\x92\x0A\x1F\x00\x01x\x26\x00\x00\x00\x01y"))
@@ -99,8 +99,8 @@ func FuzzParseAck(f *testing.F) {
 	})
 }
 
-// FuzzProperties shows that what SplitProperties accepts can be walked to its
-// end and is written back as it was.
+// FuzzProperties checks that properties accepted by SplitProperties can be read to the end and are
+// written unchanged.
 func FuzzProperties(f *testing.F) {
 	for _, row := range table24 {
 		f.Add(byte(row.in[0]), section(string(append([]byte{row.id}, row.value...))))
@@ -128,8 +128,8 @@ func FuzzProperties(f *testing.F) {
 	})
 }
 
-// FuzzMatch shows that Match agrees with the slow model wherever filter and
-// topic are valid, and never panics.
+// FuzzMatch checks that Match agrees with the slow model for valid filters and topics, and never
+// panics.
 func FuzzMatch(f *testing.F) {
 	f.Add("sport/tennis/#", "sport/tennis")
 	f.Add("$share/g/+/b", "a/b")

@@ -12,8 +12,8 @@ import (
 	"github.com/eclipse/paho.golang/packets"
 )
 
-// mutate returns a packet with a few bytes of its body changed, removed or
-// inserted, and a Remaining Length that fits; now and then it is left as it is.
+// mutate returns a packet with a few bytes of its body changed, removed or inserted, and a matching
+// Remaining Length. Occasionally it returns the packet unchanged.
 func mutate(r *rand.Rand, packet []byte) []byte {
 	_, n := wire.Varint(packet[1:])
 	header, body := packet[0], bytes.Clone(packet[1+n:])
@@ -31,7 +31,7 @@ func mutate(r *rand.Rand, packet []byte) []byte {
 			body = append(body[:at], append([]byte{b}, body[at:]...)...)
 		case 2:
 			body = append(body[:at], body[end:]...)
-		case 3: // such as a property
+		case 3: // for example a property
 			body = append(body[:end], append(bytes.Clone(body[at:end]), body[end:]...)...)
 		case 4:
 			header = header&0xF0 | byte(r.IntN(16))
@@ -45,8 +45,8 @@ func mutate(r *rand.Rand, packet []byte) []byte {
 	return append(out, body...)
 }
 
-// TestMutationsAgainstPaho is FuzzDecodeAgainstPaho for a moment, with changes
-// that keep more of a packet's shape than those of the fuzzer.
+// TestMutationsAgainstPaho runs FuzzDecodeAgainstPaho briefly, with changes that keep more of a
+// packet's structure than the fuzzer's changes.
 func TestMutationsAgainstPaho(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 12))
 	accepted, refused := 0, 0
@@ -55,7 +55,7 @@ func TestMutationsAgainstPaho(t *testing.T) {
 		switch r.IntN(3) {
 		case 0:
 			p = *anyPublish(r, false)
-		case 1: // short, so that changes meet what is of interest
+		case 1: // short, so that changes hit relevant bytes
 			p = wire.Publish{Topic: "t", QoS: byte(r.IntN(3)), PacketID: 1, TopicAlias: 1, SubscriptionIDs: []uint32{200}, ResponseTopic: "r",
 				User: []wire.UserProperty{{"k", "v"}}}
 		}
@@ -81,9 +81,8 @@ func TestMutationsAgainstPaho(t *testing.T) {
 	}
 }
 
-// FuzzEncodeAgainstPaho shows that whatever passes Check is written so that
-// paho reads what was meant, that the way back is exact, and that AppendImage
-// changes what it says and no more.
+// FuzzEncodeAgainstPaho checks packets that pass Check. paho must read the intended values,
+// decoding must give the same packet, and AppendImage must change only the documented bytes.
 func FuzzEncodeAgainstPaho(f *testing.F) {
 	f.Add(byte(0x0B), uint16(7), "a/b", "text/plain", "r", []byte("c"), "k", "v", uint32(60), []byte("payload"))
 	f.Add(byte(0), uint16(0), "t", "", "", []byte(nil), "", "", uint32(0), []byte{0xFF})
@@ -108,13 +107,13 @@ func FuzzEncodeAgainstPaho(f *testing.F) {
 			if checked == nil {
 				t.Fatalf("%d bytes are let through", p.Size())
 			}
-			return // paho would cut it
+			return // paho would truncate it
 		}
 		if p.QoS < 3 {
 			paho := pahoWrites(&p)
 			d, accepted := compare(t, paho)
-			if checked == nil && (!accepted || !reflect.DeepEqual(d.told(), decoded{Publish: p}.told())) {
-				t.Fatalf("%+v passes Check, paho writes it as %x, and we read %+v", p, paho, d.Publish)
+			if checked == nil && (!accepted || !reflect.DeepEqual(d.comparable(), decoded{Publish: p}.comparable())) {
+				t.Fatalf("%+v passes Check, paho writes it as %x, and this package reads %+v", p, paho, d.Publish)
 			}
 		}
 		if checked != nil {
@@ -125,7 +124,7 @@ func FuzzEncodeAgainstPaho(f *testing.F) {
 			t.Fatalf("%x: %d bytes, Size says %d; canonical: %v", image, len(image), p.Size(), canonical(image))
 		}
 		d, accepted := compare(t, image)
-		if !accepted || !reflect.DeepEqual(d.told(), decoded{Publish: p}.told()) || !bytes.Equal(d.encoded(), image) {
+		if !accepted || !reflect.DeepEqual(d.comparable(), decoded{Publish: p}.comparable()) || !bytes.Equal(d.encoded(), image) {
 			t.Fatalf("%+v became %x, which is read as %+v", p, image, d.Publish)
 		}
 		want := p
@@ -142,7 +141,7 @@ func FuzzEncodeAgainstPaho(f *testing.F) {
 	})
 }
 
-// pahoWrites is p as paho writes it.
+// pahoWrites returns p as paho writes it.
 func pahoWrites(p *wire.Publish) []byte {
 	props := &packets.Properties{ContentType: p.ContentType, ResponseTopic: p.ResponseTopic, CorrelationData: p.CorrelationData}
 	if p.PayloadFormat != 0 {
@@ -159,11 +158,11 @@ func pahoWrites(p *wire.Publish) []byte {
 	}
 	out := packets.Publish{Topic: p.Topic, QoS: p.QoS, PacketID: p.PacketID, Duplicate: p.Dup, Retain: p.Retain, Payload: p.Payload, Properties: props}
 	var b bytes.Buffer
-	_, _ = out.WriteTo(&b) // a Buffer takes everything
+	_, _ = out.WriteTo(&b) // a Buffer accepts all bytes
 	return b.Bytes()
 }
 
-// FuzzAckAgainstPaho is the same for the four acknowledgements.
+// FuzzAckAgainstPaho checks the same for the four acknowledgements.
 func FuzzAckAgainstPaho(f *testing.F) {
 	f.Add(byte(0), uint16(1), byte(0), "", "", "")
 	f.Add(byte(2), uint16(9), byte(0x92), "why", "k", "v")
@@ -186,7 +185,7 @@ func FuzzAckAgainstPaho(f *testing.F) {
 		if a.ReasonString = nil; text != "" {
 			a.ReasonString = []byte(text)
 		}
-		if accepted != allowed || accepted && !reflect.DeepEqual(d.told().Ack, a) {
+		if accepted != allowed || accepted && !reflect.DeepEqual(d.comparable().Ack, a) {
 			t.Fatalf("%+v, written by paho, is read as %+v, %v", a, d.Ack, accepted)
 		}
 	})
@@ -209,7 +208,7 @@ func pahoWritesAck(a wire.Ack, props *packets.Properties) []byte {
 	return b.Bytes()
 }
 
-// The largest strings there are go both ways.
+// The longest possible strings are written and read in both directions.
 func TestLargestStringsAgainstPaho(t *testing.T) {
 	long := string(bytes.Repeat([]byte("x"), wire.MaxString))
 	p := wire.Publish{Topic: long, ContentType: long, ResponseTopic: long, CorrelationData: []byte(long), User: []wire.UserProperty{{long, long}},

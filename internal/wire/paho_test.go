@@ -14,18 +14,19 @@ import (
 	"github.com/eclipse/paho.golang/packets"
 )
 
-// The five packets of the data plane, read and written by this package and by
-// paho.golang. What both accept means the same; what only paho accepts has a
-// reason from the table in reasons_test.go, and nothing is accepted by us alone.
+// The tests in this file read and write the five data plane packets with this package and with
+// paho.golang. A packet that both accept must have the same meaning. A packet that only paho
+// accepts must have a reason from the table in reasons_test.go. No packet may be accepted only by
+// this package.
 
-// decoded is a packet as either side understands it.
+// decoded is a packet in a common representation.
 type decoded struct {
 	Publish wire.Publish
 	Ack     wire.Ack
 }
 
-// ours is the packet as a connection reads it.
-func ours(b []byte) (d decoded, err error) {
+// decodeWire decodes a packet as a connection of this package does.
+func decodeWire(b []byte) (d decoded, err error) {
 	f, err := wire.NewReader(bytes.NewReader(b), 0).Next()
 	if err != nil {
 		return d, err
@@ -42,7 +43,7 @@ func ours(b []byte) (d decoded, err error) {
 	return d, nil
 }
 
-// encoded is d as we write it.
+// encoded returns d as this package writes it.
 func (d decoded) encoded() []byte {
 	if d.Ack.Type != 0 {
 		return wire.AppendAck(nil, d.Ack)
@@ -50,9 +51,9 @@ func (d decoded) encoded() []byte {
 	return wire.AppendPublish(nil, &d.Publish)
 }
 
-// told takes out what paho.golang v0.23.0 cannot tell: it keeps the last of
-// several Subscription Identifiers, and does not tell empty from absent.
-func (d decoded) told() decoded {
+// comparable removes values that paho.golang v0.23.0 cannot represent. It keeps only the last of
+// several Subscription Identifiers, and does not distinguish empty from absent.
+func (d decoded) comparable() decoded {
 	p := &d.Publish
 	if n := len(p.SubscriptionIDs); n > 1 {
 		p.SubscriptionIDs = p.SubscriptionIDs[n-1:]
@@ -65,16 +66,16 @@ func (d decoded) told() decoded {
 	return d
 }
 
-// theirs is the packet as paho reads it. again writes it once more; what paho
-// should not have accepted may make it panic there.
-func theirs(b []byte) (d decoded, again func() []byte, err error) {
+// decodePaho decodes a packet with paho. again writes it once more. If paho should not have
+// accepted the packet, again may panic.
+func decodePaho(b []byte) (d decoded, again func() []byte, err error) {
 	cp, err := packets.ReadPacket(bytes.NewReader(b))
 	if err != nil {
 		return d, nil, err
 	}
 	again = func() []byte {
 		var w bytes.Buffer
-		_, _ = cp.Content.WriteTo(&w) // a Buffer takes everything
+		_, _ = cp.Content.WriteTo(&w) // a Buffer accepts all bytes
 		return w.Bytes()
 	}
 	d.Ack.Type = wire.Type(cp.Type)
@@ -118,15 +119,15 @@ func theirPublish(in *packets.Publish) wire.Publish {
 	return p
 }
 
-// compare fails unless both sides agree about the first packet in b, or differ
-// for a reason. It returns what we read, if we accept it.
+// compare checks that both sides agree about the first packet in b, or differ for a known reason.
+// It returns the packet if this package accepts it.
 func compare(t *testing.T, b []byte) (d decoded, accepted bool) {
 	t.Helper()
-	d, err := ours(b)
+	d, err := decodeWire(b)
 	reasons, raw := examine(b)
-	if raw == nil { // paho would allocate what is only announced
+	if raw == nil { // paho would allocate the announced length
 		if err == nil {
-			t.Fatalf("%x is not a whole packet, and we accept it", b)
+			t.Fatalf("%x is not a complete packet, but is accepted", b)
 		}
 		return d, false
 	}
@@ -137,30 +138,30 @@ func compare(t *testing.T, b []byte) (d decoded, accepted bool) {
 		return s
 	}
 	if accepted = err == nil; accepted != (len(reasons) == 0) {
-		t.Fatalf("%x: our answer is %v, and these are the reasons to refuse it:%s", raw, err, names())
+		t.Fatalf("%x: decoding returned %v, and these are the reasons to refuse it:%s", raw, err, names())
 	}
 	var bad *wire.Error
 	if !accepted && (!errors.As(err, &bad) || !slices.ContainsFunc(reasons, func(r *reason) bool { return r.code == bad.Code })) {
-		t.Fatalf("%x: we say %v, and the reasons are:%s", raw, err, names())
+		t.Fatalf("%x: decoding returned %v, and the reasons are:%s", raw, err, names())
 	}
-	p, again, err := theirs(raw)
+	p, again, err := decodePaho(raw)
 	if blames := slices.ContainsFunc(reasons, func(r *reason) bool { return r.paho }); blames != (err != nil) {
 		t.Fatalf("%x: paho says %v, and the reasons are:%s", raw, err, names())
 	}
 	if !accepted {
 		return d, false
 	}
-	if ours, theirs := d.told(), p.told(); !reflect.DeepEqual(ours, theirs) {
-		t.Fatalf("%x: we read %+v, paho %+v", raw, ours, theirs)
+	if ours, theirs := d.comparable(), p.comparable(); !reflect.DeepEqual(ours, theirs) {
+		t.Fatalf("%x: this package reads %+v, paho %+v", raw, ours, theirs)
 	}
 	written := again()
-	if back, err := ours(written); err != nil || !reflect.DeepEqual(back.told(), d.told()) {
-		t.Fatalf("%x: paho writes it as %x, which we read as %+v, %v", raw, written, back, err)
+	if back, err := decodeWire(written); err != nil || !reflect.DeepEqual(back.comparable(), d.comparable()) {
+		t.Fatalf("%x: paho writes it as %x, which this package reads as %+v, %v", raw, written, back, err)
 	}
 	return d, true
 }
 
-// seeds are packets of all five types, good and bad in many ways.
+// seeds are valid and invalid packets of all five types.
 func seeds(f *testing.F) {
 	r := rand.New(rand.NewPCG(7, 8))
 	for range 20 {
@@ -204,7 +205,7 @@ var faulty = []struct {
 	{trailing, "\x50\x05\x00\x01\x00\x00x"},
 }
 
-func TestEachReasonIsOneToRefuse(t *testing.T) {
+func TestReasons_EachIsRefused(t *testing.T) {
 	for _, tt := range faulty {
 		if found, _ := examine([]byte(tt.packet)); !slices.Equal(found, []*reason{tt.reason}) {
 			t.Errorf("%x: found %v, want %q", tt.packet, found, tt.reason.name)
@@ -215,8 +216,8 @@ func TestEachReasonIsOneToRefuse(t *testing.T) {
 	}
 }
 
-// FuzzDecodeAgainstPaho is the comparison of what both read, and that what we
-// accept is written again as it was, if it is canonical, and only then.
+// FuzzDecodeAgainstPaho compares decoded packets. It also checks that an accepted packet is written
+// unchanged if and only if it is canonical.
 func FuzzDecodeAgainstPaho(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -236,15 +237,15 @@ func FuzzDecodeAgainstPaho(f *testing.F) {
 			t.Fatalf("%x is written again as %x; canonical: %v", raw, again, canonical(raw))
 		}
 		if !canonical(again) {
-			t.Fatalf("%x is not canonical, and we write it", again)
+			t.Fatalf("%x is not canonical, but this package writes it", again)
 		}
-		if d2, err := ours(again); err != nil || !reflect.DeepEqual(d, d2) {
+		if d2, err := decodeWire(again); err != nil || !reflect.DeepEqual(d, d2) {
 			t.Fatalf("%+v became %+v, %v", d, d2, err)
 		}
 	})
 }
 
-// canonical reports whether an accepted packet is written as doc.go says.
+// canonical reports whether an accepted packet has the canonical form described in doc.go.
 func canonical(raw []byte) bool {
 	_, n := wire.Varint(raw[1:])
 	body := raw[1+n:]

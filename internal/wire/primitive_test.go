@@ -8,7 +8,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-func TestVarintOfTheSpecification(t *testing.T) {
+func TestVarint_SpecificationTable(t *testing.T) {
 	// Table 1-1: the first and last value of each length.
 	for _, tt := range []struct {
 		v uint32
@@ -63,7 +63,7 @@ func TestValidString(t *testing.T) {
 	}
 }
 
-func TestStringsAreRefusedNotCut(t *testing.T) {
+func TestCheckString_RefusesLongStrings(t *testing.T) {
 	if err := wire.CheckString("Content Type", strings.Repeat("x", wire.MaxString)); err != nil {
 		t.Error(err)
 	}

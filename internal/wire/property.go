@@ -35,14 +35,14 @@ const (
 	PropSubscriptionIDAvail  byte = 0x29
 	PropSharedSubAvailable   byte = 0x2A
 	propCount                     = 0x2B
-	willPacket               Type = 0 // the Will Properties' place in the table
+	willPacket               Type = 0 // represents the Will Properties in the table
 )
 
 type propKind byte
 
 const (
 	kindNone propKind = iota
-	kindFlag          // a byte that may be only 0 or 1
+	kindFlag          // a byte that must be 0 or 1
 	kindUint16
 	kindUint32
 	kindVarint
@@ -53,7 +53,7 @@ const (
 
 type propRule struct {
 	kind    propKind
-	many    bool   // may be included more than once
+	many    bool   // may occur more than once
 	nonZero bool   // the value 0 is a Protocol Error
 	in      uint16 // bit n: allowed in packets of type n; bit 0: Will Properties
 }
@@ -65,7 +65,8 @@ func in(types ...Type) (mask uint16) {
 	return mask
 }
 
-// propRules is table 2-4, with the restrictions on values in the packets' own sections.
+// propRules is table 2-4 of the specification, with the value restrictions from the sections of the
+// packets.
 var propRules = [propCount]propRule{
 	PropPayloadFormat:        {kind: kindFlag, in: in(PUBLISH, willPacket)},
 	PropMessageExpiry:        {kind: kindUint32, in: in(PUBLISH, willPacket)},
@@ -96,18 +97,18 @@ var propRules = [propCount]propRule{
 	PropSharedSubAvailable:   {kind: kindFlag, in: in(CONNACK)},
 }
 
-// Property is one property as it stands in a packet.
+// Property is one property of a packet.
 type Property struct {
 	ID    byte
-	Int   uint32 // the value of numeric properties
-	Bytes []byte // the value of strings and binary data; the name of a user property
-	Value []byte // the value of a user property
+	Int   uint32 // value of a numeric property
+	Bytes []byte // value of a string or binary property; name of a user property
+	Value []byte // value of a user property
 }
 
-// Properties are the properties of a packet as SplitProperties accepted them.
+// Properties holds the encoded properties of a packet, as SplitProperties has accepted them.
 type Properties []byte
 
-// Next cuts the first property off p. ok is false at the end.
+// Next removes the first property from p and returns it. ok is false at the end.
 func (p *Properties) Next() (prop Property, ok bool) {
 	if len(*p) == 0 {
 		return prop, false
@@ -117,7 +118,7 @@ func (p *Properties) Next() (prop Property, ok bool) {
 	return prop, err == ""
 }
 
-// All yields the properties in their order.
+// All yields the properties in order.
 func (p Properties) All() iter.Seq[Property] {
 	return func(yield func(Property) bool) {
 		for prop, ok := p.Next(); ok && yield(prop); prop, ok = p.Next() {
@@ -125,7 +126,7 @@ func (p Properties) All() iter.Seq[Property] {
 	}
 }
 
-// Find returns the first property with an identifier; the zero Property if there is none.
+// Find returns the first property with an identifier, or the zero Property if there is none.
 func (p Properties) Find(id byte) Property {
 	for {
 		if prop, ok := p.Next(); !ok || prop.ID == id {
@@ -134,7 +135,7 @@ func (p Properties) Find(id byte) Property {
 	}
 }
 
-// OnlyProperties is SplitProperties for a section that nothing may follow.
+// OnlyProperties is like SplitProperties, for a section at the end of a packet.
 func OnlyProperties(t Type, b []byte) (Properties, error) {
 	props, rest, err := SplitProperties(t, b)
 	if err == nil && len(rest) > 0 {
@@ -143,9 +144,9 @@ func OnlyProperties(t Type, b []byte) (Properties, error) {
 	return props, err
 }
 
-// SplitProperties cuts the length-prefixed properties of a packet of type t (0: Will
-// Properties) off b and checks that t may have them, each as often as it may, that
-// values are in range, and strings well-formed.
+// SplitProperties splits the length-prefixed properties of a packet of type t from the start of b.
+// t is 0 for Will Properties. It checks that packets of type t may have each property, how often,
+// and that values are in range and strings well-formed.
 func SplitProperties(t Type, b []byte) (props Properties, rest []byte, err error) {
 	length, n := Varint(b)
 	if n <= 0 || int(length) > len(b)-n {
@@ -169,7 +170,8 @@ func checkProperties(t Type, b []byte) error {
 		case seen&(1<<prop.ID) != 0 && (!rule.many || t == SUBSCRIBE && prop.ID == PropSubscriptionID):
 			return Violation(t, "property 0x%02X is included more than once", prop.ID)
 		case rule.kind == kindFlag && prop.Int > 1 && !(prop.ID == PropMaximumQoS && prop.Int == 2), rule.nonZero && prop.Int == 0:
-			// Maximum QoS 2 is not allowed, but some servers send it, and it says what its absence says.
+			// Maximum QoS 2 is invalid, but some servers send it, and it means the same as no
+			// property.
 			return Violation(t, "property 0x%02X has the value %d", prop.ID, prop.Int)
 		case rule.kind == kindString && !ValidString(prop.Bytes),
 			rule.kind == kindPair && !(ValidString(prop.Bytes) && ValidString(prop.Value)):
@@ -183,7 +185,7 @@ func checkProperties(t Type, b []byte) error {
 	return nil
 }
 
-// nextProperty decodes one property; problem is empty if it is well-formed.
+// nextProperty decodes one property. problem is empty if it is well-formed.
 func nextProperty(b []byte) (p Property, rest []byte, problem string) {
 	p.ID, b = b[0], b[1:]
 	if p.ID >= propCount || propRules[p.ID].kind == kindNone {
@@ -221,7 +223,7 @@ func nextProperty(b []byte) (p Property, rest []byte, problem string) {
 	return p, b, ""
 }
 
-// AppendProperty appends p, whose value must be of the kind of its identifier.
+// AppendProperty appends p. The kind of its value must match its identifier.
 func AppendProperty(dst []byte, p Property) []byte {
 	dst = append(dst, p.ID)
 	switch propRules[p.ID].kind {

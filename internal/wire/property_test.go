@@ -8,14 +8,14 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// allTypes is the packets that carry properties; 0 stands for the will.
+// allTypes are the packets that have properties. 0 represents the will.
 var allTypes = []wire.Type{0, wire.CONNECT, wire.CONNACK, wire.PUBLISH, wire.PUBACK, wire.PUBREC, wire.PUBREL, wire.PUBCOMP, wire.SUBSCRIBE, wire.SUBACK, wire.UNSUBSCRIBE, wire.UNSUBACK, wire.DISCONNECT, wire.AUTH}
 
-// table24 is table 2-4 of the specification, written down a second time from
-// the document: identifier, kind, packets.
+// table24 is table 2-4 of the specification, written independently from the document: identifier,
+// kind, packets.
 var table24 = []struct {
 	id    byte
-	value string // one valid value, encoded
+	value string // an encoded valid value
 	in    []wire.Type
 }{
 	{0x01, "\x01", []wire.Type{wire.PUBLISH, 0}},
@@ -51,7 +51,7 @@ func section(props string) []byte {
 	return append(wire.AppendVarint(nil, uint32(len(props))), props...)
 }
 
-func TestPropertiesStandOnlyWhereTheyMay(t *testing.T) {
+func TestSplitProperties_AllowedPackets(t *testing.T) {
 	for _, row := range table24 {
 		encoded := string(append([]byte{row.id}, row.value...))
 		for _, typ := range allTypes {
@@ -69,7 +69,7 @@ func TestPropertiesStandOnlyWhereTheyMay(t *testing.T) {
 			if again := wire.AppendProperty(nil, p); string(again) != encoded {
 				t.Errorf("property 0x%02X: %x was written back as %x", row.id, encoded, again)
 			}
-			// Twice only for user properties, and subscription identifiers in PUBLISH.
+			// Only user properties may occur twice, and Subscription Identifiers in PUBLISH.
 			_, _, err = wire.SplitProperties(typ, section(encoded+encoded))
 			if many := row.id == wire.PropUser || row.id == wire.PropSubscriptionID && typ == wire.PUBLISH; many != (err == nil) {
 				t.Errorf("property 0x%02X twice in %v: %v", row.id, typ, err)
@@ -84,7 +84,7 @@ func TestPropertiesStandOnlyWhereTheyMay(t *testing.T) {
 	}
 }
 
-func TestUnknownPropertiesAreMalformed(t *testing.T) {
+func TestSplitProperties_UnknownIdentifiers(t *testing.T) {
 	known := map[byte]bool{}
 	for _, row := range table24 {
 		known[row.id] = true
@@ -97,7 +97,7 @@ func TestUnknownPropertiesAreMalformed(t *testing.T) {
 	}
 }
 
-func TestPropertyValuesOutOfRange(t *testing.T) {
+func TestSplitProperties_ValuesOutOfRange(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		in    wire.Type
@@ -123,7 +123,8 @@ func TestPropertyValuesOutOfRange(t *testing.T) {
 			wantCode(t, err, tt.code)
 		})
 	}
-	// It is not allowed [3.2.2.3.4], but it says what its absence says, and some servers send it.
+	// The value is invalid [3.2.2.3.4], but means the same as no property, and some servers send
+	// it.
 	if _, _, err := wire.SplitProperties(wire.CONNACK, section("\x24\x02")); err != nil {
 		t.Errorf("Maximum QoS 2: %v", err)
 	}
@@ -133,7 +134,7 @@ func TestPropertyValuesOutOfRange(t *testing.T) {
 	}
 }
 
-func TestSplitPropertiesKeepsItsHandsOffTheRest(t *testing.T) {
+func TestSplitProperties_DoesNotShareTheRest(t *testing.T) {
 	b := append(section("\x01\x01"), "payload"...)
 	props, rest, err := wire.SplitProperties(wire.PUBLISH, b)
 	if err != nil || cap(props) != 2 || !bytes.Equal(rest, []byte("payload")) {

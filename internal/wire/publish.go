@@ -7,14 +7,15 @@ import (
 	"unicode/utf8"
 )
 
-// UserProperty is a name and a value. Names may repeat, in order [MQTT-3.3.2-17] [MQTT-3.3.2-18].
+// UserProperty is a name and a value. Names may repeat, and the order counts [MQTT-3.3.2-17]
+// [MQTT-3.3.2-18].
 type UserProperty struct{ Key, Value string }
 
 // Publish is a PUBLISH packet that owns its memory.
 type Publish struct {
 	Dup, Retain bool
 	QoS         byte
-	PacketID    uint16 // 0 in a packet that has none yet, and for QoS 0
+	PacketID    uint16 // 0 at QoS 0, and before it is assigned
 	Topic       string
 
 	PayloadFormat   byte // 0 unspecified bytes, 1 UTF-8
@@ -26,19 +27,19 @@ type Publish struct {
 	CorrelationData []byte // nil: absent
 	SubscriptionIDs []uint32
 	User            []UserProperty
-	Extra           Properties // more properties, encoded, sent after User
+	Extra           Properties // more encoded properties, written after User
 
 	Payload []byte
 }
 
-// Check says why p must not be sent, or nil.
+// Check returns an error if p must not be sent.
 func (p *Publish) Check() error {
 	switch {
 	case p.QoS > 2:
 		return &FieldError{"QoS", fmt.Sprintf("is %d; use 0, 1 or 2", p.QoS)}
 	case p.PayloadFormat > 1:
 		return &FieldError{"Payload Format Indicator", "must be 0 (bytes) or 1 (UTF-8)"}
-	case p.PayloadFormat == 1 && !utf8.Valid(p.Payload): // it is no UTF-8 Encoded String: U+0000 is allowed
+	case p.PayloadFormat == 1 && !utf8.Valid(p.Payload): // not a UTF-8 Encoded String, so U+0000 is allowed
 		return &FieldError{"Payload", "is announced as UTF-8 and is not; clear the Payload Format Indicator or fix the payload"}
 	case len(p.SubscriptionIDs) > 0:
 		return &FieldError{"Subscription Identifier", "is not allowed in a PUBLISH to a server [MQTT-3.3.4-6]; remove it"}
@@ -105,14 +106,14 @@ func (p *Publish) remaining() int {
 	return n
 }
 
-// Size is the number of bytes that AppendPublish will append.
+// Size returns the number of bytes that AppendPublish appends.
 func (p *Publish) Size() int {
 	n := p.remaining()
 	return 1 + VarintLen(uint32(n)) + n
 }
 
-// AppendPublish appends p, which must have passed Check. The Message Expiry Interval is the
-// first property: AppendImage relies on that.
+// AppendPublish appends p, which must have passed Check. The Message Expiry Interval must be the
+// first property, because AppendImage relies on that.
 func AppendPublish(dst []byte, p *Publish) []byte {
 	header := byte(PUBLISH)<<4 | p.QoS<<1
 	if p.Dup {
@@ -130,7 +131,7 @@ func AppendPublish(dst []byte, p *Publish) []byte {
 	return append(p.AppendProperties(dst), p.Payload...)
 }
 
-// AppendProperties appends p's properties without their length.
+// AppendProperties appends the properties of p without their length.
 func (p *Publish) AppendProperties(dst []byte) []byte {
 	if p.HasExpiry {
 		dst = binary.BigEndian.AppendUint32(append(dst, PropMessageExpiry), p.MessageExpiry)
@@ -159,16 +160,16 @@ func (p *Publish) AppendProperties(dst []byte) []byte {
 	return append(dst, p.Extra...)
 }
 
-// ImageTopic returns the topic in a PUBLISH that AppendPublish has encoded.
+// ImageTopic returns the topic of a PUBLISH encoded by AppendPublish.
 func ImageTopic(image []byte) []byte {
 	_, n := Varint(image[1:])
 	size := int(binary.BigEndian.Uint16(image[1+n:]))
 	return image[3+n : 3+n+size]
 }
 
-// AppendImage appends a PUBLISH that AppendPublish has encoded earlier, with a packet
-// identifier and DUP (QoS 1 and 2), and the rest of its Message Expiry Interval in seconds
-// (if image has one). No other byte changes.
+// AppendImage appends a PUBLISH that AppendPublish has encoded earlier. At QoS 1 and 2 it sets the
+// packet identifier and DUP. If the image has a Message Expiry Interval, it sets the remaining
+// seconds. All other bytes stay the same.
 func AppendImage(dst, image []byte, id uint16, dup bool, expiry uint32) []byte {
 	dst = append(dst, image...)
 	b := dst[len(dst)-len(image):]
@@ -185,12 +186,12 @@ func AppendImage(dst, image []byte, id uint16, dup bool, expiry uint32) []byte {
 	return dst
 }
 
-// PublishView is a received PUBLISH. Its slices point into the frame it was parsed from.
+// PublishView is a received PUBLISH. Its slices point into the frame from which it was parsed.
 type PublishView struct {
 	Dup, Retain bool
 	QoS         byte
 	PacketID    uint16
-	Topic       []byte // empty where TopicAlias stands for it
+	Topic       []byte // empty if TopicAlias replaces it
 	TopicAlias  uint16 // 0: none
 	Properties  Properties
 	Payload     []byte
@@ -232,7 +233,7 @@ func ParsePublish(f Frame) (v PublishView, err error) {
 	return v, nil
 }
 
-// SubscriptionIDs appends the Subscription Identifiers to dst.
+// SubscriptionIDs appends the Subscription Identifiers of v to dst.
 func (v PublishView) SubscriptionIDs(dst []uint32) []uint32 {
 	for props := v.Properties; len(props) > 0; {
 		if p, _ := props.Next(); p.ID == PropSubscriptionID {
@@ -249,10 +250,10 @@ func (v PublishView) Decode(topic string) Publish {
 	return p
 }
 
-// DecodeRest is Decode without the Subscription Identifiers.
+// DecodeRest is like Decode, without the Subscription Identifiers.
 func (v PublishView) DecodeRest(topic string) Publish {
 	p := Publish{Dup: v.Dup, Retain: v.Retain, QoS: v.QoS, PacketID: v.PacketID, Topic: topic, TopicAlias: v.TopicAlias}
-	// One copy holds all strings, another all bytes that the caller may change.
+	// One copy contains all strings, and another one all bytes that the caller may change.
 	binary, users := len(v.Payload), 0
 	for prop := range v.Properties.All() {
 		switch prop.ID {

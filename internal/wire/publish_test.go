@@ -11,8 +11,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// anyPublish is a valid PUBLISH at random, with absent, empty and full fields.
-// toServer leaves out what only a server may send.
+// anyPublish returns a random valid PUBLISH with absent, empty and full fields. With toServer it
+// omits what only a server may send.
 func anyPublish(r *rand.Rand, toServer bool) *wire.Publish {
 	yes := func() bool { return r.IntN(2) == 0 }
 	text := func() string {
@@ -59,14 +59,14 @@ func TestPublishRoundTrip(t *testing.T) {
 			t.Fatalf("%+v: %v", p, err)
 		}
 		got := v.Decode(string(v.Topic))
-		clear(b) // what Decode returns must own its memory
+		clear(b) // the result of Decode must own its memory
 		if !reflect.DeepEqual(&got, p) {
 			t.Fatalf("%+v became %+v", p, &got)
 		}
 	}
 }
 
-func TestDecodedFieldsDoNotShareRoom(t *testing.T) {
+func TestDecode_FieldsDoNotShareMemory(t *testing.T) {
 	p := &wire.Publish{Topic: "t", CorrelationData: []byte("data"), Payload: []byte("payload")}
 	v, err := wire.ParsePublish(frame(t, wire.AppendPublish(nil, p)))
 	if err != nil {
@@ -79,7 +79,7 @@ func TestDecodedFieldsDoNotShareRoom(t *testing.T) {
 	}
 }
 
-func TestExtraPropertiesAreSent(t *testing.T) {
+func TestAppendPublish_ExtraProperties(t *testing.T) {
 	p := &wire.Publish{Topic: "t", Extra: wire.AppendProperty(nil, wire.Property{ID: wire.PropUser, Bytes: []byte("k"), Value: []byte("v")})}
 	v, err := wire.ParsePublish(frame(t, wire.AppendPublish(nil, p)))
 	if got := v.Decode("t"); err != nil || !reflect.DeepEqual(got.User, []wire.UserProperty{{"k", "v"}}) {
@@ -118,14 +118,14 @@ func TestPublishCheck(t *testing.T) {
 	if err := largest.Check(); err != nil || largest.Size() != wire.MaxPacketSize {
 		t.Errorf("the largest packet there is: %v, %d bytes", err, largest.Size())
 	}
-	// U+0000 is well-formed UTF-8; only strings must not have it (3.3.2.3.2).
+	// U+0000 is well-formed UTF-8. Only strings must not contain it (3.3.2.3.2).
 	null := wire.Publish{Topic: "t", PayloadFormat: 1, Payload: []byte("a\x00b")}
 	if err := null.Check(); err != nil {
 		t.Errorf("a text with U+0000: %v", err)
 	}
 }
 
-func TestParsePublishErrors(t *testing.T) {
+func TestParsePublish_Errors(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		header byte
@@ -160,8 +160,8 @@ func TestParsePublishErrors(t *testing.T) {
 	}
 }
 
-// AppendImage changes the identifier, DUP and the expiry, and no other byte.
-func TestAppendImagePatchesWhatItSays(t *testing.T) {
+// AppendImage changes only the identifier, DUP and the expiry.
+func TestAppendImage_ChangesOnlyDocumentedBytes(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	for range 20_000 {
 		p := anyPublish(r, true)
@@ -187,7 +187,7 @@ func TestAppendImagePatchesWhatItSays(t *testing.T) {
 }
 
 // DUP at QoS 0 is a malformed packet [MQTT-3.3.1-2].
-func TestAppendImageNeverSetsDupAtQoS0(t *testing.T) {
+func TestAppendImage_NoDupAtQoS0(t *testing.T) {
 	b := wire.AppendImage(nil, wire.AppendPublish(nil, &wire.Publish{Topic: "t"}), 5, true, 0)
 	if _, err := wire.ParsePublish(frame(t, b)); err != nil {
 		t.Error(err)

@@ -2,9 +2,9 @@ package wire
 
 import "strings"
 
-// reasons are the reason codes that a server may send, by packet: those of the table in the
-// packet's own section. For DISCONNECT also 0x8C, which only table 2-6 gives it, and 0x00,
-// with which servers do end connections.
+// reasons lists the reason codes that a server may send in each packet, from the tables in the
+// sections of the packets. For DISCONNECT it also contains 0x8C, which only table 2-6 lists, and
+// 0x00, with which some servers end connections.
 var reasons = [AUTH + 1]string{
 	CONNACK:    "\x00\x80\x81\x82\x83\x84\x85\x86\x87\x88\x89\x8A\x8C\x90\x95\x97\x99\x9A\x9B\x9C\x9D\x9F",
 	PUBACK:     "\x00\x10\x80\x83\x87\x90\x91\x97\x99",
@@ -17,7 +17,7 @@ var reasons = [AUTH + 1]string{
 	AUTH:       "\x00\x18\x19",
 }
 
-// CheckServerReason returns an *Error if a server may not send this reason code in packet t.
+// CheckServerReason returns an *Error if a server must not send this reason code in packet t.
 func CheckServerReason(t Type, reason byte) error {
 	if strings.IndexByte(reasons[t], reason) >= 0 {
 		return nil

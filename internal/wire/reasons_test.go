@@ -9,10 +9,9 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// reason is why a packet of the data plane must not be accepted. The table is
-// a second reading of the specification, written for the differential targets:
-// a difference between this package and paho.golang that none of them stands
-// for is a fault of one of both.
+// reason is a reason to refuse a data plane packet. The table is an independent reading of the
+// specification for the differential tests. If this package and paho.golang differ without one of
+// these reasons, one of them is wrong.
 type reason struct {
 	name string
 	code byte // for DISCONNECT
@@ -40,12 +39,11 @@ var (
 	trailing        = &reason{"bytes behind the properties", wire.ReasonMalformedPacket, false}
 )
 
-// examiner walks over a packet as leniently as paho does and notes what is
-// wrong with it.
+// examiner reads a packet as leniently as paho does and records its errors.
 type examiner struct {
 	found []*reason
 	b     []byte
-	cut   bool // no use in going on
+	cut   bool // reading cannot continue
 }
 
 func (e *examiner) note(r *reason, wrong bool) {
@@ -72,7 +70,7 @@ func (e *examiner) text() string {
 	return s
 }
 
-// varint reads without end, as paho does; whole is false where b ends first.
+// varint reads without a limit, as paho does. whole is false if b ends first.
 func (e *examiner) varint() (v uint32, whole bool) {
 	for i := 0; ; i++ {
 		if len(e.b) == 0 {
@@ -89,8 +87,8 @@ func (e *examiner) varint() (v uint32, whole bool) {
 	}
 }
 
-// examine returns all that is wrong with the first packet in b, one of the data
-// plane, and its raw bytes; nil if b ends before it.
+// examine returns all errors of the first packet in b, which must be a data plane packet, and its
+// raw bytes. raw is nil if b ends before the packet.
 func examine(b []byte) (found []*reason, raw []byte) {
 	e := &examiner{b: b}
 	header := e.take(1)[0]
@@ -143,7 +141,7 @@ func (e *examiner) ack(header byte) {
 	}
 }
 
-// properties looks at a section and reports whether it has a Topic Alias.
+// properties examines a section and reports whether it has a Topic Alias.
 func (e *examiner) properties(t wire.Type) (alias bool) {
 	if e.cut {
 		return false

@@ -2,10 +2,11 @@ package wire
 
 import "unicode/utf8"
 
-// MaxReasonText is how many bytes of a received Reason String are kept.
+// MaxReasonText is the number of bytes of a received Reason String that are kept.
 const MaxReasonText = 1024
 
-// ReasonText returns a received Reason String, cut to MaxReasonText bytes, not within a character.
+// ReasonText returns a received Reason String, truncated to MaxReasonText bytes at a character
+// boundary.
 func ReasonText[T string | []byte](text T) string {
 	n := len(text)
 	if n > MaxReasonText {

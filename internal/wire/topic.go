@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// MaxString is the largest number of bytes of a string in MQTT.
+// MaxString is the maximum length of an MQTT string, in bytes.
 const MaxString = 65_535
 
 func validTopicName(b []byte) bool {
 	return len(b) > 0 && len(b) <= MaxString && !bytes.ContainsAny(b, "+#") && ValidString(b)
 }
 
-// CheckString says why s may not be sent as the UTF-8 Encoded String of a field, or nil.
+// CheckString returns an error if s is not valid as the UTF-8 Encoded String of a field.
 func CheckString(field, s string) error {
 	switch {
 	case len(s) > MaxString:
@@ -23,8 +23,8 @@ func CheckString(field, s string) error {
 	return nil
 }
 
-// CheckTopicName says why a message cannot be published to topic, or nil
-// [MQTT-4.7.0-1] [MQTT-4.7.3-1].
+// CheckTopicName returns an error if a message cannot be published to topic [MQTT-4.7.0-1]
+// [MQTT-4.7.3-1].
 func CheckTopicName(field, topic string) error {
 	switch {
 	case topic == "":
@@ -35,8 +35,8 @@ func CheckTopicName(field, topic string) error {
 	return CheckString(field, topic)
 }
 
-// CheckTopicFilter says why filter cannot be subscribed to, or nil
-// [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.8.2-1] [MQTT-4.8.2-2].
+// CheckTopicFilter returns an error if filter is invalid in a subscription [MQTT-4.7.1-1]
+// [MQTT-4.7.1-2] [MQTT-4.8.2-1] [MQTT-4.8.2-2].
 func CheckTopicFilter(filter string) error {
 	const field = "Topic Filter"
 	if err := CheckString(field, filter); err != nil {
@@ -60,7 +60,7 @@ func CheckTopicFilter(filter string) error {
 	return nil
 }
 
-// SplitShare splits $share/name/filter. Another filter is rest, and ok is false.
+// SplitShare splits $share/name/filter. For another filter, rest is the filter and ok is false.
 func SplitShare(filter string) (name, rest string, ok bool) {
 	if rest, ok = strings.CutPrefix(filter, "$share/"); ok {
 		name, rest, _ = strings.Cut(rest, "/")
@@ -68,9 +68,9 @@ func SplitShare(filter string) (name, rest string, ok bool) {
 	return name, rest, ok
 }
 
-// Match reports whether topic matches filter by the rules of section 4.7: + is one level,
-// # any number of them including the parent, and no wildcard in the first level matches a
-// topic that begins with $ [MQTT-4.7.2-1]. A Shared Subscription matches by its filter.
+// Match reports whether topic matches filter by the rules of section 4.7. + matches one level. #
+// matches any number of levels, including the parent level. No wildcard in the first level matches
+// a topic that begins with $ [MQTT-4.7.2-1]. A Shared Subscription matches by the filter in it.
 func Match(filter, topic string) bool {
 	_, filter, _ = SplitShare(filter)
 	if strings.HasPrefix(topic, "$") && (strings.HasPrefix(filter, "+") || strings.HasPrefix(filter, "#")) {

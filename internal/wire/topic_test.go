@@ -8,8 +8,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// slowMatch is section 4.7 as literally as it can be said: levels in a list,
-// compared one by one.
+// slowMatch implements section 4.7 literally: it compares the lists of levels one by one.
 func slowMatch(filter, topic string) bool {
 	if strings.HasPrefix(filter, "$share/") {
 		filter = strings.SplitN(filter, "/", 3)[2]
@@ -20,7 +19,7 @@ func slowMatch(filter, topic string) bool {
 	}
 	for i, level := range f {
 		if level == "#" {
-			return len(t) >= i // the parent too
+			return len(t) >= i // the parent level matches too
 		}
 		if i >= len(t) || level != "+" && level != t[i] {
 			return false
@@ -29,7 +28,7 @@ func slowMatch(filter, topic string) bool {
 	return len(f) == len(t)
 }
 
-func TestMatchOfTheSpecification(t *testing.T) {
+func TestMatch_SpecificationExamples(t *testing.T) {
 	for _, tt := range []struct {
 		filter, topic string
 		want          bool
@@ -63,7 +62,7 @@ func TestMatchOfTheSpecification(t *testing.T) {
 	}
 }
 
-func TestMatchAgainstTheModel(t *testing.T) {
+func TestMatch_AgreesWithModel(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	pick := func(levels []string, n int) string {
 		s := make([]string, 1+r.IntN(n))

@@ -36,7 +36,7 @@ func (t Type) String() string {
 	return fmt.Sprintf("Type(%d)", byte(t))
 }
 
-// Reason codes that this module itself sends or acts upon, section 2.4.
+// Reason codes that this module sends or handles, section 2.4.
 const (
 	ReasonSuccess                  byte = 0x00
 	ReasonDisconnectWithWill       byte = 0x04
@@ -67,5 +67,6 @@ const (
 	ReasonWildcardSubsNotSupported byte = 0xA2
 )
 
-// MaxPacketSize is the largest size of a packet: a fixed header of 5 bytes, and 268,435,455.
+// MaxPacketSize is the maximum size of a packet: a fixed header of 5 bytes and 268,435,455 further
+// bytes.
 const MaxPacketSize = 5 + maxVarint

@@ -2,8 +2,7 @@ package control
 
 import "github.com/mooring-mqtt/mooring/internal/wire"
 
-// Connack is a CONNACK packet, section 3.2. The zero value of a property
-// means that it is absent.
+// Connack is a CONNACK packet (section 3.2). The zero value of a property means that it is absent.
 type Connack struct {
 	SessionPresent bool
 	Reason         byte

@@ -6,12 +6,11 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// Connect is a CONNECT packet, section 3.1. The zero value of a property
-// means that it is absent.
+// Connect is a CONNECT packet (section 3.1). The zero value of a property means that it is absent.
 type Connect struct {
 	ClientID    string
 	CleanStart  bool
-	KeepAlive   uint16 // seconds; 0 turns it off
+	KeepAlive   uint16 // seconds; 0: no keep alive
 	Will        *Will
 	HasUsername bool
 	Username    string
@@ -32,15 +31,15 @@ type Connect struct {
 type Will struct {
 	QoS     byte
 	Retain  bool
-	Delay   uint32 // Will Delay Interval, seconds
+	Delay   uint32 // Will Delay Interval in seconds
 	Topic   string
 	Payload []byte
-	// Properties are all others, encoded, in the order they came in.
+	// Properties holds the other properties, encoded, in the order of receipt.
 	Properties wire.Properties
 }
 
-// ReasonUnsupportedVersion is the code of the error for a CONNECT of another
-// protocol version, which a server answers with CONNACK [MQTT-3.1.2-2].
+// ReasonUnsupportedVersion is the code of the error for a CONNECT of another protocol version. A
+// server answers it with CONNACK [MQTT-3.1.2-2].
 const ReasonUnsupportedVersion byte = 0x84
 
 const (
@@ -51,9 +50,9 @@ const (
 	connectUsername   = 0x80
 )
 
-// ParseConnect checks and decodes a CONNECT. The error is a *wire.Error; its
-// code is ReasonUnsupportedVersion for MQTT 3.1 and 3.1.1, whose other fields
-// are not looked at.
+// ParseConnect checks and decodes a CONNECT. The error is a *wire.Error. Its code is
+// ReasonUnsupportedVersion for MQTT 3.1 and 3.1.1, and the other fields of these packets are not
+// checked.
 func ParseConnect(f wire.Frame) (c Connect, err error) {
 	d := decode(f, wire.CONNECT)
 	if name := d.text("Protocol Name"); name != "MQTT" && name != "MQIsdp" {

@@ -10,7 +10,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// frame cuts the one packet that b holds.
+// frame returns the only packet in b.
 func frame(t testing.TB, b []byte) wire.Frame {
 	t.Helper()
 	f, err := wire.NewReader(bytes.NewReader(b), 0).Next()
@@ -23,7 +23,7 @@ func frame(t testing.TB, b []byte) wire.Frame {
 	return f
 }
 
-// generator makes packets at random, with absent, empty and full fields.
+// generator creates random packets with absent, empty and full fields.
 type generator struct{ *rand.Rand }
 
 func (g generator) yes() bool { return g.IntN(2) == 0 }
@@ -115,7 +115,7 @@ func (g generator) suback(codes string) Suback {
 	return s
 }
 
-func TestEveryPacketReadsBackAsItWasWritten(t *testing.T) {
+func TestPackets_RoundTrip(t *testing.T) {
 	g := generator{rand.New(rand.NewPCG(5, 0))}
 	for range 2000 {
 		same(t, g.connect(), AppendConnect, ParseConnect)
@@ -150,7 +150,7 @@ func same[P any](t *testing.T, want P, encode func([]byte, *P) []byte, decode fu
 	}
 }
 
-func TestNoPrefixOfAPacketReadsAsAWhole(t *testing.T) {
+func TestParse_RefusesTruncatedPackets(t *testing.T) {
 	c := generator{rand.New(rand.NewPCG(8, 0))}.connect()
 	c.HasUsername, c.Username, c.Password, c.Will = true, "u", []byte("p"), &Will{Topic: "w", Payload: []byte("x")}
 	f := frame(t, AppendConnect(nil, &c))
@@ -162,7 +162,7 @@ func TestNoPrefixOfAPacketReadsAsAWhole(t *testing.T) {
 	}
 }
 
-func TestWhatTheSpecificationForbids(t *testing.T) {
+func TestParse_RefusesViolations(t *testing.T) {
 	connect := func(change func(b []byte)) []byte {
 		b := AppendConnect(nil, &Connect{ClientID: "c", CleanStart: true})
 		change(b)
@@ -221,7 +221,7 @@ func TestWhatTheSpecificationForbids(t *testing.T) {
 	}
 }
 
-func TestWhatWasParsedOwnsItsMemory(t *testing.T) {
+func TestParse_ResultOwnsItsMemory(t *testing.T) {
 	want := Connect{ClientID: "c", Password: []byte("secret"), Will: &Will{Topic: "w", Payload: []byte("gone"),
 		Properties: wire.AppendProperty(nil, wire.Property{ID: wire.PropContentType, Bytes: []byte("x/y")})},
 		AuthMethod: "m", AuthData: []byte{1, 2, 3}, User: []wire.UserProperty{{Key: "k", Value: "v"}}}
@@ -236,13 +236,13 @@ func TestWhatWasParsedOwnsItsMemory(t *testing.T) {
 	}
 }
 
-func TestAPacketOfAnotherTypeIsRefused(t *testing.T) {
+func TestParse_RefusesOtherTypes(t *testing.T) {
 	if _, err := ParseConnack(frame(t, AppendPingreq(nil))); err == nil {
 		t.Error("a PINGREQ was read as a CONNACK")
 	}
 }
 
-// parse decodes a frame of any type that this package knows.
+// parse decodes a frame of any type that this package supports.
 func parse(f wire.Frame) (err error) {
 	switch f.Type() {
 	case wire.CONNECT:
@@ -267,10 +267,10 @@ func parse(f wire.Frame) (err error) {
 	return err
 }
 
-// Two tables say which reason codes a server has: ours, and that of package wire,
-// which a client goes by. They differ where a client is more patient, and where
-// only a client may say it.
-func TestServerReasonsAreThoseOfPackageWire(t *testing.T) {
+// Two tables list the reason codes of a server: that of this package, and that of package wire,
+// which the client uses. They differ where the client is more tolerant, and for codes that only a
+// client may send.
+func TestServerReasons_MatchPackageWire(t *testing.T) {
 	for i := range 0x100 {
 		code := byte(i)
 		for packet, codes := range map[wire.Type]string{wire.CONNACK: connackReasons, wire.SUBACK: subackReasons,

@@ -7,15 +7,15 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// decoder cuts the fields of one packet off its body, front to back. The
-// first fault stays: all later fields read as zero.
+// decoder reads the fields of one packet from front to back. It keeps the first error. After an
+// error, all fields are zero.
 type decoder struct {
 	t   wire.Type
 	b   []byte
 	err *wire.Error
 }
 
-// decode begins with a frame that must be of type t.
+// decode starts to decode a frame, which must be of type t.
 func decode(f wire.Frame, t wire.Type) *decoder {
 	d := &decoder{t: t, b: f.Body}
 	if f.Type() != t {
@@ -41,7 +41,7 @@ func (d *decoder) violation(format string, args ...any) {
 	d.fail(wire.ReasonProtocolError, format, args...)
 }
 
-// keep takes over the error of a function of package wire.
+// keep records an error of package wire.
 func (d *decoder) keep(err error) {
 	if e, ok := err.(*wire.Error); ok && d.err == nil {
 		e.Packet = d.t
@@ -71,8 +71,7 @@ func (d *decoder) packetID() uint16 {
 	return id
 }
 
-// binary is Binary Data; it is never nil, so that present and empty differs
-// from absent.
+// binary reads Binary Data. The result is never nil, so that empty data differs from absent data.
 func (d *decoder) binary(field string) []byte {
 	s, rest, ok := wire.String(d.b)
 	if !ok {
@@ -83,7 +82,7 @@ func (d *decoder) binary(field string) []byte {
 	return append([]byte{}, s...)
 }
 
-// text is a UTF-8 Encoded String [MQTT-1.5.4-1] [MQTT-1.5.4-2].
+// text reads a UTF-8 Encoded String [MQTT-1.5.4-1] [MQTT-1.5.4-2].
 func (d *decoder) text(field string) string {
 	s, rest, ok := wire.String(d.b)
 	switch {
@@ -98,8 +97,7 @@ func (d *decoder) text(field string) string {
 	return string(s)
 }
 
-// properties is the packet's property section, or that of the will where t
-// is 0.
+// properties reads the packet's property section, or that of the will if t is 0.
 func (d *decoder) properties(t wire.Type) wire.Properties {
 	if d.err != nil {
 		return nil
@@ -113,7 +111,7 @@ func (d *decoder) properties(t wire.Type) wire.Properties {
 	return props
 }
 
-// reason reads a reason code that must be one of those listed.
+// reason reads a reason code, which must be one of the listed codes.
 func (d *decoder) reason(allowed string) byte {
 	code := d.uint8("Reason Code")
 	if d.err == nil && !has(allowed, code) {
@@ -122,10 +120,10 @@ func (d *decoder) reason(allowed string) byte {
 	return code
 }
 
-// end says that the packet must be over.
+// end checks that no bytes are left.
 func (d *decoder) end() error {
 	if len(d.b) > 0 {
-		d.malformed("there are %d bytes behind its last field", len(d.b))
+		d.malformed("there are %d bytes after its last field", len(d.b))
 	}
 	if d.err != nil {
 		return d.err

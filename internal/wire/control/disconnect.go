@@ -2,20 +2,19 @@ package control
 
 import "github.com/mooring-mqtt/mooring/internal/wire"
 
-// Disconnect is a DISCONNECT packet, section 3.14.
+// Disconnect is a DISCONNECT packet (section 3.14).
 type Disconnect struct {
 	Reason           byte
 	HasSessionExpiry bool
-	SessionExpiry    uint32 // seconds; from a client only
+	SessionExpiry    uint32 // seconds; only from a client
 	ReasonString     string
-	ServerReference  string // from a server only
+	ServerReference  string // only from a server
 	User             []wire.UserProperty
 }
 
 const disconnectReasons = "\x00\x04\x80\x81\x82\x83\x87\x89\x8B\x8D\x8E\x8F\x90\x93\x94\x95\x96\x97\x98\x99\x9A\x9B\x9C\x9D\x9E\x9F\xA0\xA1\xA2"
 
-// ParseDisconnect checks and decodes a DISCONNECT of either side. The error
-// is a *wire.Error.
+// ParseDisconnect checks and decodes a DISCONNECT from either side. The error is a *wire.Error.
 func ParseDisconnect(f wire.Frame) (c Disconnect, err error) {
 	d := decode(f, wire.DISCONNECT)
 	if len(d.b) > 0 {
@@ -53,7 +52,7 @@ func AppendDisconnect(dst []byte, c *Disconnect) []byte {
 	return short(dst, wire.DISCONNECT, c.Reason, users(props, c.User))
 }
 
-// Auth is an AUTH packet, section 3.15.
+// Auth is an AUTH packet (section 3.15).
 type Auth struct {
 	Reason       byte // 0x00 success, 0x18 continue, 0x19 re-authenticate
 	Method       string
@@ -99,7 +98,7 @@ func AppendAuth(dst []byte, a *Auth) []byte {
 	return short(dst, wire.AUTH, a.Reason, users(props, a.User))
 }
 
-// short leaves out what may be left out where it says nothing.
+// short appends a packet and omits the parts that may be omitted because they have default values.
 func short(dst []byte, t wire.Type, reason byte, props []byte) []byte {
 	var body []byte
 	switch {

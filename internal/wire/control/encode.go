@@ -4,7 +4,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// packet appends a whole packet: its header, its length and body.
+// packet appends a complete packet: header, length and body.
 func packet(dst []byte, header byte, body []byte) []byte {
 	dst = wire.AppendVarint(append(dst, header), uint32(len(body)))
 	return append(dst, body...)
@@ -23,7 +23,7 @@ func number[N byte | uint16 | uint32](props []byte, id byte, value N) []byte {
 	return wire.AppendProperty(props, wire.Property{ID: id, Int: uint32(value)})
 }
 
-// flag appends a byte property with the value given if on is true.
+// flag appends a byte property with the given value if on is true.
 func flag(props []byte, id byte, on bool, value byte) []byte {
 	if !on {
 		return props

@@ -26,7 +26,7 @@ func Example() {
 	// 20 06 00 00 03 21 00 0a
 }
 
-// A client of MQTT 3.1.1 is told so.
+// A server reports an unsupported version to a client of MQTT 3.1.1.
 func ExampleParseConnect_version() {
 	old := []byte{0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 60, 0, 1, 'c'}
 	f, _ := wire.NewReader(bytes.NewReader(old), 0).Next()

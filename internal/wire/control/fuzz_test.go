@@ -8,9 +8,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// FuzzParse shows, for each packet type, that a decoder neither panics nor
-// returns an untyped error, and that what it accepts means the same after
-// being written and read again.
+// FuzzParse checks for each packet type that the decoder neither panics nor returns an untyped
+// error. An accepted packet must have the same meaning after it is written and read again.
 func FuzzParse(f *testing.F) {
 	f.Add(AppendConnect(nil, &Connect{ClientID: "c", HasUsername: true, Password: []byte("p"),
 		Will: &Will{Topic: "w", Delay: 5, Payload: []byte("x")}, AuthMethod: "m", AuthData: []byte{1}}))

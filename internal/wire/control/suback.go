@@ -2,8 +2,8 @@ package control
 
 import "github.com/mooring-mqtt/mooring/internal/wire"
 
-// Suback is a SUBACK or UNSUBACK packet, sections 3.9 and 3.11: one reason
-// code for each Topic Filter, in order.
+// Suback is a SUBACK or UNSUBACK packet (sections 3.9 and 3.11). It has one reason code for each
+// Topic Filter, in order.
 type Suback struct {
 	PacketID     uint16
 	ReasonString string

@@ -6,7 +6,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// Subscribe is a SUBSCRIBE packet, section 3.8.
+// Subscribe is a SUBSCRIBE packet (section 3.8).
 type Subscribe struct {
 	PacketID       uint16
 	SubscriptionID uint32 // 0: absent
@@ -17,15 +17,15 @@ type Subscribe struct {
 // Subscription is one Topic Filter with its Subscription Options.
 type Subscription struct {
 	Filter            string
-	QoS               byte // the maximum
+	QoS               byte // maximum QoS
 	NoLocal           bool
 	RetainAsPublished bool
-	RetainHandling    byte // 0 send retained messages, 1 only if new, 2 never
+	RetainHandling    byte // 0: send retained messages; 1: only for a new subscription; 2: never
 }
 
-// ParseSubscribe checks and decodes a SUBSCRIBE. Whether a Topic Filter is
-// well-formed is left to the server, which answers it with a reason code of
-// its own (see wire.CheckTopicFilter). The error is a *wire.Error.
+// ParseSubscribe checks and decodes a SUBSCRIBE. It does not check whether a Topic Filter is
+// well-formed, because the server answers an invalid filter with its own reason code (see
+// wire.CheckTopicFilter). The error is a *wire.Error.
 func ParseSubscribe(f wire.Frame) (s Subscribe, err error) {
 	d := decode(f, wire.SUBSCRIBE)
 	s.PacketID = d.packetID()
@@ -93,15 +93,14 @@ func AppendSubscribe(dst []byte, s *Subscribe) []byte {
 	return packet(dst, byte(wire.SUBSCRIBE)<<4|2, body)
 }
 
-// Unsubscribe is an UNSUBSCRIBE packet, section 3.10.
+// Unsubscribe is an UNSUBSCRIBE packet (section 3.10).
 type Unsubscribe struct {
 	PacketID uint16
 	User     []wire.UserProperty
 	Filters  []string // at least one
 }
 
-// ParseUnsubscribe checks and decodes an UNSUBSCRIBE. The error is a
-// *wire.Error.
+// ParseUnsubscribe checks and decodes an UNSUBSCRIBE. The error is a *wire.Error.
 func ParseUnsubscribe(f wire.Frame) (u Unsubscribe, err error) {
 	d := decode(f, wire.UNSUBSCRIBE)
 	u.PacketID = d.packetID()
