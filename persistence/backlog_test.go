@@ -20,41 +20,41 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// backlogEnv is the size of the backlog in TestBacklog: 10000000 for the one
-// that the promises are about. It takes 3 GB in the folder for temporary files.
+// backlogEnv sets the size of the backlog in TestBacklog. The documented figures are about 10000000
+// messages, which take 3 GB in the folder for temporary files.
 const backlogEnv = "MOORING_BACKLOG"
 
-// backlogChildEnv makes the test binary the process whose memory is measured.
+// backlogChildEnv makes the test binary run as the process whose memory is measured.
 const backlogChildEnv = "MOORING_PERSISTENCE_BACKLOG_DIR"
 
-// What is promised of ten million messages. The figures of a smaller backlog lie
-// between these and what any process takes, on an ordinary day.
+// The limits that the test enforces. For ten million messages they are the documented figures. A
+// smaller backlog also includes the fixed cost of any process.
 const (
 	backlogWhole    = 10_000_000
 	longestOpening  = 5 * time.Second
 	shortestOpening = time.Second
 	mostMemory      = 200 << 20
 	leastMemory     = 40 << 20
-	mostBeside      = 40  // bytes on disk beside each packet
-	leastAtTheEnd   = 0.8 // drain speed of the last messages, of that of the first
-	leastAnyway     = 0.5 // of a smaller backlog, and of the first, of that of the last
+	mostBeside      = 40  // bytes on disk in addition to each packet
+	leastAtTheEnd   = 0.8 // speed of draining the last messages, relative to the first ones
+	leastAnyway     = 0.5 // the same for a smaller backlog, and for the first relative to the last ones
 )
 
 const (
-	drainEnds = 100_000 // how many the first and the last messages are
-	drainUnit = 5_000   // measured at once; the median counts
+	drainEnds = 100_000 // number of first and of last messages
+	drainUnit = 5_000   // messages per measurement; the median is used
 )
 
-// backlogReport is what the child found.
+// backlogReport contains the measurements of the child process.
 type backlogReport struct {
 	Opening        time.Duration
-	Resident, Peak int64   // bytes of memory: once opened, and while opening
-	First, Last    float64 // drained, messages a second
+	Resident, Peak int64   // bytes of memory: after the opening, and the peak during it
+	First, Last    float64 // messages drained per second
 	All            float64
 }
 
-// TestBacklog: a large backlog is opened fast, takes little memory, and is
-// drained at its end as fast as at its start.
+// TestBacklog checks that a large backlog is opened quickly, takes little memory, and is drained at
+// its end as fast as at its start.
 func TestBacklog(t *testing.T) {
 	if dir := os.Getenv(backlogChildEnv); dir != "" {
 		openBacklog(t, dir)
@@ -67,7 +67,7 @@ func TestBacklog(t *testing.T) {
 			t.Fatalf("%s=%s: want a number of messages, %d or more", backlogEnv, s, 2*drainEnds)
 		}
 	}
-	// Others may be busy on the machine, but hardly three times in a row.
+	// Other processes may disturb the measurement, but hardly three times in a row.
 	for attempt := 1; ; attempt++ {
 		dir := t.TempDir()
 		beside := buildBacklog(t, dir, n)
@@ -93,7 +93,7 @@ func TestBacklog(t *testing.T) {
 
 func (r *backlogReport) check(part float64) error {
 	if raceDetector() {
-		return nil // most of it is the detector's
+		return nil // most of the memory belongs to the race detector
 	}
 	var errs []error
 	if most := shortestOpening + time.Duration(part*float64(longestOpening-shortestOpening)); r.Opening > most {
@@ -121,7 +121,8 @@ func backlogOptions() persistence.Options {
 	return persistence.Options{Sync: persistence.SyncInterval, Limits: persistence.Limits{MaxMessages: 1 << 30, MaxBytes: 1 << 40}}
 }
 
-// buildBacklog returns how many bytes a message takes on disk beside its packet.
+// buildBacklog creates the backlog. It returns how many bytes a message takes on disk in addition
+// to its packet.
 func buildBacklog(t *testing.T, dir string, n int) float64 {
 	t.Helper()
 	l, err := persistence.Open(dir, backlogOptions())
@@ -176,8 +177,8 @@ func runBacklogChild(t *testing.T, dir string) (r backlogReport) {
 	return r
 }
 
-// openBacklog is the child: it opens the log, looks at itself, drains all there
-// is and leaves its report in the folder.
+// openBacklog runs in the child process. It opens the log, measures itself, drains the log, and
+// writes its report to the folder.
 func openBacklog(t *testing.T, dir string) {
 	begin := time.Now()
 	l, err := persistence.Open(dir, backlogOptions())
@@ -216,14 +217,14 @@ func openBacklog(t *testing.T, dir string) {
 	}
 }
 
-// drainer takes messages off in their order.
+// drainer ends messages in their order.
 type drainer struct {
 	store persistence.Store
 	at    persistence.Cursor
 	e     persistence.Entry
 }
 
-// next moves on to the following message.
+// next reads the following message.
 func (d *drainer) next() (bool, error) {
 	ok, err := d.store.Next(&d.at, &d.e)
 	if ok {
@@ -249,7 +250,7 @@ func medianSpeed(units []time.Duration) float64 {
 	return drainUnit / units[len(units)/2].Seconds()
 }
 
-// memory is a figure of this process, in bytes; 0 where the system has none.
+// memory returns a memory figure of this process in bytes, or 0 if the system does not provide it.
 func memory(t *testing.T, what string) int64 {
 	t.Helper()
 	if runtime.GOOS != "linux" {

@@ -26,9 +26,8 @@ func benchLog(b *testing.B, o persistence.Options) *persistence.Log {
 	return l
 }
 
-// BenchmarkAppend compares durable appends with one write and one fsync for each
-// message. The ratio is what counts: fsync differs from disk to disk, and from
-// hour to hour.
+// BenchmarkAppend compares durable appends with one write and one fsync for each message. Only the
+// ratio is meaningful, because the speed of fsync varies between disks and over time.
 func BenchmarkAppend(b *testing.B) {
 	b.Run("fsync-each", func(b *testing.B) {
 		f, err := os.Create(filepath.Join(b.TempDir(), "plain"))
@@ -101,7 +100,7 @@ func appendFrom(b *testing.B, s persistence.Store, writers int) {
 	b.StopTimer()
 }
 
-// BenchmarkEnqueue is the share of an append that is not the disk's.
+// BenchmarkEnqueue measures the part of an append that does not depend on the disk.
 func BenchmarkEnqueue(b *testing.B) {
 	l := benchLog(b, persistence.Options{Sync: persistence.SyncNever})
 	msg := &persistence.Message{Packet: make([]byte, benchPacket)}
@@ -139,8 +138,8 @@ func BenchmarkDrain(b *testing.B) {
 	}
 }
 
-// BenchmarkRelease is what the log does about a message at QoS 2, with a window
-// of others released meanwhile: it is enqueued, released, and done.
+// BenchmarkRelease measures the records of a QoS 2 message, enqueued, released and done, while a
+// window of other messages is released.
 func BenchmarkRelease(b *testing.B) {
 	const window = 1000
 	l := benchLog(b, persistence.Options{Sync: persistence.SyncNever})

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestNow_ContinuesAfterReopen: from one opening to the next the store's clock does not run
-// back, and it goes at the system's pace.
+// TestNow_ContinuesAfterReopen checks that the clock of the store does not go back between two
+// openings, and that it runs at the speed of the system clock.
 func TestNow_ContinuesAfterReopen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMemory(Options{})
@@ -19,7 +19,7 @@ func TestNow_ContinuesAfterReopen(t *testing.T) {
 		if _, err := Append(m, &Message{}); err != nil {
 			t.Fatal(err)
 		}
-		m.state.ledger.Clock.Offset += 5000 // as if the system's clock had shown more
+		m.state.ledger.Clock.Offset += 5000 // as if the system clock had been ahead
 		before := m.Now()
 		m = m.Reopen()
 		defer m.Close()
@@ -33,7 +33,7 @@ func TestNow_ContinuesAfterReopen(t *testing.T) {
 	})
 }
 
-// TestMaxAge: it bounds Expires, and sets it where there is none.
+// TestMaxAge checks that MaxAge bounds Expires, and sets it for a message without it.
 func TestMaxAge(t *testing.T) {
 	m := NewMemory(Options{Limits: Limits{MaxAge: time.Minute}})
 	defer m.Close()

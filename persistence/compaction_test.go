@@ -37,7 +37,7 @@ func TestCompaction_Due(t *testing.T) {
 	}
 }
 
-// TestCompaction_Squeeze checks that lack of room begins a round, once a segment.
+// TestCompaction_Squeeze checks that lack of room begins a round once for each newest segment.
 func TestCompaction_Squeeze(t *testing.T) {
 	c := compaction{round: 9, floor: 1000}
 	oldest := &index.Segment{Number: 10, Index: index.Index{Alive: 1}}

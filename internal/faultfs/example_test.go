@@ -6,8 +6,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/faultfs"
 )
 
-// A program that replaces a file without syncing it first. After the crash the
-// name may lead to nothing.
+// An application replaces a file without syncing it first. After a crash, the name may refer to an
+// empty file.
 func Example() {
 	fsys := faultfs.From(map[string][]byte{"etc/config": []byte("old")})
 	f, _ := fsys.Create("etc/config.new")

@@ -32,7 +32,7 @@ func write(t *testing.T, f fsys.File, off int64, data string) {
 	}
 }
 
-// must ends the test when one of them is an error.
+// must ends the test if one of the errors is not nil.
 func must(t *testing.T, errs ...error) {
 	t.Helper()
 	if err := errors.Join(errs...); err != nil {
@@ -40,8 +40,8 @@ func must(t *testing.T, errs ...error) {
 	}
 }
 
-// states are the contents of the folder at a cut, each as "name=data name=data"
-// with zeros as dots.
+// states returns the possible contents of the folder at a cut. Each is formatted as "name=data
+// name=data", with zeros as dots.
 func states(s *faultfs.FS, cut int) []string {
 	seen := map[string]bool{}
 	for state := range s.Trace().States(faultfs.Plan{}) {
@@ -66,7 +66,7 @@ func expect(t *testing.T, s *faultfs.FS, want ...string) {
 	}
 }
 
-// TestNames: an entry not synced is there or not, whatever the file's data are.
+// TestNames checks that an unsynced name may be missing, independent of the data of the file.
 func TestNames(t *testing.T) {
 	s := faultfs.New()
 	f := create(t, s, "d/a")
@@ -85,7 +85,8 @@ func TestNames(t *testing.T) {
 	expect(t, s, "b=x c=", "b=x", "c=", "")
 }
 
-// TestWrites: dropped, kept, torn, reordered, grown without data.
+// TestWrites checks that unsynced writes may be missing, kept, torn or reordered, and that a file may
+// grow without its data.
 func TestWrites(t *testing.T) {
 	s := faultfs.New()
 	f := create(t, s, "d/a")
@@ -105,8 +106,8 @@ func TestWrites(t *testing.T) {
 	}
 }
 
-// TestSectors: of a long write any sectors may be missing, and torn it is at
-// each byte where it matters.
+// TestSectors checks that any sectors of a long write may be missing, and that it may be torn at each
+// byte near its ends and near sector boundaries.
 func TestSectors(t *testing.T) {
 	s := faultfs.New()
 	f := create(t, s, "d/a")
@@ -139,8 +140,8 @@ func TestTruncation(t *testing.T) {
 	expect(t, s, "a=w")
 }
 
-// TestFailedSync: what was written before is readable, and no later sync makes
-// it durable.
+// TestFailedSync checks that data written before a failed sync can be read, but that no later sync
+// makes it durable.
 func TestFailedSync(t *testing.T) {
 	s := faultfs.From(map[string][]byte{"d/a": []byte("ab")})
 	f, err := s.Open("d/a")
@@ -161,8 +162,8 @@ func TestFailedSync(t *testing.T) {
 	}
 }
 
-// TestFaults: what fails has no effect but the part of a write that was let
-// through; a lie reports success and has none.
+// TestFaults checks that a failed operation has no effect, except the allowed part of a write, and
+// that a skipped operation reports success and has no effect.
 func TestFaults(t *testing.T) {
 	s := faultfs.New()
 	f := create(t, s, "d/a")
@@ -193,7 +194,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestSystem: errors are those of an operating system.
+// TestSystem checks that errors are like those of an operating system.
 func TestSystem(t *testing.T) {
 	s := faultfs.New()
 	f := create(t, s, "d/a")
@@ -225,7 +226,7 @@ func TestSystem(t *testing.T) {
 	}
 }
 
-// TestKilled: a kill loses nothing and makes nothing durable, at each cut.
+// TestKilled checks at each cut that killing the process loses nothing and makes nothing durable.
 func TestKilled(t *testing.T) {
 	s := faultfs.New()
 	f := create(t, s, "d/a")
@@ -242,8 +243,7 @@ func TestKilled(t *testing.T) {
 	expect(t, s.Killed(), states(s, s.Len())...)
 }
 
-// TestSample: what is sampled is among what is possible, and a power cut gives
-// one of the states.
+// TestSample checks that each sampled state is a possible state, and so is each result of PowerCut.
 func TestSample(t *testing.T) {
 	s := faultfs.New()
 	for _, name := range []string{"d/a", "d/b"} {

@@ -26,8 +26,8 @@ func counting(n int) []byte {
 	return b
 }
 
-// TestSum_IsSipHash compares with the first vector of the SipHash paper's reference code, and with
-// what OpenSSL computes for the framed fields.
+// TestSum_IsSipHash compares with the first test vector of the SipHash reference code, and with the
+// results of OpenSSL for the framed fields.
 func TestSum_IsSipHash(t *testing.T) {
 	for _, c := range []struct {
 		fields [][]byte
@@ -46,7 +46,8 @@ func TestSum_IsSipHash(t *testing.T) {
 	}
 }
 
-// TestSum_DistinguishesFields checks that it counts where a field ends, how many there are and their order.
+// TestSum_DistinguishesFields checks that the fingerprint depends on the boundaries, the number and
+// the order of the fields.
 func TestSum_DistinguishesFields(t *testing.T) {
 	other := fingerprint.New(&[16]byte{1})
 	other.Add([]byte("a"))

@@ -27,8 +27,8 @@ func identityOf(t *testing.T, name string) uint64 {
 	return IdentityOf(f)
 }
 
-// TestIdentity_OfAFile: a file keeps its identity, and a copy or a file that takes its place
-// has another one, even with the same inode number.
+// TestIdentity_OfAFile checks that a file keeps its identity. A copy, or a file that replaces it,
+// must have another identity, even with the same inode number.
 func TestIdentity_OfAFile(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, "f")
@@ -55,8 +55,8 @@ func TestIdentity_OfAFile(t *testing.T) {
 	if got := identityOf(t, name); got == 0 || got >= MaxIdentity || got == id {
 		t.Errorf("the copy has identity %d, the original %d", got, id)
 	}
-	// The inode number of a removed file is used again. Birth times have the steps of the
-	// system's clock, which are a few milliseconds.
+	// The inode number of a removed file is reused. Birth times have the resolution of the system
+	// clock, which is a few milliseconds.
 	if err := os.Remove(name + ".renamed"); err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestReadHost(t *testing.T) {
 	if one == two {
 		t.Errorf("machines %+v, %+v", one, two)
 	}
-	// A new system on the same board.
+	// Another system is installed on the same board.
 	one, same, two = at(map[string]string{machine: id1, serial: "10000000abcd1234\x00"}), at(map[string]string{machine: id2, serial: "10000000abcd1234\x00"}), at(map[string]string{machine: id1, serial: "10000000abcd1235\x00"})
 	if one.Machine == 0 || one != same || one.Machine == two.Machine {
 		t.Errorf("boards %+v, %+v, %+v", one, same, two)

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// A process that is being started has all descriptors until it calls exec.
+// A child process that is being started has all descriptors of its parent until it calls exec.
 func TestLock_ReleasedDespiteChildDescriptor(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "lock")
 	lock, err := Lock(name)
@@ -45,7 +45,7 @@ func mustDo(t *testing.T, errs ...error) {
 	}
 }
 
-// guarded returns a lock in a folder, which it guards.
+// guarded returns a lock that guards its folder.
 func guarded(t *testing.T) (h Held, dir, name string) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "folder")
@@ -58,9 +58,9 @@ func guarded(t *testing.T) (h Held, dir, name string) {
 	return h, dir, name
 }
 
-// Whoever removes the lock file is refused by what it guards.
+// A process that has removed the lock file must fail to lock the guarded folder.
 func TestLock_RefusesAfterLockFileRemoval(t *testing.T) {
-	for range 2 { // the second time after Check has made the file again
+	for range 2 { // the second time after Check has created the lock file again
 		h, dir, name := guarded(t)
 		mustDo(t, os.Remove(name))
 		other, err := Lock(name)
@@ -69,7 +69,7 @@ func TestLock_RefusesAfterLockFileRemoval(t *testing.T) {
 		if err := other.Guard(dir, dir); !errors.As(err, &locked) || locked.Name != dir || locked.PID != os.Getpid() && locked.PID != 0 {
 			t.Errorf("the folder is guarded, and Guard returned %v", err)
 		}
-		if err := h.Check(); err != nil { // the other has the lock file
+		if err := h.Check(); err != nil { // the other holder has the lock file
 			t.Errorf("Check returned %v", err)
 		}
 		mustDo(t, other.Close(), h.Check())
@@ -102,7 +102,7 @@ func TestLock_CheckNotices(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	// Without a guard nobody knows who has used the folder meanwhile.
+	// Without a guard, it is unknown who has used the folder meanwhile.
 	name := filepath.Join(t.TempDir(), "LOCK")
 	h, err := Lock(name)
 	mustDo(t, err)
@@ -114,7 +114,7 @@ func TestLock_CheckNotices(t *testing.T) {
 	}
 }
 
-// A guarded file is replaced under the lock.
+// A guarded file is replaced while it is locked.
 func TestLock_GuardReplacedFile(t *testing.T) {
 	dir := t.TempDir()
 	data, next := filepath.Join(dir, "data"), filepath.Join(dir, "data.new")

@@ -8,14 +8,14 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// boltQueue keeps each message under its number in one bucket of a bbolt
-// database: pages filled to the brim, since keys only grow, and no list of free
-// pages on disk, since it can be made again.
+// boltQueue keeps each message under its number in one bucket of a bbolt database. Pages are filled
+// completely, because keys only grow. The list of free pages is not stored, because it can be
+// rebuilt.
 type boltQueue struct {
 	db    *bolt.DB
-	at    uint64 // the last message taken
-	gone  uint64 // the last one deleted
-	group *group // nil: db.Batch does it
+	at    uint64 // the last message read
+	gone  uint64 // the last message deleted
+	group *group // nil: db.Batch groups the appends
 	keys  [][8]byte
 }
 
@@ -25,13 +25,12 @@ func openBolt(dir string) (*boltQueue, error) {
 	db, err := bolt.Open(filepath.Join(dir, "queue.db"), 0o600, &bolt.Options{
 		NoFreelistSync:  true,
 		FreelistType:    bolt.FreelistMapType,
-		InitialMmapSize: 1 << 30, // so that a growing file does not wait for its readers
+		InitialMmapSize: 1 << 30, // a growing file does not have to wait for its readers
 	})
 	if err != nil {
 		return nil, err
 	}
-	// Batch waits for so many callers: as many as there are, or each would wait
-	// for the delay.
+	// Batch waits for this many callers. With fewer callers, each would wait for the delay.
 	db.MaxBatchSize, db.MaxBatchDelay = producers, time.Millisecond
 	err = db.Update(func(tx *bolt.Tx) error {
 		_, err := tx.CreateBucketIfNotExists(boltBucket)
@@ -40,10 +39,10 @@ func openBolt(dir string) (*boltQueue, error) {
 	return &boltQueue{db: db}, err
 }
 
-// openBoltBatch leaves the grouping to bbolt.
+// openBoltBatch uses db.Batch to group the appends.
 func openBoltBatch(dir string) (queue, error) { return openBolt(dir) }
 
-// openBoltGroup takes all that wait into one Update.
+// openBoltGroup commits all waiting appends in one Update.
 func openBoltGroup(dir string) (queue, error) {
 	q, err := openBolt(dir)
 	if err != nil {
@@ -82,13 +81,13 @@ func (q *boltQueue) put(tx *bolt.Tx, packet []byte) error {
 	return b.Put(binary.BigEndian.AppendUint64(nil, seq), packet)
 }
 
-// remove deletes everything up to taken.
+// remove deletes all messages up to taken.
 func (q *boltQueue) remove(tx *bolt.Tx, taken uint64) error {
 	if taken == q.gone {
 		return nil
 	}
 	b := tx.Bucket(boltBucket)
-	q.keys = q.keys[:0] // a cursor loses its place when something is deleted under it
+	q.keys = q.keys[:0] // deleting invalidates the position of a cursor
 	c := b.Cursor()
 	for k, _ := c.First(); k != nil && binary.BigEndian.Uint64(k) <= taken; k, _ = c.Next() {
 		q.keys = append(q.keys, [8]byte(k))

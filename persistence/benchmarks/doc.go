@@ -1,45 +1,43 @@
-// Package benchmarks compares the log of package persistence with other ways to
-// keep messages in front of a network, on the same disk, in the same run. It is
-// a module of its own, so that nothing it is compared with becomes a dependency.
+// Package benchmarks compares the log of package persistence with other stores for messages, on the
+// same disk and in the same run. It is a module of its own, so that the other stores do not become
+// dependencies of this module.
 //
 //	go test -count=1 -v -run Floors .                  the table, and the floors
-//	go test -run xx -bench 'Enqueue|Mixed' .           each at the length that -benchtime says
-//	go test -run xx -bench Drain -benchtime 1x .       the file queue's whole drain: minutes
+//	go test -run xx -bench 'Enqueue|Mixed' .           each for the time that -benchtime sets
+//	go test -run xx -bench Drain -benchtime 1x .       includes the file queue, which takes minutes
 //
-// # What is measured
+// # Workloads
 //
-// Packets of 256 bytes. Enqueue: 64 goroutines, each appending its next packet
-// when the last one is durable. Drain: one goroutine takes 16,000 messages in
-// their order and takes them off for good. Mixed: both at once, until everything
-// has come and gone. Every message drained is checked: none missing, none out of
-// place. "The disk itself" is the most that anybody can enqueue who tells each
-// producer after an fsync: nothing but one write and one sync for each 64 packets.
+// All packets have 256 bytes. Enqueue: each of 64 goroutines appends its next packet when the last
+// one is durable. Drain: one goroutine reads 16,000 messages in order and removes them durably.
+// Mixed: both at once, until all messages were appended and removed. Each drained message is
+// checked; none may be missing or out of order. "The disk itself" is the upper bound for enqueue
+// with an fsync before each return: one write and one sync for each 64 packets, and nothing else.
 //
-// # Who is compared
+// # Stores
 //
-// Each is used as well as we know how, at the same durability where it has one:
+// Each store is used in the fastest way known to the authors, with the same durability if possible:
 //
-//	                  told after an fsync   shared by          taken off
-//	mooring           yes                   all who wait       a record each; durable with the next commit
-//	bbolt, Batch      yes (two)             db.Batch           deleted in one transaction for up to 32,768
-//	bbolt, own groups yes (two)             all who wait       deleted with the next commit, or 32,768
-//	SQLite            yes                   all who wait       deleted, as a range, with the next commit, or 32,768
-//	file queue        no: none at all       -                  a removed file each, never synced
-//	file queue, fsync yes (file, folder)    none: one lock     a removed file each, synced at the end
+//	                  fsync before return   shared by          removal
+//	mooring           yes                   all waiting        a record each; durable with the next commit
+//	bbolt, Batch      yes (two)             db.Batch           one transaction for up to 32,768 messages
+//	bbolt, own groups yes (two)             all waiting        with the next commit, or after 32,768
+//	SQLite            yes                   all waiting        a range, with the next commit, or after 32,768
+//	file queue        no fsync              -                  a removed file each, never synced
+//	file queue, fsync yes (file, folder)    nobody: one lock   a removed file each, synced at the end
 //
-// mooring notes the outcome of each message by itself, in any order; those that
-// delete a range would need more than is measured here for that. "All who wait"
-// for a database is one goroutine that takes every waiting append into one
-// transaction ([group]). SQLite writes ahead with synchronous=FULL, through
-// prepared statements of 64 rows. bbolt's pages are filled to the brim and its
-// list of free pages is not stored. With SQLite in C the driver would need a C
+// mooring records the result of each message separately and in any order. A store that deletes a
+// range would have to do more for that than is measured here. For the databases, "all waiting"
+// means that one goroutine commits all waiting appends in one transaction, see group. SQLite uses a
+// write-ahead log with synchronous=FULL and prepared statements of 64 rows. In bbolt, pages are
+// filled completely and the list of free pages is not stored. The SQLite driver in C would need a C
 // compiler; it was a quarter faster here.
 //
-// autopaho's file queue keeps one file for each message and calls no fsync, so a
-// power cut may take what it accepted. It tells the order by the files' times,
-// which a system keeps to some milliseconds; order is not checked for it. The
-// variant with fsync gets at the files from outside. Finding the oldest file
-// means reading the folder, so a drain takes time with the square of the backlog:
-// the test takes a few messages at each of four depths and adds up from there,
-// and mixed has 300 messages for it, for others 20,000.
+// The file queue of autopaho keeps one file for each message and calls no fsync, so a power failure
+// may lose accepted messages. It derives the order from file times, which have a resolution of some
+// milliseconds, so the order is not checked for it. In the variant with fsync, the benchmark syncs
+// the files from outside. To find the oldest file, the queue reads the whole folder, so the time of
+// a drain grows with the square of the backlog. The test therefore measures a few messages at each
+// of four depths and extrapolates. For the same reason, mixed uses 300 messages for the file queue,
+// and 20,000 for the other stores.
 package benchmarks

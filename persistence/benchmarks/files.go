@@ -9,11 +9,11 @@ import (
 	"github.com/eclipse/paho.golang/autopaho/queue/file"
 )
 
-// filesQueue is autopaho's queue on disk: a file for each message. It calls no
-// fsync, and reads the whole folder to find the oldest file.
+// filesQueue is the disk queue of autopaho: one file for each message. It calls no fsync, and it
+// reads the whole folder to find the oldest file.
 type filesQueue struct {
 	q      *file.Queue
-	folder *os.File // nil: as autopaho offers it
+	folder *os.File // nil: without fsync
 	buf    []byte
 }
 
@@ -25,7 +25,7 @@ func openFiles(dir string) (queue, error) {
 	return &filesQueue{q: q}, nil
 }
 
-// openSyncedFiles adds, from outside, the fsyncs that make an Append durable.
+// openSyncedFiles adds the fsyncs that make an Append durable, from outside of the queue.
 func openSyncedFiles(dir string) (queue, error) {
 	q, err := file.New(dir, "q", ".msg")
 	if err != nil {
@@ -35,7 +35,7 @@ func openSyncedFiles(dir string) (queue, error) {
 	return &filesQueue{q: q, folder: folder}, err
 }
 
-// syncedPacket is written by itself, which is where the file can be got hold of.
+// syncedPacket writes itself to the file of the queue, and so gets access to the file.
 type syncedPacket []byte
 
 func (p syncedPacket) Read([]byte) (int, error) { return 0, io.EOF }
@@ -48,7 +48,7 @@ func (p syncedPacket) WriteTo(w io.Writer) (int64, error) {
 	return int64(n), err
 }
 
-// plainPacket spares the copy's buffer.
+// plainPacket avoids the buffer of the copy.
 type plainPacket []byte
 
 func (p plainPacket) Read([]byte) (int, error) { return 0, io.EOF }
@@ -88,7 +88,7 @@ func (q *filesQueue) Take(n int, visit func([]byte)) (int, error) {
 	return n, nil
 }
 
-// read gets a message into buf.
+// read reads a message into buf.
 func (q *filesQueue) read(e pahoqueue.Entry) error {
 	r, err := e.Reader()
 	if err != nil {

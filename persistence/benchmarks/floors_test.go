@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// The floors: how many times as fast mooring has to be. The databases share an
-// fsync among all who wait as mooring does, and bbolt and SQLite are good at it:
-// the disk itself would be three to five times as fast as they are, so no more
-// than that can be asked at enqueue and mixed.
+// The floors are the least ratios of the speed of mooring to the speed of another store. The
+// databases share an fsync among all waiting appends, as mooring does. The disk itself is only
+// three to five times as fast as bbolt and SQLite, so higher floors are impossible for enqueue and
+// mixed.
 var (
 	databaseFloor = rates{enqueue: 1.3, drain: 2.5, mixed: 1.3}
 	filesFloor    = rates{enqueue: 5, drain: 100, mixed: 5}
@@ -22,31 +22,30 @@ var (
 
 const (
 	backlog       = 16_000                 // messages to drain
-	mixedMessages = 20_000                 // messages that come and go at once
-	listsMixed    = 300                    // as many for a contestant that lists its folder
-	enqueueFor    = 200 * time.Millisecond // how long one measurement of appending lasts
-	rounds        = 3                      // measurements of each, of which the best counts
-	attempts      = 5                      // before a ratio below its floor is believed
-	patience      = 90 * time.Second       // no further attempt is begun when it would last longer
+	mixedMessages = 20_000                 // messages of the workload mixed
+	listsMixed    = 300                    // the same for a store that lists its folder
+	enqueueFor    = 200 * time.Millisecond // duration of one measurement of appending
+	rounds        = 3                      // measurements of each store, of which the best is used
+	attempts      = 5                      // failed attempts after which a ratio counts as below its floor
+	timeout       = 90 * time.Second       // no attempt begins if it would end later than this
 )
 
-// rates are a contestant's best: messages a second.
+// rates are the best rates of a store, in messages per second.
 type rates struct{ enqueue, drain, mixed float64 }
 
 func (r *rates) better(s rates) {
 	r.enqueue, r.drain, r.mixed = max(r.enqueue, s.enqueue), max(r.drain, s.drain), max(r.mixed, s.mixed)
 }
 
-// TestFloors measures all contestants in turns, so that a slow minute of the
-// machine is everybody's. Each floor has to be reached once: within a round, or
-// between the best of an attempt.
+// TestFloors measures all stores in turn, so that a slow period of the machine affects all of them.
+// Each floor has to be reached once, in one round or by the best rates of an attempt.
 func TestFloors(t *testing.T) {
 	if testing.Short() {
 		t.Skip("measures for a minute and a half at most, on an idle machine: run it without -short")
 	}
 	begin := time.Now()
 	files := fullFileQueue(t)
-	var missed map[string]string // what was below its floor each time, and by how much at first
+	var missed map[string]string // the ratios below their floor in every attempt, with the first value
 	judge := func(all []rates) {
 		now := below(all)
 		if missed == nil {
@@ -55,8 +54,8 @@ func TestFloors(t *testing.T) {
 		maps.DeleteFunc(missed, func(what, _ string) bool { return now[what] == "" })
 	}
 	for attempt := range attempts {
-		// The first attempt is made at any rate; it tells how long one takes.
-		if spent := time.Since(begin); attempt > 0 && spent+spent/time.Duration(attempt) > patience {
+		// The first attempt is always made. It shows how long an attempt takes.
+		if spent := time.Since(begin); attempt > 0 && spent+spent/time.Duration(attempt) > timeout {
 			break
 		}
 		best, disk := make([]rates, len(contestants)), 0.0
@@ -86,7 +85,7 @@ func TestFloors(t *testing.T) {
 	}
 }
 
-// measure is one round of one contestant.
+// measure measures one store once.
 func measure(t *testing.T, c contestant) (r rates) {
 	t.Helper()
 	n := mixedMessages
@@ -94,7 +93,7 @@ func measure(t *testing.T, c contestant) (r rates) {
 		n = listsMixed
 	}
 	with := func(what func(q queue) (float64, error)) float64 {
-		runtime.GC() // what the one before left behind
+		runtime.GC() // frees the memory of the previous store
 		q, remove := openQueue(t, c)
 		defer remove()
 		rate, err := what(q)
@@ -116,10 +115,10 @@ func measure(t *testing.T, c contestant) (r rates) {
 	return r
 }
 
-// fullFileQueue returns the rate at which autopaho's file queue is drained of a
-// backlog, without waiting the minutes it takes: a message costs the more the
-// more there are, in proportion, so a few are taken at each of several depths,
-// and what lies between is removed off the clock. The fastest of three counts.
+// fullFileQueue estimates the rate at which the file queue of autopaho drains a backlog, without
+// the minutes that a drain takes. The cost of a message grows in proportion to the number of
+// messages. So a few messages are measured at each of several depths, and the messages between them
+// are removed without measuring. The fastest of three is used.
 func fullFileQueue(t *testing.T) float64 {
 	const depths, sample = 4, 4
 	dir := t.TempDir()
@@ -132,7 +131,7 @@ func fullFileQueue(t *testing.T) float64 {
 	}
 	var sum time.Duration
 	for depth := range depths {
-		// The middle of the depth's share of the backlog stands for all of it.
+		// The middle of each part of the backlog represents the part.
 		thin(t, dir, backlog*(2*(depths-depth)-1)/(2*depths))
 		fastest := time.Duration(math.MaxInt64)
 		for range rounds {
@@ -147,7 +146,7 @@ func fullFileQueue(t *testing.T) float64 {
 	return depths * sample / sum.Seconds()
 }
 
-// thin leaves so many of the files in a folder.
+// thin removes files from a folder until this many are left.
 func thin(t *testing.T, dir string, leave int) {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -165,7 +164,7 @@ func thin(t *testing.T, dir string, leave int) {
 	}
 }
 
-// below says which ratios do not reach their floor.
+// below returns the ratios that are below their floors.
 func below(best []rates) map[string]string {
 	ours, missed := best[0], map[string]string{}
 	for i, c := range contestants[1:] {
@@ -186,7 +185,7 @@ func below(best []rates) map[string]string {
 	return missed
 }
 
-// printTable gives rates and, behind each, how many times as fast mooring is.
+// printTable prints the rates. Each is followed by the ratio of the rate of mooring to it.
 func printTable(w io.Writer, best []rates, disk float64) {
 	fmt.Fprintf(w, "%-20s%26s%26s%26s\n", "messages a second", "enqueue", "drain", "mixed")
 	for i, c := range contestants {

@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// group is the group commit that a program would put before a database: one
-// goroutine takes all appends that wait, and all removals noted since, into one
-// transaction. It waits for those whom the last commit woke, as mooring does.
+// group is a group commit as an application would put it in front of a database. One goroutine
+// commits all waiting appends, and all removals recorded since, in one transaction. Like mooring,
+// it waits for the goroutines that the last commit woke.
 type group struct {
 	commit func(packets [][]byte, taken uint64) error
 
 	mu      sync.Mutex
 	cur     *groupBatch
 	waiting atomic.Int32 // appends in cur
-	taken   uint64       // everything up to this number is to be removed
-	removed uint64       // everything up to this number was handed to commit for removal
+	taken   uint64       // messages up to this number are to be removed
+	removed uint64       // messages up to this number were passed to commit for removal
 	wake    chan struct{}
 	stop    chan struct{}
 	ended   chan struct{}
@@ -26,11 +26,11 @@ type group struct {
 type groupBatch struct {
 	packets [][]byte
 	done    chan struct{} // closed when committed
-	err     error         // valid then
+	err     error         // valid after done
 }
 
-// maxNoted removals wait at most for the next append; then they are committed
-// on their own.
+// maxNoted is the number of removals that wait for the next append. More are committed without an
+// append.
 const maxNoted = 32_768
 
 func newGroup(commit func(packets [][]byte, taken uint64) error) *group {
@@ -67,7 +67,7 @@ func (g *group) poke() {
 	}
 }
 
-// note says that everything up to taken is off the queue.
+// note records that messages up to taken are to be removed.
 func (g *group) note(taken uint64) {
 	g.mu.Lock()
 	g.taken = taken
@@ -85,7 +85,7 @@ func (g *group) flush() error {
 	return g.await(b)
 }
 
-// close is called once, when nobody waits any more.
+// close is called once, after all appends have returned.
 func (g *group) close() error {
 	err := g.flush()
 	close(g.stop)

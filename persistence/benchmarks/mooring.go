@@ -2,8 +2,8 @@ package benchmarks
 
 import "github.com/mooring-mqtt/mooring/persistence"
 
-// mooringQueue is this module's log, with its defaults: an fsync before each
-// Append returns, done records on the back of the next commit.
+// mooringQueue is the log of this module with its defaults: an fsync before each Append returns,
+// and done records that are written with the next commit.
 type mooringQueue struct {
 	log *persistence.Log
 	at  persistence.Cursor
@@ -23,7 +23,7 @@ func (q *mooringQueue) Append(packet []byte) error {
 	return err
 }
 
-// next moves on to the following message.
+// next reads the following message.
 func (q *mooringQueue) next() (bool, error) {
 	ok, err := q.log.Next(&q.at, &q.e)
 	if ok {

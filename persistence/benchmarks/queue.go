@@ -1,34 +1,33 @@
 package benchmarks
 
-// queue is what is compared: a queue of messages that outlives the process.
+// queue is a queue of messages that survives the process. It is what the benchmarks compare.
 type queue interface {
-	// Append puts a packet at the end, and returns once it is as durable as the
-	// contestant offers. Called by many goroutines at once; the packet is the
-	// queue's until Append returns.
+	// Append adds a packet at the end. It returns when the packet is as durable as the store
+	// allows. It is called concurrently. The packet must not change until Append returns.
 	Append(packet []byte) error
-	// Take hands up to n messages from the front to visit, in their order, and
-	// takes them off. A crash before the next Flush may bring them back. It
-	// returns how many there were. Called by one goroutine at a time.
+	// Take passes up to n messages from the front to visit, in order, and removes them. After a
+	// crash before the next Flush, they may be in the queue again. It returns their number. It is
+	// not called concurrently.
 	Take(n int, visit func(packet []byte)) (int, error)
-	// Flush returns once everything taken is off for good.
+	// Flush returns when all taken messages are durably removed.
 	Flush() error
 	Close() error
 }
 
-// contestant is a way to have such a queue in a folder.
+// contestant is an implementation of queue.
 type contestant struct {
 	name string
 	open func(dir string) (queue, error)
-	// groups: many appends share one fsync, each before its caller is told.
+	// groups means that concurrent appends share one fsync, which is done before they return.
 	groups bool
-	// lists: taking a message off costs time in proportion to the messages there.
-	// The workloads are kept small for it, or nobody would wait for their end.
+	// lists means that the cost of removing a message grows with the number of messages. The
+	// workloads are smaller for such a store.
 	lists bool
-	// unordered: messages of the same few milliseconds may change places.
+	// unordered means that messages of the same few milliseconds may be out of order.
 	unordered bool
 }
 
-// mooring is the first, and the one that the others are compared with.
+// The first contestant is mooring. The others are compared with it.
 var contestants = []contestant{
 	{name: "mooring", open: openMooring, groups: true},
 	{name: "bbolt, Batch", open: openBoltBatch, groups: true},

@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// openQueue opens a contestant in a folder of its own, which remove takes away
-// with all that is in it.
+// openQueue opens a queue in a new folder. remove closes it and deletes the folder.
 func openQueue(tb testing.TB, c contestant) (q queue, remove func()) {
 	tb.Helper()
 	dir, err := os.MkdirTemp(tb.TempDir(), "")
@@ -27,8 +26,8 @@ func openQueue(tb testing.TB, c contestant) (q queue, remove func()) {
 	}
 }
 
-// TestKeeps: each contestant does the work it is measured at. What was appended
-// is there after a reopening, in its order; what was taken is not.
+// TestKeeps checks that each queue really does the measured work. After it was opened again, the
+// queue must contain the appended messages in order, except those that were taken.
 func TestKeeps(t *testing.T) {
 	for _, c := range contestants {
 		t.Run(c.name, func(t *testing.T) {
@@ -67,7 +66,7 @@ func TestKeeps(t *testing.T) {
 	}
 }
 
-// TestMixed: all messages come through while producers and consumer meet.
+// TestMixed checks that no message is lost while messages are appended and removed concurrently.
 func TestMixed(t *testing.T) {
 	for _, c := range contestants {
 		t.Run(c.name, func(t *testing.T) {

@@ -11,9 +11,9 @@ import (
 	_ "modernc.org/sqlite" // the driver
 )
 
-// sqliteQueue is a table with a number and a packet: write-ahead log, an fsync
-// of it at each commit, one connection that writes, in groups, and one that
-// reads. Statements are prepared once; rows go in many to a statement.
+// sqliteQueue is a table with a number and a packet. It has a write-ahead log with an fsync at each
+// commit, one connection that writes groups, and one that reads. Statements are prepared once and
+// insert many rows.
 type sqliteQueue struct {
 	db          *sql.DB
 	write, read *sql.Conn
@@ -21,19 +21,19 @@ type sqliteQueue struct {
 	begin, end  *sql.Stmt
 	del, sel    *sql.Stmt
 	args        []any
-	last, at    uint64 // numbers given; taken
-	gone        uint64 // deleted
+	last, at    uint64 // the last number assigned, and the last one read
+	gone        uint64 // the last one deleted
 	group       *group
 }
 
-// sqliteRows is how many rows the long insert has.
+// sqliteRows is the number of rows of the longer insert statement.
 const sqliteRows = 64
 
 func openSQLite(dir string) (queue, error) {
 	pragmas := url.Values{"_pragma": {
 		"journal_mode(WAL)",
 		"synchronous(FULL)",
-		"wal_autocheckpoint(16000)", // 64 MB, as one of mooring's segments
+		"wal_autocheckpoint(16000)", // 64 MB, like a segment of mooring
 		"cache_size(-65536)",
 		"temp_store(MEMORY)",
 		"busy_timeout(10000)",

@@ -21,15 +21,15 @@ const (
 	takeAtOnce = 1000
 )
 
-// packet writes the producer and the number of a message into its first bytes.
+// packet writes the producer and the number of the message into the first bytes of buf.
 func packet(buf []byte, producer, number int) []byte {
 	binary.BigEndian.PutUint32(buf, uint32(producer))
 	binary.BigEndian.PutUint64(buf[4:], uint64(number))
 	return buf
 }
 
-// produce appends from so many goroutines, until more says no, and returns how
-// many messages there are and how long it took. woken is told of each.
+// produce appends from this many goroutines until more returns false. It returns the number of
+// messages and the time. It sends to woken after each message.
 func produce(q queue, goroutines int, more func() bool, woken chan<- struct{}) (int, time.Duration, error) {
 	var group sync.WaitGroup
 	var total atomic.Int64
@@ -53,19 +53,19 @@ func produce(q queue, goroutines int, more func() bool, woken chan<- struct{}) (
 	return int(total.Load()), time.Since(begin), errors.Join(errs...)
 }
 
-// upTo says yes n times.
+// upTo returns a function that returns true n times.
 func upTo(n int) func() bool {
 	var count atomic.Int64
 	return func() bool { return count.Add(1) <= int64(n) }
 }
 
-// lasting says yes for so long.
+// lasting returns a function that returns true for this time.
 func lasting(d time.Duration) func() bool {
 	end := time.Now().Add(d)
 	return func() bool { return time.Now().Before(end) }
 }
 
-// checker sees that nothing is missing, twice there, or out of place.
+// checker checks that no message is missing, duplicated or out of order.
 type checker struct {
 	unordered bool
 	last      []uint64 // of each producer
@@ -92,15 +92,15 @@ func (c *checker) visit(p []byte) {
 	c.last[producer] = number
 }
 
-// enqueue returns durable appends a second.
+// enqueue returns durable appends per second.
 func enqueue(q queue, d time.Duration) (float64, error) {
 	n, took, err := produce(q, producers, lasting(d), nil)
 	return float64(n) / took.Seconds(), err
 }
 
-// ceiling is what nobody can surpass who tells each producer after an fsync: so
-// many packets a second as the disk takes when all producers share each sync, of
-// bytes that were there before, and nothing else is done.
+// ceiling returns the upper bound of enqueue with an fsync before each return, in packets per
+// second. All producers share each sync, the bytes that are written existed before, and nothing
+// else is done.
 func ceiling(dir string, d time.Duration) (rate float64, err error) {
 	const span = 16 << 20
 	f, err := fsys.OS.Create(filepath.Join(dir, "plain"))
@@ -127,8 +127,7 @@ func preload(q queue, n int) error {
 	return err
 }
 
-// drain takes all n messages there are, the last flush included, and returns
-// messages a second.
+// drain takes all n messages, including the last flush. It returns messages per second.
 func drain(q queue, n int, unordered bool) (float64, error) {
 	c := checker{unordered: unordered}
 	begin := time.Now()
@@ -147,8 +146,8 @@ func drain(q queue, n int, unordered bool) (float64, error) {
 	return float64(n) / time.Since(begin).Seconds(), nil
 }
 
-// mixed has the producers append n messages while one consumer takes them, and
-// returns messages a second from the first append to the last flush.
+// mixed appends n messages while one consumer takes them. It returns messages per second, from the
+// first append to the last flush.
 func mixed(q queue, n int, unordered bool) (float64, error) {
 	c := checker{unordered: unordered}
 	woken, failed := make(chan struct{}, 1), make(chan error, 1)
