@@ -8,23 +8,24 @@ import (
 	"time"
 )
 
-// actor does what a client does, one call after the other.
+// actor calls the methods of the log as a client does, one after the other. It records in the model
+// what each call guarantees.
 type actor struct {
 	*program
 	publisher   uint8
 	n           uint32
 	live        []uint64            // its messages that are not done, ascending
-	about       map[uint64]*message // what is known of them
+	about       map[uint64]*message // what is known about them
 	deadLetters []uint64            // dead letters that are kept, ascending
 	sent        [Priorities]uint64
 	resets      int
 
-	byCommit, bySync []func(*model) // what the next commit, the next Sync makes durable
+	byCommit, bySync []func(*model) // changes that the next commit, or the next Sync, makes durable
 }
 
 func (a *actor) strict() bool { return a.o.Sync == SyncEveryCommit }
 
-// confirm notes that everything recorded is durable.
+// confirm records that all changes are durable.
 func (a *actor) confirm() {
 	changes := append(a.byCommit, a.bySync...)
 	a.byCommit, a.bySync = nil, nil
@@ -35,11 +36,11 @@ func (a *actor) confirm() {
 	})
 }
 
-// append stores a message, as the next one of a stream unless its name is empty.
+// append stores a message. If stream is not empty, it is the next message of that stream.
 func (a *actor) append(size int, stream string, as looks) error {
 	wait, err := a.enqueue(size, stream, as)
 	if errors.Is(err, ErrFull) && a.o.Limits.WhenFull == DropOldest {
-		return nil // what is there may not be dropped
+		return nil // no stored message may be dropped
 	}
 	if err == nil {
 		err = wait()
@@ -104,8 +105,8 @@ func (a *actor) enqueue(size int, stream string, as looks) (wait func() error, e
 	}, nil
 }
 
-// accepted notes what Wait promised: the message, and what the same commit made
-// durable.
+// accepted records what Wait guarantees: the message is durable, and so are the other records of
+// the same commit.
 func (a *actor) accepted(x *message, stream string, msg *Message, done []func(*model)) error {
 	strict := a.strict()
 	if a.about != nil && a.publisher == 0 {
@@ -150,7 +151,7 @@ func (a *actor) done(i int, kind ResultKind) error {
 	return a.l.Done(seq, Result{kind, byte(seq)})
 }
 
-// ends notes that a message ends, and which dead letter it drives out.
+// ends records that a message ends, and which dead letter is discarded for it.
 func (a *actor) ends(seq uint64, o Result) {
 	a.live = slices.DeleteFunc(slices.Clone(a.live), func(s uint64) bool { return s == seq })
 	a.note(func(m *model) { m.end(seq, o) })
@@ -165,7 +166,7 @@ func (a *actor) ends(seq uint64, o Result) {
 	}
 }
 
-// discards notes that a dead letter is given up.
+// discards records that a dead letter is discarded.
 func (a *actor) discards(i int) {
 	seq := a.deadLetters[i]
 	a.deadLetters = slices.Delete(a.deadLetters, i, i+1)
@@ -184,7 +185,7 @@ func (a *actor) release(i int) error {
 	if x := a.about[seq]; x != nil {
 		x.released = true
 	}
-	a.releasing.Lock() // the order noted is that of the calls
+	a.releasing.Lock() // makes the recorded order that of the calls
 	defer a.releasing.Unlock()
 	a.note(func(m *model) {
 		m.released[seq] = m.released[seq].or(false).may(true)
@@ -194,7 +195,7 @@ func (a *actor) release(i int) error {
 	return a.l.Release(seq)
 }
 
-// postpone defers the i-th message that is not done, which has no effect on a released one.
+// postpone defers the i-th message that is not done. This has no effect on a released message.
 func (a *actor) postpone(i int) error {
 	seq, rnd := a.live[i], a.rnd
 	d := Deferral{Since: time.UnixMilli(1_700_000_000_000 + rnd.Int64N(1000)), Until: time.UnixMilli(1_700_000_001_000 + rnd.Int64N(1000)),
@@ -206,8 +207,7 @@ func (a *actor) postpone(i int) error {
 	return a.l.Defer(seq, d)
 }
 
-// raise notes that messages may have been sent, up to one of those that are there.
-// It is durable on return.
+// raise raises the sent watermark to one of the live messages. It is durable on return.
 func (a *actor) raise(i int) error {
 	x := a.about[a.live[i]]
 	if x == nil {
@@ -231,8 +231,8 @@ func (a *actor) raise(i int) error {
 	return nil
 }
 
-// lower notes, of each priority, that nothing above the message that was sent
-// last was sent: one of those that are marked, or none. It is durable on return.
+// lower lowers the sent watermark of each priority to the last message that was really sent, or to
+// 0. It is durable on return.
 func (a *actor) lower(i int) error {
 	var sent [Priorities]uint64
 	for _, seq := range a.live[:i] {
@@ -258,7 +258,7 @@ func (a *actor) lower(i int) error {
 	return nil
 }
 
-// see notes an identifier as seen with a fingerprint, or as cleared: 0.
+// see records an identifier as seen with a fingerprint, or as cleared if the fingerprint is 0.
 func (a *actor) see(id uint16, fingerprint uint64) error {
 	a.note(func(m *model) {
 		before := m.seen[id]
@@ -274,15 +274,15 @@ func (a *actor) see(id uint16, fingerprint uint64) error {
 	return a.l.Cleared(id)
 }
 
-// reset loses the session, and gives up the messages that may have been sent in it
-// and are to fail with it. It is durable on return.
+// reset begins a new session. It ends the messages that may have been sent and have the policy
+// FailInFlight. It is durable on return.
 func (a *actor) reset() error {
-	id := string(rune('a' + a.rnd.IntN(4))) // a, b, c, or
+	id := string(rune('a' + a.rnd.IntN(4))) // a, b, c, or d, which becomes empty
 	if id == "d" {
 		id = ""
 	} else {
 		a.resets++
-		id += fmt.Sprint(a.n, " ", a.resets) // nobody's before
+		id += fmt.Sprint(a.n, " ", a.resets) // unique
 	}
 	var failed []uint64
 	for i := len(a.live) - 1; i >= 0; i-- {

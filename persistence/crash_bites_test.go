@@ -10,13 +10,13 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// TestCrashStates_FindsOmittedSyncs takes away one sync at a time, then the checksums, and
-// wants a violation each time: what is explored would not go unnoticed.
+// TestCrashStates_FindsOmittedSyncs omits one sync at a time, then checks without checksums. The
+// exploration must find a violation each time. This shows that it would detect such a defect.
 func TestCrashStates_FindsOmittedSyncs(t *testing.T) {
 	type op = faultfs.Op
 	for _, c := range []struct {
 		name     string
-		workload string // that finds it soon
+		workload string // a workload that finds the defect soon
 		lie      func(syncing, op) bool
 	}{
 		{"commits are not synced", "publish", func(s syncing, o op) bool { return o.Kind == faultfs.Sync && s.own && s.synced }},
@@ -37,7 +37,7 @@ func TestCrashStates_FindsOmittedSyncs(t *testing.T) {
 			bites(t, explorer{lie: func() func(op) bool { return newLiar(c.lie) }}, c.workload)
 		})
 	}
-	// A segment goes before the records that end or move its messages are durable.
+	// Removes a segment before the records that end or move its messages are durable.
 	hasty := func(l *Log) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -84,20 +84,20 @@ func TestCrashStates_FindsOmittedSyncs(t *testing.T) {
 	})
 	t.Run("checksums are not checked", func(t *testing.T) {
 		table := record.Castagnoli
-		record.Castagnoli = new(crc32.Table) // every checksum is the same
+		record.Castagnoli = new(crc32.Table) // makes all checksums equal
 		defer func() { record.Castagnoli = table }()
 		bites(t, explorer{}, "publish")
 	})
 }
 
-// bites wants a violation.
+// bites fails the test unless the exploration finds a violation.
 func bites(t *testing.T, with explorer, workload string) {
 	for _, w := range crashWorkloads {
 		if w.name != workload {
 			continue
 		}
 		states := 0
-		for want := 1000; want < 100_000; want *= 4 { // more and more thoroughly
+		for want := 1000; want < 100_000; want *= 4 { // with more and more states
 			x := with
 			x.w, x.want = w, want
 			err := x.explore()
@@ -113,15 +113,15 @@ func bites(t *testing.T, with explorer, workload string) {
 	t.Fatalf("there is no workload %q", workload)
 }
 
-// syncing is what a sync is about.
+// syncing describes what a sync applies to.
 type syncing struct {
 	own    bool         // the file was created on this file system, not found there
-	synced bool         // and synced before
-	last   faultfs.Kind // what was done to the folder before: Create, Remove, Rename or SyncDir
-	name   string       // to which file
+	synced bool         // the file was synced before
+	last   faultfs.Kind // the last operation on the folder: Create, Remove, Rename or SyncDir
+	name   string       // the file of that operation
 }
 
-// newLiar follows a file system and asks lie about its syncs.
+// newLiar watches a file system and calls lie for each of its syncs.
 func newLiar(lie func(syncing, faultfs.Op) bool) func(faultfs.Op) bool {
 	own, synced, last, name := map[string]bool{}, map[string]bool{}, faultfs.SyncDir, ""
 	return func(op faultfs.Op) bool {

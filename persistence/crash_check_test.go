@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// check says in what the log breaks its promises.
+// check returns an error if the log breaks a guarantee.
 func (m *model) check(s *shown) error {
 	c := checker{m: m, shown: s, there: map[uint64]bool{}, seqs: map[key]uint64{}}
 	c.messages()
@@ -25,7 +25,7 @@ type checker struct {
 	m *model
 	*shown
 	there map[uint64]bool // messages that are not done
-	seqs  map[key]uint64  // of all that were shown
+	seqs  map[key]uint64  // sequences of all messages that the log has returned
 	errs  []error
 }
 
@@ -93,7 +93,7 @@ func (c *checker) messages() {
 	}
 }
 
-// same compares with what is known of a message, pending or dead.
+// same compares a message, pending or dead, with what is known about it.
 func (c *checker) same(x message) {
 	m := c.m
 	c.seqs[x.key] = x.seq
@@ -131,8 +131,8 @@ func (c *checker) deadLetters() {
 	}
 }
 
-// drops: of a message that was dropped and the one it was dropped for, one or
-// both are there.
+// drops checks pairs of a dropped message and the message that it was dropped for. At least one of
+// the two must exist.
 func (c *checker) drops() {
 	for older, newer := range c.m.madeRoom {
 		if !c.there[older] && !c.there[newer] && c.m.ending[newer].Kind == 0 {
@@ -177,7 +177,7 @@ func (c *checker) session() {
 	}
 }
 
-// inOrder reports whether what is released was so in that order.
+// inOrder reports whether the released messages are in the order of these calls.
 func (c *checker) inOrder(calls []uint64) bool {
 	for _, p := range c.released {
 		i := slices.Index(calls, p.Seq)
@@ -240,7 +240,7 @@ func (c *checker) counters() {
 	}
 }
 
-// epochs: an epoch ends where its numbers may repeat, and only there.
+// epochs checks that a new epoch begins if numbers may repeat, and only then.
 func (c *checker) epochs() {
 	m := c.m
 	if c.epoch < m.epoch {
@@ -285,7 +285,7 @@ func (c *checker) receipts() {
 		case !ok && promised:
 			missing++
 		case !ok: // it need not be durable, or is one of many
-		case want.Seq == 0 && !m.tried[k]: // ended long ago
+		case want.Seq == 0 && !m.tried[k]: // it ended long ago
 			found++
 		case got.Seq != want.Seq || got.Result != want.Result || got.At.IsZero() && got.Result.Kind != DeadLettered:
 			c.wrong("message %d ended as %+v; its receipt is %+v", want.Seq, want, got)

@@ -2,8 +2,8 @@ package persistence
 
 import "fmt"
 
-// dropped looks at what Enqueue dropped for a message: it must be what the policy
-// says, and all together must be on disk or not.
+// dropped checks which messages Enqueue dropped for a message: those that the policy requires.
+// Either all of these drops are on disk or none.
 func (a *actor) dropped(x message, drops []Drop, before int) error {
 	if len(drops) == 0 {
 		return nil
@@ -43,7 +43,7 @@ func (a *actor) droppable(x *message) bool {
 	return false
 }
 
-// oldest returns what DropOldest drops for a message of a priority.
+// oldest returns the message that DropOldest drops for a message of a priority.
 func (a *actor) oldest(p Priority) (seq uint64) {
 	for q := Normal; q <= p && seq == 0; q++ {
 		for _, s := range a.live {

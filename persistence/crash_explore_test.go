@@ -13,9 +13,9 @@ import (
 
 var crashStates = flags.Int("crash.states", defaultCrashStates, "how many states that a crash may leave TestCrashStates opens at least")
 
-// TestCrashStates runs each workload, builds the states that a crash at each of
-// its operations may leave, opens the log on each, and compares what it shows
-// with what was promised before the crash. On some it goes on and crashes again.
+// TestCrashStates runs each workload and builds the states that a crash at each of its operations
+// may leave. It opens the log on each state, and compares its content with the guarantees that were
+// given before the crash. On some states, it continues to use the log and simulates another crash.
 func TestCrashStates(t *testing.T) {
 	each := *crashStates/len(crashWorkloads) + 1
 	total, ran := 0, 0
@@ -45,21 +45,21 @@ func TestCrashStates(t *testing.T) {
 	}
 }
 
-// explorer opens the states that crashes of one workload may leave.
+// explorer tests the states that crashes of one workload may leave.
 type explorer struct {
 	w    crashWorkload
-	want int                          // how many states
-	lie  func() func(faultfs.Op) bool // if set, makes what every file system lies about
-	// meddle, if set, spoils something in the log before each step.
+	want int                          // number of states
+	lie  func() func(faultfs.Op) bool // if set, returns the function that selects the operations to skip
+	// meddle, if set, damages the log before each step.
 	meddle func(*Log)
 
-	distinct map[uint64]struct{} // by content
-	opened   map[uint64]struct{} // by content and promises
+	distinct map[uint64]struct{} // states by content
+	opened   map[uint64]struct{} // states by content and guarantees
 	openings int
-	runs     int // of the workload, or after a crash
+	runs     int // runs of the workload, and continuations after a crash
 	again    int
 	seeds    int
-	moving   int // seeds with which messages were moved
+	moving   int // seeds whose runs moved messages
 }
 
 // explore runs the workload with one seed after the other.
@@ -86,8 +86,9 @@ func (x *explorer) disk(fsys *faultfs.FS) *memFS {
 	return m
 }
 
-// atCut is how many states are built at each cut, by how many crashes were
-// before. For more states there are more at a cut, then more runs.
+// atCut returns the number of states to build at each cut, depending on the number of earlier
+// crashes. If more states are wanted, it first increases the number at each cut, then the number of
+// runs.
 func (x *explorer) atCut(depth int) int {
 	n := max(9, min(64, x.want/60))
 	if depth > 0 {
@@ -96,11 +97,11 @@ func (x *explorer) atCut(depth int) int {
 	return n
 }
 
-// goOnAfter says after how many cuts, on average, the program goes on with one of
-// the states, by how many crashes were before.
+// goOnAfter is the average number of cuts after which the program continues on one of the states,
+// by the number of earlier crashes.
 var goOnAfter = [...]int{3, 8}
 
-// crash runs the program and opens what crashes of it may leave.
+// crash runs the program and tests the states that crashes during the run may leave.
 func (x *explorer) crash(p *program, run func(*program) error, seed uint64, depth int) error {
 	x.runs++
 	p.meddle = x.meddle
@@ -147,9 +148,9 @@ func (x *explorer) crash(p *program, run func(*program) error, seed uint64, dept
 	return nil
 }
 
-// agrees opens the log and compares.
+// agrees opens the log and compares it with the model.
 func agrees(fsys *faultfs.FS, o Options, m *model) error {
-	o.FS, o.Sync, o.Interval = onMemFS(fsys), SyncEveryCommit, 0 // no goroutine
+	o.FS, o.Sync, o.Interval = onMemFS(fsys), SyncEveryCommit, 0 // without the interval goroutine
 	l, err := Open("log", o)
 	if err != nil {
 		return err
@@ -161,7 +162,7 @@ func agrees(fsys *faultfs.FS, o Options, m *model) error {
 	return m.check(s)
 }
 
-// guarded makes a panic an error.
+// guarded converts a panic to an error.
 func guarded(f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -171,7 +172,7 @@ func guarded(f func() error) (err error) {
 	return f()
 }
 
-// traced is what was done before the crash, and the next operation.
+// traced describes the operations before the crash, and the next one.
 func traced(t faultfs.Trace, cut int) string {
 	var b strings.Builder
 	for i, op := range t.Ops[:min(cut+1, len(t.Ops))] {

@@ -12,11 +12,11 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/faultfs"
 )
 
-// What the exploration of crash states, and trying, has found.
+// Tests for defects that the exploration of crash states has found, and similar ones.
 
-// killedAt appends messages of that size until the log has begun its second
-// segment, and returns what the next process finds if the kill comes right
-// before the n-th operation from the creation of the segment on.
+// killedAt appends messages of this size until the log has begun its second segment. It returns the
+// file system of a process that was killed before the n-th operation after the creation of that
+// segment.
 func killedAt(t *testing.T, size, n int) *memFS {
 	t.Helper()
 	fsys := newMemFS()
@@ -33,7 +33,7 @@ func killedAt(t *testing.T, size, n int) *memFS {
 	return onMemFS(trace.KilledAt(created + n))
 }
 
-// noDamage opens the states that crashes may leave.
+// noDamage opens the states that crashes may leave, and checks that none of them is damaged.
 func noDamage(t *testing.T, fsys *memFS, shown func(cut int) []uint64) {
 	t.Helper()
 	trace := fsys.Trace()
@@ -51,14 +51,13 @@ func noDamage(t *testing.T, fsys *memFS, shown func(cut int) []uint64) {
 	}
 }
 
-// TestOpen_KilledBeforeFolderSync: a process is killed when it has written the
-// opening of a new segment, before the folder is synced. The next one links its
-// own segment to that one; the power goes, and of the two names the newer is on
-// the disk. Small openings are moved, so nothing is linked to; large ones are
-// not.
+// TestOpen_KilledBeforeFolderSync kills a process after it has written the opening of a new
+// segment, and before it has synced the folder. The next process links its own segment to that one.
+// After a power failure, only the newer of the two names is on disk. A small opening is written
+// again, so nothing links to its segment. A large one is not.
 func TestOpen_KilledBeforeFolderSync(t *testing.T) {
 	for _, size := range []int{1000, 20_000} {
-		fsys := killedAt(t, size, 3) // after create, write, sync
+		fsys := killedAt(t, size, 3) // after create, write and sync
 		l := open(t, fsys, small)
 		opened := fsys.Len()
 		seqs, _ := contents(t, l)
@@ -71,9 +70,9 @@ func TestOpen_KilledBeforeFolderSync(t *testing.T) {
 	}
 }
 
-// TestOpen_KilledAfterFailedSync: the sync of a new segment fails and the process is
-// killed before it has written everything again, to another. The next one reads
-// what is in the system's memory only, and its own sync reports success.
+// TestOpen_KilledAfterFailedSync kills a process after the sync of a new segment has failed, and
+// before it has written everything to another segment. The next process reads data that is only in
+// the memory of the system, and its own sync reports success.
 func TestOpen_KilledAfterFailedSync(t *testing.T) {
 	fsys := newMemFS()
 	l := open(t, fsys, small)
@@ -81,7 +80,7 @@ func TestOpen_KilledAfterFailedSync(t *testing.T) {
 	fsys.fault = func(op, name string, n int) (int, error) {
 		switch {
 		case failed:
-			return 0, errPower // killed
+			return 0, errPower // the process was killed
 		case op == "sync" && name == "log/0000000000000002.mlog":
 			failed = true
 			return 0, os.ErrDeadlineExceeded
@@ -105,8 +104,8 @@ func TestOpen_KilledAfterFailedSync(t *testing.T) {
 	})
 }
 
-// TestDropOldest_CrashBeforeDrops: a crash comes between the record of a message and those
-// that drop older ones for it. The older ones are dropped when it is there.
+// TestDropOldest_CrashBeforeDrops simulates a crash between the record of a message and the records
+// that drop older messages for it. The older messages are then dropped at the opening.
 func TestDropOldest_CrashBeforeDrops(t *testing.T) {
 	o := small
 	o.Limits.MaxMessages, o.Limits.WhenFull = 2, DropOldest
@@ -127,8 +126,8 @@ func TestDropOldest_CrashBeforeDrops(t *testing.T) {
 	}
 }
 
-// TestDropOldest_DropsNothingIfTooFew: when dropping what can be dropped is not enough, nothing
-// is dropped.
+// TestDropOldest_DropsNothingIfTooFew checks that no message is dropped if dropping all droppable
+// messages would not make enough room.
 func TestDropOldest_DropsNothingIfTooFew(t *testing.T) {
 	o := small
 	o.Limits.MaxBytes, o.Limits.WhenFull = 1000, DropOldest
@@ -150,8 +149,8 @@ func TestDropOldest_DropsNothingIfTooFew(t *testing.T) {
 	}
 }
 
-// TestDeadLetters_CrashBeforeDiscard: a crash comes between the record of a dead letter and
-// the one that gives up the oldest for it.
+// TestDeadLetters_CrashBeforeDiscard simulates a crash between the record of a dead letter and the
+// record that discards the oldest one for it.
 func TestDeadLetters_CrashBeforeDiscard(t *testing.T) {
 	o := small
 	o.Retention.MaxDeadLetters = 1
@@ -176,8 +175,8 @@ func TestDeadLetters_CrashBeforeDiscard(t *testing.T) {
 	}
 }
 
-// TestSetSent_WaitsForEarlierCall: one publisher waits for the disk with a raise when another
-// sets the same. It must not be told sooner that it is durable.
+// TestSetSent_WaitsForEarlierCall checks a SetSent of a number that another caller is making
+// durable. It must not return before that number is durable.
 func TestSetSent_WaitsForEarlierCall(t *testing.T) {
 	fsys := newMemFS()
 	l := open(t, fsys, small)

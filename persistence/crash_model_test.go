@@ -9,64 +9,63 @@ import (
 	"time"
 )
 
-// model is what the log has promised to the program at a moment, and what it may
-// show besides. A crash may leave what agrees with it, and nothing else.
+// model is what the log has guaranteed at a moment, and what else it may contain. After a crash,
+// the log must agree with it.
 type model struct {
-	tried map[key]bool    // messages that may be there
-	given map[uint64]key  // sequence of each that got one
-	kept  map[uint64]bool // sequences that were confirmed: are there, unless ending
-	// loose are sequences that were confirmed under a policy that lets a power cut
-	// take the newest: all before the first that is missing are there.
+	tried map[key]bool    // messages that may exist
+	given map[uint64]key  // messages that were assigned a sequence, by sequence
+	kept  map[uint64]bool // confirmed sequences: they exist, unless in ending
+	// loose are sequences that were confirmed under a policy with which a power failure may remove
+	// the newest. If one is missing, all later ones may be missing too, but no earlier one.
 	loose     map[uint64]bool
-	ending    map[uint64]Result // it was ended: may be gone
-	gone      map[uint64]bool   // that is durable, or it was never there: is gone
+	ending    map[uint64]Result // ended, but perhaps not durably: they may be gone
+	gone      map[uint64]bool   // durably ended, or never existed: they must be gone
 	released  map[uint64]can
-	deferrals map[uint64][]Deferral // that a message may have; the zero value: none
-	seen      map[uint16][]uint64   // the fingerprints that there may be; 0: not seen
-	fpKey     [16]byte              // zeros: unknown
-	releases  [][]uint64            // of each session that there may be, in the order of the calls
+	deferrals map[uint64][]Deferral // possible deferrals of a message; the zero value means not deferred
+	seen      map[uint16][]uint64   // possible fingerprints; 0 means not seen
+	fpKey     [16]byte              // zero: unknown
+	releases  [][]uint64            // released messages of each possible session, in the order of the calls
 	session   can
-	owners    map[string]bool     // whose session it may be
-	failed    map[string][]uint64 // what was given up before the session began that has this owner
+	owners    map[string]bool     // possible owners of the session
+	failed    map[string][]uint64 // messages that were ended before the session of this owner began
 	streams   map[string]span     // last number
 	ids       map[string]uint32
 	totals    [DeadLettered + 1]span
 	lastSeq   span
 	boot      span
 	epoch     uint64            // 0: unknown
-	used      map[string]uint64 // of each stream, the highest number that may have been sent since
-	clean     bool              // the log was closed: the epoch goes on
+	used      map[string]uint64 // highest number of each stream that may have been sent in this epoch
+	clean     bool              // the log was closed, so the epoch continues
 
-	numbers  map[uint64]uint64 // the Number that was shown of a message
-	highest  [Priorities]span  // the last Number given out; not of Normal
+	numbers  map[uint64]uint64 // the Number of each message that the log has returned
+	highest  [Priorities]span  // the last assigned Number; not for Normal
 	sent     [Priorities]span  // the sent watermarks
-	dead     map[uint64]can    // whether it is a dead letter that is kept
-	madeRoom map[uint64]uint64 // dropped messages, and the one that each was dropped for
-	clock    int64             // what the store's clock has shown; holds while messages are pending
+	dead     map[uint64]can    // whether the message is a kept dead letter
+	madeRoom map[uint64]uint64 // dropped messages, and the message that each was dropped for
+	clock    int64             // the latest time of the store; a lower bound while messages are pending
 
 	o        Options
-	known    map[key]bool    // all there ever were, where receipts are wanted
-	receipts map[key]Receipt // outcomes that are durable; At is zero where it is not known
+	known    map[key]bool    // all messages that ever existed, if receipts are enabled
+	receipts map[key]Receipt // durable results; At is zero if unknown
 }
 
-// key says which message it is: they are all different, and each is what its key
-// and its look say.
+// key identifies a message. The content of each message is determined by its key and its looks.
 type key struct {
 	publisher uint8
 	n         uint32
 }
 
-// looks is what a message has beside its size: its priority, and its Key, of which
-// there are a few; 0: none.
+// looks are the properties of a message apart from its size: its priority and its Key. There are a
+// few keys; 0 means no key.
 type looks struct {
 	priority Priority
 	conflate byte
 }
 
-// can is whether something can be so, and can be not so.
+// can describes whether a statement may be true, and whether it may be false.
 type can struct{ yes, no bool }
 
-// span is a number between two.
+// span is a range of possible numbers.
 type span struct{ low, high uint64 }
 
 func newModel(o Options) *model {
@@ -94,12 +93,12 @@ func (m *model) clone() *model {
 	return &c
 }
 
-// may notes that something was set to a value, which is not durable yet.
+// may returns c after a change to value that is not durable yet.
 func (c can) may(value bool) can { return can{c.yes || value, c.no || !value} }
 
 func exactly(value bool) can { return can{value, !value} }
 
-// or is c, or exactly that value if nothing is known.
+// or returns c, or exactly value if nothing is known.
 func (c can) or(value bool) can {
 	if c == (can{}) {
 		return exactly(value)
@@ -107,18 +106,19 @@ func (c can) or(value bool) can {
 	return c
 }
 
-// allows: a value that is not in a map is not so.
+// allows reports whether value is possible. The zero value of can, which maps return for missing
+// keys, allows only false.
 func (c can) allows(value bool) bool { return value && c.yes || !value && (c.no || c == can{}) }
 
 func (r span) has(n uint64) bool { return n >= r.low && n <= r.high }
 
-// keep notes that a message is durable.
+// keep records that a message is durable.
 func (m *model) keep(seq uint64) {
 	m.kept[seq] = true
 	m.lastSeq.low = max(m.lastSeq.low, seq)
 }
 
-// end notes that a message may have ended so, and ended that it has.
+// end records that a message may have ended with this result. ended records that it has.
 func (m *model) end(seq uint64, o Result) {
 	m.ending[seq] = o
 	m.totals[o.Kind].high++
@@ -138,8 +138,7 @@ func (m *model) ended(seq uint64, o Result) {
 	}
 }
 
-// release notes that a message may be released, after all that were in this
-// session.
+// release records that a message may be released, after all other messages of the session.
 func (m *model) release(seq uint64) {
 	last := &m.releases[len(m.releases)-1]
 	if !slices.Contains(*last, seq) {
@@ -147,7 +146,7 @@ func (m *model) release(seq uint64) {
 	}
 }
 
-// defers notes that a message may be deferred so, and deferred that it is.
+// defers records that a message may have this deferral. deferred records that it has.
 func (m *model) defers(seq uint64, d Deferral) {
 	if m.deferrals[seq] == nil {
 		m.deferrals[seq] = []Deferral{{}}
@@ -157,7 +156,7 @@ func (m *model) defers(seq uint64, d Deferral) {
 
 func (m *model) deferred(seq uint64, d Deferral) { m.deferrals[seq] = []Deferral{d} }
 
-// reset notes that the session was lost.
+// reset records that the session was lost.
 func (m *model) reset(set func(c can, value bool) can) {
 	m.session = set(m.session, true)
 	for seq, c := range m.released {
@@ -188,8 +187,7 @@ func (m *model) reset(set func(c can, value bool) can) {
 	}
 }
 
-// message is the message with that key. Its packet says the key, the size and the
-// look.
+// message returns the message with this key. Its packet contains the key, the size and the looks.
 func (k key) message(size int, as looks) *Message {
 	p := make([]byte, max(size, minPacket))
 	p[0] = k.publisher
@@ -203,7 +201,7 @@ func (k key) message(size int, as looks) *Message {
 	if as.conflate != 0 {
 		m.Key = string('a' + rune(as.conflate))
 	}
-	switch k.n % 8 { // the rest says nothing, as most do
+	switch k.n % 8 { // the others have no policy, as most messages
 	case 3:
 		m.OnSessionLost = Republish
 	case 2, 7:
@@ -217,7 +215,7 @@ func (k key) message(size int, as looks) *Message {
 
 const minPacket = 10
 
-// id is the message ID: not in the order of the messages.
+// id returns the message ID. The order of the IDs differs from the order of the messages.
 func (k key) id() (id [16]byte) {
 	binary.BigEndian.PutUint32(id[:], k.n*0x9e3779b1)
 	id[4] = k.publisher
@@ -226,7 +224,8 @@ func (k key) id() (id [16]byte) {
 
 func (k key) String() string { return fmt.Sprintf("%d of publisher %d", k.n, k.publisher) }
 
-// keyOf returns the key and the look of an entry, which must be as it was stored.
+// keyOf returns the key and the looks of an entry. It returns an error if the entry is not as it
+// was stored.
 func keyOf(e *Entry) (key, looks, error) {
 	p := e.Packet
 	if len(p) < minPacket {

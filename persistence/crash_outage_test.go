@@ -13,7 +13,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/receipts"
 )
 
-// outageWorkloads use a disk that refuses to write for some time, and does then. The log stays open.
+// outageWorkloads use a disk that refuses writes for some time. The log stays open.
 var outageWorkloads = []crashWorkload{
 	{name: "outages", o: small, run: mix{append: 8, stream: 2, done: 6, release: 1, seen: 1, cleared: 1, sync: 2, raise: 1, ranked: true}.outages(60)},
 	{name: "outages, interval", o: with(small, func(o *Options) { o.Sync, o.Interval = SyncInterval, 24*3600e9 }), run: mix{append: 8, stream: 2, done: 6, release: 1, seen: 1, sync: 2, raise: 1, ranked: true}.outages(60)},
@@ -27,7 +27,7 @@ var outageWorkloads = []crashWorkload{
 
 var outageErrors = []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.EIO, syscall.EROFS, syscall.ENOMEM, syscall.ENODEV}
 
-// outage makes the operations of a kind of outage fail while it lasts.
+// outage makes the operations of one kind of outage fail while it lasts.
 type outage struct {
 	rnd   *rand.Rand
 	lasts bool
@@ -60,7 +60,7 @@ func (x mix) outages(steps int) func(*program) error {
 			p.settle()
 			switch {
 			case !disk.lasts && p.rnd.IntN(8) == 0:
-				if disk.begin(); x.full { // for new files: the reserve is used
+				if disk.begin(); x.full { // new files fail, so the reserve is used
 					disk.cause, disk.ops = syscall.ENOSPC, []string{"create"}
 				}
 			case disk.lasts && p.rnd.IntN(6) == 0:
@@ -71,7 +71,7 @@ func (x mix) outages(steps int) func(*program) error {
 			}
 			if x.reopen && disk.lasts && p.rnd.IntN(5) == 0 {
 				p.kill()
-				err := p.open() // degraded from the start, or refused
+				err := p.open() // opened in degraded state, or refused
 				if err != nil && !errors.As(err, new(violation)) {
 					disk.lasts = false
 					err = p.open()
@@ -92,7 +92,7 @@ func (x mix) outages(steps int) func(*program) error {
 			return violation{errors.New("the outage has not ended")}
 		}
 		m := p.now()
-		m.boot.low, m.boot.high = m.boot.low-1, m.boot.high-1 // it is this opening
+		m.boot.low, m.boot.high = m.boot.low-1, m.boot.high-1 // without the present opening
 		if s, err := show(p.l, m); err != nil {
 			return violation{err}
 		} else if err := m.check(s); err != nil {
@@ -106,7 +106,8 @@ func (x mix) outages(steps int) func(*program) error {
 	}
 }
 
-// mend is the try that the goroutine of an outage makes later. It reports whether there is none.
+// mend makes the attempt that the goroutine of an outage would make later. It reports whether there
+// is no outage.
 func (p *program) mend() bool {
 	p.l.mu.Lock()
 	mended := mend(p.l)
@@ -115,8 +116,8 @@ func (p *program) mend() bool {
 	return mended
 }
 
-// TestOutage_AcceptsMessagesAgain has each operation fail for some time: what the log had accepted is there and
-// is sent meanwhile, and it accepts messages again when the disk does.
+// TestOutage_AcceptsMessagesAgain makes each operation fail for some time. Meanwhile, accepted
+// messages can be read and sent. When the disk works again, the log accepts messages.
 func TestOutage_AcceptsMessagesAgain(t *testing.T) {
 	for _, cause := range outageErrors {
 		for _, op := range []string{"create", "write", "sync"} {
@@ -132,7 +133,7 @@ func TestOutage_AcceptsMessagesAgain(t *testing.T) {
 				}
 				fails := true
 				fsys.setFault(func(is, _ string, n int) (int, error) {
-					if fails && (is == op || is == "create") { // a second try needs a new file
+					if fails && (is == op || is == "create") { // the second attempt needs a new file
 						return 0, cause
 					}
 					return n, nil

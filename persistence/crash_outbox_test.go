@@ -1,12 +1,12 @@
 package persistence
 
-// What the outbox promises beside keeping messages: priorities and their numbers,
-// marks of what was sent, dead letters, drops, receipts, and moving.
+// Workloads for priorities and their numbers, sent watermarks, dead letters, drops, receipts, and
+// the moving of messages.
 
 var (
 	fewDeadLetters = with(small, func(o *Options) { o.Retention.MaxDeadLetters = 3 })
 	crowded        = with(small, func(o *Options) { o.Limits.MaxMessages, o.Limits.WhenFull = 5, DropOldest })
-	// conflating has room for all: the drops that are told of are those by key.
+	// conflating has room for all messages, so the only drops are those by key.
 	conflating  = with(small, func(o *Options) { o.Limits.WhenFull = DropOldest })
 	recording   = with(small, func(o *Options) { o.Retention.MaxReceipts = 1000 })
 	forgetful   = with(small, func(o *Options) { o.Retention.MaxReceipts = 6 })

@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// program uses a log on a file system that records, and writes down what it was
-// promised, and when: at which operation of the file system.
+// program uses a log on a file system that records its operations. It records each guarantee that
+// the log gives, and the operation of the file system at which it was given.
 type program struct {
 	fsys *memFS
 	o    Options
@@ -21,17 +21,17 @@ type program struct {
 	start   *model
 	history []event
 	actors  []*actor
-	n       uint32 // numbers of messages are above it
-	moved   uint64 // how many messages were moved
+	n       uint32 // messages have numbers above this one
+	moved   uint64 // number of moved messages
 
-	openings []int // at which operations the log was opened
+	openings []int // the operations at which the log was opened
 	meddle   func(*Log)
 
 	releasing sync.Mutex
 }
 
-// event is a change of the model. What a call may cause is noted before it, what
-// it promised after it; so an event holds at its cut and at all later ones.
+// event is a change of the model. The possible effects of a call are recorded before the call, and
+// its guarantees after it. So an event holds at its cut and at all later ones.
 type event struct {
 	at     int
 	change func(*model)
@@ -49,7 +49,7 @@ func (p *program) note(change func(*model)) {
 	p.history = append(p.history, event{p.fsys.Len(), change})
 }
 
-// now is the model at present.
+// now returns the present model.
 func (p *program) now() *model {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -60,7 +60,7 @@ func (p *program) now() *model {
 	return m
 }
 
-// open opens the log and compares what it shows with the promises.
+// open opens the log and compares its content with the guarantees.
 func (p *program) open() error {
 	p.note(func(m *model) { m.boot.high++; m.clean = false })
 	p.openings = append(p.openings, p.fsys.Len())
@@ -71,14 +71,14 @@ func (p *program) open() error {
 	p.l = l
 	m := p.now()
 	s, err := show(l, m)
-	if errors.Is(err, ErrFailed) || errors.Is(err, ErrDegraded) { // while messages were moved
+	if errors.Is(err, ErrFailed) || errors.Is(err, ErrDegraded) { // the disk failed while messages were moved
 		return err
 	}
 	if err != nil {
 		return violation{err}
 	}
-	m.boot.high--                                                  // it is this opening
-	if len(p.openings) > 1 && m.epoch != 0 && s.epoch != m.epoch { // the process ended, the system goes on
+	m.boot.high--                                                  // without the present opening
+	if len(p.openings) > 1 && m.epoch != 0 && s.epoch != m.epoch { // only the process had ended, not the system
 		return violation{fmt.Errorf("epoch %d, it was %d", s.epoch, m.epoch)}
 	}
 	if err := m.check(s); err != nil {
@@ -90,7 +90,7 @@ func (p *program) open() error {
 	}
 	a := p.actor(0)
 	a.about, a.deadLetters, a.sent = map[uint64]*message{}, nil, s.sent
-	for _, x := range slices.Concat(s.messages, s.deferred) { // each a copy: s is what was shown
+	for _, x := range slices.Concat(s.messages, s.deferred) { // copies, because s must not change
 		a.live, a.about[x.seq] = append(a.live, x.seq), &x
 	}
 	slices.Sort(a.live)
@@ -100,11 +100,10 @@ func (p *program) open() error {
 	return nil
 }
 
-// violation is a promise that was not kept while the program ran; other errors
-// are what a failing disk causes.
+// violation is a broken guarantee. Other errors are caused by a failing disk.
 type violation struct{ error }
 
-// actor returns the publisher of that number. Each is for one goroutine.
+// actor returns the actor with this number. Each actor is used by one goroutine.
 func (p *program) actor(i int) *actor {
 	for len(p.actors) <= i {
 		p.actors = append(p.actors, &actor{program: p, publisher: uint8(len(p.actors)), n: p.n})
@@ -112,7 +111,7 @@ func (p *program) actor(i int) *actor {
 	return p.actors[i]
 }
 
-// close closes the log, which makes durable whatever was recorded.
+// close closes the log, which makes all records durable.
 func (p *program) close() error {
 	clock := p.l.Now().UnixMilli()
 	if err := p.l.Close(); err != nil {
@@ -131,8 +130,8 @@ func (p *program) close() error {
 	return nil
 }
 
-// kill leaves the log as a killed process does: its goroutines come to an end,
-// and nothing of what they still do happens.
+// kill leaves the log like a killed process: its goroutines end, and their further operations have
+// no effect.
 func (p *program) kill() {
 	p.fsys.dead.Store(true)
 	_ = p.l.Close()

@@ -2,5 +2,5 @@
 
 package persistence
 
-// The race detector has seen all there is to see long before.
+// With the race detector, fewer states suffice.
 const defaultCrashStates = 4_000

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// shown is what a log shows when it was opened.
+// shown is the content of a log after it was opened.
 type shown struct {
 	messages []message // in the order of Next
 	deferred []message // in the order of Deferred
@@ -25,12 +25,12 @@ type shown struct {
 	boot     uint64
 	epoch    uint64
 	sentLost bool
-	clock    int64 // what the store's clock begins with
+	clock    int64 // the time of the store at the opening
 	now      int64
 	stats    Stats
 }
 
-// message is a message as it is shown.
+// message is a message as the log returns it.
 type message struct {
 	key
 	looks
@@ -46,8 +46,8 @@ func messageOf(e *Entry) (message, error) {
 	return message{key: k, looks: as, seq: e.Seq, number: e.Number, size: len(e.Packet), released: e.Released, deferral: e.Deferral}, err
 }
 
-// show reads everything that a log says. The receipts are those of the messages
-// that the model knows.
+// show reads everything that a log returns. The receipts are those of the messages that the model
+// knows.
 func show(l *Log, m *model) (*shown, error) {
 	s := &shown{
 		seen: l.SeenIDs(), fpKey: l.FingerprintKey(), released: l.Released(), lastSeq: l.LastSeq(), boot: l.Boot(), epoch: l.Epoch(), sentLost: l.SentLost(),
@@ -115,7 +115,7 @@ func show(l *Log, m *model) (*shown, error) {
 	return s, s.agrees(l)
 }
 
-// agrees asks in other ways for what Next has shown.
+// agrees checks that the other methods return the same messages as Next.
 func (s *shown) agrees(l *Log) error {
 	var first, count [Priorities]uint64
 	for _, x := range s.messages {
@@ -165,7 +165,7 @@ func (s *shown) agrees(l *Log) error {
 	return nil
 }
 
-// agreesDeferred counts the deferred messages, and takes them out of those that are released.
+// agreesDeferred counts the deferred messages and removes them from the released ones.
 func (s *shown) agreesDeferred(count *[Priorities]uint64, released map[Position]bool) error {
 	var deferred [Priorities]uint64
 	bytes, last := int64(0), uint64(0)
@@ -191,8 +191,8 @@ func (s *shown) agreesDeferred(count *[Priorities]uint64, released map[Position]
 	return nil
 }
 
-// opened notes what an opening showed: what the program may act on from then on
-// is a promise.
+// opened records the content after an opening as guaranteed, because the caller may act on it from
+// then on.
 func (m *model) opened(s *shown) {
 	known := m.known
 	*m = *newModel(m.o)
@@ -237,12 +237,12 @@ func (m *model) opened(s *shown) {
 		m.sent[p], m.highest[p] = span{s.sent[p], s.sent[p]}, span{s.highest[p], s.highest[p]}
 	}
 	m.lastSeq, m.boot, m.epoch, m.clock = span{s.lastSeq, s.lastSeq}, span{s.boot, s.boot}, s.epoch, s.clock
-	if s.stats.Degraded { // this opening may be recorded nowhere
+	if s.stats.Degraded { // the present opening may not be recorded on disk
 		m.boot.low--
 	}
 }
 
-// ended is how many messages ended in each way, from Acked on.
+// ended returns the number of messages with each result, beginning with Acked.
 func (s *Stats) ended() [DeadLettered]uint64 {
 	return [...]uint64{s.Acked, s.Refused, s.Expired, s.Dropped, s.DeadLettered}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/receipts"
 )
 
-// crashWorkload is something to do with a log, from an empty folder on.
+// crashWorkload is a use of a log that begins with an empty folder.
 type crashWorkload struct {
 	name string
 	o    Options
@@ -19,8 +19,8 @@ type crashWorkload struct {
 	moves bool // most runs must move messages
 }
 
-// crashWorkloads are what is explored. Each is made of a program's steps, so that
-// the promises write themselves down; chance comes from the program's generator.
+// crashWorkloads are the explored workloads. Each consists of steps of a program, which records the
+// guarantees. Random numbers come from the generator of the program.
 var crashWorkloads = append([]crashWorkload{
 	{name: "publish", o: small, run: mix{append: 9, sync: 1, restart: 1}.steps(25)},
 	{name: "ack", o: small, run: mix{append: 5, done: 5, sync: 2, restart: 1}.steps(40)},
@@ -49,21 +49,21 @@ func with(o Options, change func(*Options)) Options {
 	return o
 }
 
-// mix says how often each step is done.
+// mix contains the relative frequency of each step.
 type mix struct {
 	append, stream, done, release, seen, cleared, reset, sync, restart, kill int
-	// Where they are not 0, also: ends as a dead letter, gives one up, notes what
-	// may have been sent, takes some of that back, sets the system's clock forward (and the restart back),
-	// defers.
+	// dead ends a message as a dead letter. discard discards a dead letter. raise and lower set the
+	// sent watermarks. clock sets the system clock forward; the next restart sets it back. postpone
+	// defers a message.
 	dead, discard, raise, lower, clock, postpone int
 
-	ranked   bool // of all priorities
+	ranked   bool // messages have all priorities
 	full     bool // outages are those of a full disk
-	reopen   bool // the process is killed in outages, and the log is opened in them
-	conflate bool // with keys
-	large    bool // packets of a third of a segment
-	stuck    int  // how many of the oldest messages stay pending
-	huge     bool // packets of several segments: more than is moved when a log is opened
+	reopen   bool // the process is killed during outages, and the log is opened during them
+	conflate bool // messages have keys
+	large    bool // packets have a third of the size of a segment
+	stuck    int  // number of oldest messages that stay pending
+	huge     bool // packets have the size of several segments: more than an opening writes again
 }
 
 func (x mix) steps(n int) func(*program) error {
@@ -154,7 +154,7 @@ func (x mix) step(p *program, a *actor) error {
 	return p.open()
 }
 
-// toEnd returns which message to end: mostly the oldest.
+// toEnd chooses the message to end, usually the oldest.
 func (x mix) toEnd(p *program, live int) (i int, ok bool) {
 	switch {
 	case live <= x.stuck:
@@ -185,7 +185,7 @@ func (x mix) size(p *program) int {
 	return minPacket + p.rnd.IntN(120)
 }
 
-// worn is what a program does on a failing disk.
+// worn is the mix for a failing disk.
 var worn = mix{append: 6, stream: 2, done: 4, release: 1, seen: 1, cleared: 1, sync: 2, dead: 1, raise: 1, lower: 1, reset: 1, ranked: true}
 
 func (x mix) with(change func(*mix)) mix {
@@ -193,10 +193,10 @@ func (x mix) with(change func(*mix)) mix {
 	return x
 }
 
-// aftermath is what a program does after the crash, before the next one.
+// aftermath is the mix between a crash and the next one.
 var aftermath = mix{append: 4, stream: 2, done: 3, release: 1, seen: 1, cleared: 1, reset: 1, sync: 3, restart: 1, kill: 1, dead: 1, discard: 1, raise: 1, lower: 1, ranked: true}
 
-// concurrent is several publishers at once, who share commits.
+// concurrent runs several actors concurrently, which share commits.
 func concurrent(p *program) error {
 	if err := p.open(); err != nil {
 		return err
@@ -208,7 +208,7 @@ func concurrent(p *program) error {
 		for i := range errs {
 			a := p.actor(i)
 			steps := make([]func() error, 0, 6)
-			for range cap(steps) { // the generator is for one goroutine
+			for range cap(steps) { // the generator is not safe for concurrent use
 				kind, size, name := p.rnd.IntN(10), x.size(p), string(rune('a'+i))
 				steps = append(steps, func() error {
 					switch {
@@ -241,11 +241,10 @@ func concurrent(p *program) error {
 	return p.open()
 }
 
-// failing uses a disk on which operations fail now and then, and opens the log
-// again when it has failed.
+// failing uses a disk on which operations fail at random. It opens the log again after it has failed.
 func (x mix) failing(rounds, steps int) func(*program) error {
 	return func(p *program) error {
-		rnd, calm := rand.New(rand.NewPCG(p.rnd.Uint64(), 2)), 4 // no failure before; messages are moved by another goroutine
+		rnd, calm := rand.New(rand.NewPCG(p.rnd.Uint64(), 2)), 4 // no failure before calm; another goroutine moves messages
 		p.fsys.setFault(func(op, name string, n int) (int, error) {
 			if calm--; calm > 0 || rnd.IntN(12) > 0 {
 				return n, nil
@@ -254,7 +253,7 @@ func (x mix) failing(rounds, steps int) func(*program) error {
 			switch {
 			case op == "write" && rnd.IntN(2) == 0:
 				return n / 2, nil
-			case strings.HasSuffix(name, receipts.Suffix) || rnd.IntN(2) == 0: // without room receipts are given up
+			case strings.HasSuffix(name, receipts.Suffix) || rnd.IntN(2) == 0: // without room, receipts are lost
 				return n / 3, syscall.EIO
 			}
 			return n / 3, syscall.ENOSPC
@@ -264,8 +263,8 @@ func (x mix) failing(rounds, steps int) func(*program) error {
 	}
 }
 
-// endure opens the log some times, and does that many steps with it unless it
-// fails. It returns what the program was told, and what is a violation.
+// endure opens the log several times, and does up to this many steps each time, until the log
+// fails. It returns the errors of the failing disk, and a violation.
 func (x mix) endure(p *program, rounds, steps int) (failures []error, _ error) {
 	for range rounds {
 		err := p.open()
