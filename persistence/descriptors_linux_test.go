@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// inChild runs the test again in a process of its own, and returns the folder there. Limits of a
-// process are for all of its goroutines.
+// inChild runs the test in a child process and returns the folder for it. A limit of a process
+// would affect all of its goroutines.
 func inChild(t *testing.T) (dir string, child bool) {
 	t.Helper()
 	const env = "MOORING_PERSISTENCE_CHILD_DIR"
@@ -30,7 +30,7 @@ func inChild(t *testing.T) (dir string, child bool) {
 	return "", false
 }
 
-// limitFiles sets how many files this process may have open.
+// limitFiles sets the number of files that this process may have open.
 func limitFiles(t *testing.T, n uint64) {
 	t.Helper()
 	var r syscall.Rlimit
@@ -117,8 +117,9 @@ func TestOpen_WithFewDescriptors(t *testing.T) {
 	}
 }
 
-// TestOutage_OfDescriptors has a process run out of descriptors while it has a log open. The log
-// goes on with what it has, takes messages again when descriptors are there, and has lost nothing.
+// TestOutage_OfDescriptors uses up the descriptors of a process that has a log open. The log
+// continues to return its messages. When descriptors are available again, it accepts messages and
+// has lost none.
 func TestOutage_OfDescriptors(t *testing.T) {
 	dir, child := inChild(t)
 	if !child {
@@ -212,7 +213,7 @@ func TestOutage_OfDescriptors(t *testing.T) {
 		if len(seqs) == 0 {
 			t.Fatalf("message %d was accepted and is lost", seq)
 		}
-		for seqs[0] < seq { // its outcome was unknown
+		for seqs[0] < seq { // a message whose outcome was unknown
 			seqs = seqs[1:]
 		}
 		if seqs[0] != seq {

@@ -92,7 +92,7 @@ func TestOpen_NeedsFewDescriptors(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	l = open(t, h, o) // thousands of receipts
+	l = open(t, h, o) // with thousands of receipts
 	if r := l.Stats().Receipts; r < n-200 {
 		t.Errorf("%d receipts", r)
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/faultfs"
 )
 
-// At MaxDiskBytes DropOldest drops the oldest messages so that a segment can be removed. What is reserved
-// for alarms is not used by others, and no alarm is dropped.
+// At MaxDiskBytes, DropOldest drops the oldest messages until a segment can be removed. Messages of
+// normal priority do not use the reserved part, and no urgent message is dropped.
 func TestDropOldest_AtMaxDiskBytes(t *testing.T) {
 	o := small
 	o.Limits.MaxDiskBytes, o.Limits.WhenFull, o.Limits.Reserved = 64<<10, DropOldest, 20
@@ -81,7 +81,7 @@ func TestDropOldest_AtMaxDiskBytes(t *testing.T) {
 	}
 }
 
-// Without messages that may be dropped, the store is full.
+// If no message may be dropped, Enqueue returns ErrFull.
 func TestDropOldest_KeepsSentMessages(t *testing.T) {
 	o := small
 	o.Limits.MaxDiskBytes, o.Limits.WhenFull = 64<<10, DropOldest
@@ -127,8 +127,8 @@ func TestReserved_KeepsRoomForUrgent(t *testing.T) {
 	}
 }
 
-// A segment that cannot be removed is no room: Enqueue says that the disk is full, and does not try again and
-// again. When it can be removed, messages are accepted.
+// While segments cannot be removed, Enqueue returns ErrFull and does not retry all the time. When
+// they can be removed, messages are accepted.
 func TestMaxDiskBytes_WhileSegmentsCannotBeRemoved(t *testing.T) {
 	for _, policy := range []FullPolicy{Reject, DropOldest, DropNewest} {
 		disk := newMemFS()
@@ -185,7 +185,7 @@ func TestMaxDiskBytes_WhileSegmentsCannotBeRemoved(t *testing.T) {
 	}
 }
 
-// The same, if the segment cannot be read to move what is left in it.
+// The same, while segments cannot be read, so their remaining messages cannot be moved.
 func TestMaxDiskBytes_WhileSegmentsCannotBeRead(t *testing.T) {
 	disk := newMemFS()
 	o := small

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestLog_AcceptsAfterMaxDiskBytes: a segment whose messages have ended is room.
+// TestLog_AcceptsAfterMaxDiskBytes checks that a segment whose messages have ended makes room.
 func TestLog_AcceptsAfterMaxDiskBytes(t *testing.T) {
 	o := small
 	o.Limits.MaxDiskBytes = 32 << 10
@@ -32,8 +32,8 @@ func TestLog_AcceptsAfterMaxDiskBytes(t *testing.T) {
 	}
 }
 
-// At MaxDiskBytes a message is accepted as soon as the messages before it have ended, whatever their
-// sizes and wherever they are; a packet that would never fit is refused as too large.
+// At MaxDiskBytes, a message is accepted as soon as all earlier messages have ended, whatever their
+// sizes and places are. A packet that could never be stored is refused as too large.
 func TestMaxDiskBytes_AcceptsAfterAllEnded(t *testing.T) {
 	for name, open := range map[string]func(o Options) Store{
 		"log":    func(o Options) Store { return open(t, newMemFS(), o) },

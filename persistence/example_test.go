@@ -10,8 +10,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// A message is accepted, the program restarts before it was sent, and the next
-// run finds it.
+// A message is accepted, and the application restarts before it is sent. The next run finds the
+// message.
 func ExampleOpen() {
 	dir, err := os.MkdirTemp("", "outbox")
 	if err != nil {
@@ -55,8 +55,8 @@ func ExampleOpen() {
 	// 1 accepted, 1 acked, 0 pending
 }
 
-// Many callers share one fsync; one caller can do so too, by waiting once for
-// several messages.
+// Concurrent callers share one fsync. A single caller can do the same: it waits once for several
+// messages.
 func ExampleLog_Enqueue() {
 	dir, err := os.MkdirTemp("", "outbox")
 	if err != nil {
@@ -78,13 +78,13 @@ func ExampleLog_Enqueue() {
 		}
 	}
 	if err := store.Wait(context.Background(), last); err != nil {
-		log.Fatal(err) // none of them is certain to be there
+		log.Fatal(err) // any of them may be missing
 	}
 	fmt.Println(last.Seq, "messages,", store.Stats().Syncs-before, "fsync")
 	// Output: 100 messages, 1 fsync
 }
 
-// A store has limits, and says which one was reached.
+// A FullError names the limit that is reached.
 func ExampleNewMemory() {
 	store := persistence.NewMemory(persistence.Options{Limits: persistence.Limits{MaxMessages: 1}})
 	persistence.Append(store, &persistence.Message{Packet: []byte("first")})
@@ -97,7 +97,7 @@ func ExampleNewMemory() {
 	// Output: full: MaxMessages 1
 }
 
-// A program that numbers its messages asks the store where it was.
+// An application that numbers its messages asks the store for the last number.
 func ExampleStore_stream() {
 	store := persistence.NewMemory(persistence.Options{})
 	for range 2 {

@@ -5,9 +5,8 @@ import (
 	"testing"
 )
 
-// TestSessionLostPolicyIsKept: what a message says of a lost session comes back
-// from memory and from disk, of priorities and dead letters too, and where it was
-// moved to.
+// TestSessionLostPolicyIsKept checks that the policy of a message survives in memory and on disk,
+// for all priorities, for dead letters and for moved messages.
 func TestSessionLostPolicyIsKept(t *testing.T) {
 	fsys := newMemFS()
 	o := with(small, func(o *Options) { o.Retention.MaxDeadLetters = 10 })
@@ -53,7 +52,7 @@ func TestSessionLostPolicyIsKept(t *testing.T) {
 	}
 	want := slices.Concat(policies[:2], policies, policies, policies[2:]) // the third is a dead letter
 	check(want)
-	for seq := kept + 1; l.Stats().Moved < kept; seq++ { // until all were moved
+	for seq := kept + 1; l.Stats().Moved < kept; seq++ { // until all messages were moved
 		if _, err := Append(l, numbered(seq, 500)); err != nil {
 			t.Fatal(err)
 		}

@@ -16,10 +16,10 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// What damage on the disk may do: take what it hits, never make a message that
-// was not stored, and not go unnoticed.
+// Tests with damaged files. Damage may remove the data that it hits. It must never create a message
+// that was not stored, and it must be reported.
 
-// varied is a folder with a bit of everything, and what was promised of it.
+// varied is a folder with all kinds of records, and the model of its content.
 type varied struct {
 	o       Options
 	files   map[string][]byte
@@ -29,8 +29,8 @@ type varied struct {
 	numbers map[uint64]uint64
 }
 
-// newVaried makes a folder with several segments, moved messages in the last
-// ones, released and dead ones among them, and receipts.
+// newVaried creates a folder with several segments and receipts. The last segments contain moved
+// messages, including released messages and dead letters.
 func newVaried(t *testing.T, size int) *varied {
 	t.Helper()
 	v := &varied{o: with(small, func(o *Options) { o.Retention.MaxReceipts, o.Retention.MaxDeadLetters = 1000, 5 }), numbers: map[uint64]uint64{}}
@@ -61,7 +61,7 @@ func newVaried(t *testing.T, size int) *varied {
 		errs = append(errs, p.close())
 	}
 	v.m, v.files = p.now(), p.fsys.Files()
-	v.m.epoch = 0 // damage may renew it
+	v.m.epoch = 0 // damage may begin a new epoch
 	v.names = slices.Sorted(maps.Keys(v.files))
 	receipts := 0
 	for _, name := range v.names {
@@ -77,7 +77,7 @@ func newVaried(t *testing.T, size int) *varied {
 	return v
 }
 
-// moveOldest empties the oldest segment, though it does not pay yet.
+// moveOldest empties the oldest segment, although compaction is not due.
 func (p *program) moveOldest() {
 	r := segment.NewReader(p.l.o.FS, p.l.folder.dir, 4096)
 	p.l.compactPart(p.l.state.catalog.Segments[0], r, 0)
@@ -85,8 +85,8 @@ func (p *program) moveOldest() {
 	p.l.removeDone()
 }
 
-// judge opens the folder with these files. silent says that what is missing need
-// not be noticed.
+// judge opens a folder with these files and checks its content. If silent is true, damage need not
+// be reported.
 func (v *varied) judge(files map[string][]byte, silent bool) error {
 	return v.judgeFS(onMemFS(faultfs.From(files)), files, silent)
 }
@@ -123,8 +123,8 @@ func (v *varied) judgeFS(left *memFS, files map[string][]byte, silent bool) erro
 	return nil
 }
 
-// wrong says what was never so: every message is the one that was stored under
-// its sequence, and every receipt tells the outcome it had.
+// wrong returns an error if a message differs from the one that was stored under its sequence, or
+// if a receipt differs from the result of its message.
 func (v *varied) wrong(s *shown) error {
 	for _, x := range append(slices.Clone(s.messages), s.dead...) {
 		if uint64(x.n) != x.seq || v.numbers[x.seq] != x.number {
@@ -143,7 +143,7 @@ func (v *varied) wrong(s *shown) error {
 	return nil
 }
 
-// with is the files with one changed; nil: missing.
+// with returns the files with one of them changed, or removed if data is nil.
 func (v *varied) with(name string, data []byte) map[string][]byte {
 	files := maps.Clone(v.files)
 	if files[name] = data; data == nil {
@@ -152,7 +152,7 @@ func (v *varied) with(name string, data []byte) map[string][]byte {
 	return files
 }
 
-// TestFlipEveryBit: each bit of each file of a small log, one after the other.
+// TestFlipEveryBit flips each bit of each file of a small log.
 func TestFlipEveryBit(t *testing.T) {
 	v := newVaried(t, 40)
 	if err := v.judge(v.files, false); err != nil {
@@ -174,8 +174,8 @@ func TestFlipEveryBit(t *testing.T) {
 	}
 }
 
-// TestZeroedBlocks: at each aligned place of each file. Zeros that reach the end
-// of the newest segment are taken for its end.
+// TestZeroedBlocks overwrites a block with zeros, at each aligned place of each file. Zeros up to
+// the end of the newest segment look like its end.
 func TestZeroedBlocks(t *testing.T) {
 	for _, size := range []int{40, 700} {
 		v := newVaried(t, size)
@@ -194,7 +194,7 @@ func TestZeroedBlocks(t *testing.T) {
 	}
 }
 
-// TestFilesMissing: that the newest segment was there nothing can tell.
+// TestFilesMissing removes each file. The removal of the newest segment cannot be detected.
 func TestFilesMissing(t *testing.T) {
 	v := newVaried(t, 200)
 	for _, name := range v.names {
@@ -205,8 +205,7 @@ func TestFilesMissing(t *testing.T) {
 	}
 }
 
-// TestFilesTwice: each file also under each other number, and in the place of
-// each other file.
+// TestFilesTwice copies each file to each other number, and to the place of each other file.
 func TestFilesTwice(t *testing.T) {
 	v := newVaried(t, 200)
 	highest := segment.ParseName(strings.TrimPrefix(v.newest, "log/"))
@@ -226,7 +225,7 @@ func TestFilesTwice(t *testing.T) {
 	}
 }
 
-// TestCopiesAreBounded: damage at each opening does not fill the disk.
+// TestCopiesAreBounded checks that damage at each opening does not fill the disk with copies.
 func TestCopiesAreBounded(t *testing.T) {
 	v := newVaried(t, 200)
 	left := onMemFS(faultfs.From(v.files))
@@ -247,7 +246,8 @@ func TestCopiesAreBounded(t *testing.T) {
 	}
 }
 
-// TestOpen_ReportsMissingOldestSegment: that the oldest segment was removed by somebody else.
+// TestOpen_ReportsMissingOldestSegment removes the oldest segment and checks that the opening
+// reports it.
 func TestOpen_ReportsMissingOldestSegment(t *testing.T) {
 	v := newVaried(t, 200)
 	oldest := v.names[slices.IndexFunc(v.names, func(name string) bool { return strings.HasSuffix(name, segment.Suffix) })]

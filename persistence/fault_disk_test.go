@@ -10,8 +10,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/faultfs"
 )
 
-// TestNoSpaceForZeros: there is room for the records, and none for the zeros
-// ahead of them. Nothing depends on these.
+// TestNoSpaceForZeros checks a disk with room for the records, but not for the preallocated zeros.
+// Appending must work.
 func TestNoSpaceForZeros(t *testing.T) {
 	fsys := newMemFS()
 	failed := 0
@@ -42,7 +42,7 @@ func TestNoSpaceForZeros(t *testing.T) {
 	}
 }
 
-// noReading makes reading fail until the result is called.
+// noReading makes all reads fail until heal is called.
 func noReading(fsys *memFS) (heal func()) {
 	fsys.SetFault(func(op faultfs.Op) (int, error) {
 		if op.Kind == faultfs.Read {
@@ -53,8 +53,8 @@ func noReading(fsys *memFS) (heal func()) {
 	return func() { fsys.SetFault(nil) }
 }
 
-// TestReadErrors: what cannot be read for a while is asked for again. Nothing is
-// given up for it, and accepting goes on.
+// TestReadErrors checks that messages that cannot be read for some time are not given up, and that
+// messages are accepted meanwhile.
 func TestReadErrors(t *testing.T) {
 	const n = 40
 	o := with(small, func(o *Options) { o.Retention.MaxReceipts = 100 })
@@ -102,8 +102,8 @@ func TestReadErrors(t *testing.T) {
 	}
 }
 
-// TestReadErrorsWhileMoving: messages that cannot be read are not moved, and are
-// not lost; they are moved when they can.
+// TestReadErrorsWhileMoving checks that messages that cannot be read are not lost, and that they
+// are moved when they can be read again.
 func TestReadErrorsWhileMoving(t *testing.T) {
 	fsys := newMemFS()
 	l := open(t, fsys, small)
@@ -135,7 +135,8 @@ func TestReadErrorsWhileMoving(t *testing.T) {
 	}
 }
 
-// TestReadErrorsAtOpening: the folder is not taken for damaged, nor kept locked.
+// TestReadErrorsAtOpening checks that read errors do not count as damage, and that the folder does
+// not stay locked.
 func TestReadErrorsAtOpening(t *testing.T) {
 	fsys := manySegments(t, 60)
 	before := len(fsys.Files())

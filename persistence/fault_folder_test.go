@@ -13,10 +13,10 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// A folder that somebody else writes to.
+// Tests with a folder to which other processes write.
 
-// TestForeignHighestNumber: a file with the highest name that a segment can have
-// must not make the log invisible. Refusing the folder until it is gone will do.
+// TestForeignHighestNumber creates a file with the highest possible segment number. Open must not
+// ignore the log because of it. It refuses the folder until the file is removed.
 func TestForeignHighestNumber(t *testing.T) {
 	dir := t.TempDir()
 	foreign := filepath.Join(dir, "0000ffffffffffff.mlog")
@@ -51,8 +51,8 @@ func TestForeignHighestNumber(t *testing.T) {
 	}
 }
 
-// TestFolderRemoved: what is written to files without a name is not durable, so
-// it must not be accepted.
+// TestFolderRemoved checks that no message is accepted after the folder was removed, because data
+// in files without a name is not durable.
 func TestFolderRemoved(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "log")
 	l, err := Open(dir, small)
@@ -82,8 +82,8 @@ func TestFolderRemoved(t *testing.T) {
 	}
 }
 
-// TestZeroedSegment: when the newest segment is nothing but zeros, a copy of what
-// was there is kept, and it is told: it may have been accepted messages.
+// TestZeroedSegment checks a newest segment that consists of zeros. The log keeps a copy of it and
+// reports damage, because it may have contained accepted messages.
 func TestZeroedSegment(t *testing.T) {
 	fsys, name := smallLog(t)
 	zeros := make([]byte, len(fsys.data(name)))
@@ -96,8 +96,8 @@ func TestZeroedSegment(t *testing.T) {
 	}
 }
 
-// TestForeignNames: what is no file and has the name that the next segment would
-// get. Open says so; a log in use takes the name after it.
+// TestForeignNames creates a folder with the name of the next segment. Open returns an error. A log
+// in use takes the next name.
 func TestForeignNames(t *testing.T) {
 	for what, put := range map[string]func(name string) error{
 		"folder":  func(name string) error { return os.Mkdir(name, 0o700) },

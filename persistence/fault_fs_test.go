@@ -8,16 +8,15 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/faultfs"
 )
 
-// memFS is a faultfs.FS with a simpler fault.
+// memFS is a faultfs.FS with a simpler kind of fault.
 type memFS struct {
 	*faultfs.FS
-	ops int // asked for, that change something
-	// fault is asked before each of them. It returns an error, and for "write" how
-	// many bytes are written nevertheless. While another goroutine uses the log,
-	// setFault is the way to set it.
+	ops int // number of operations that change something, including failed ones
+	// fault is called before each of them. It returns an error and, for "write", how many bytes are
+	// written nevertheless. While another goroutine uses the log, it must be set with setFault.
 	fault fault
 	lie   func(faultfs.Op) bool // operations that do nothing and report success
-	dead  atomic.Bool           // all of them
+	dead  atomic.Bool           // all operations do nothing
 }
 
 type fault func(op, name string, n int) (int, error)
@@ -48,16 +47,16 @@ func (m *memFS) setFault(fault fault) {
 	})
 }
 
-// powerCut returns one of the states that a power cut leaves.
+// powerCut returns one of the states that a power failure may leave.
 func (m *memFS) powerCut(rnd *rand.Rand) *memFS { return onMemFS(m.PowerCut(rnd)) }
 
-// killed returns what is there when the process is killed: everything.
+// killed returns the file system after the process was killed. Nothing is lost.
 func (m *memFS) killed() *memFS { return onMemFS(m.Killed()) }
 
-// data returns a copy of a file, nil if there is none.
+// data returns a copy of a file, or nil if it does not exist.
 func (m *memFS) data(name string) []byte { return m.Files()[name] }
 
-// flip changes the bits of a byte under whoever has the file open.
+// flip flips bits of a byte in a file, even while it is open.
 func (m *memFS) flip(t *testing.T, name string, off int64, bits byte) {
 	t.Helper()
 	f, err := m.FS.Open(name)
@@ -75,7 +74,7 @@ func (m *memFS) flip(t *testing.T, name string, off int64, bits byte) {
 	}
 }
 
-// edit returns a file system in which the file has that content; nil: is missing.
+// edit returns a file system in which the file has this content, or is missing if data is nil.
 func (m *memFS) edit(name string, data []byte) *memFS {
 	files := m.Files()
 	if files[name] = data; data == nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/receipts"
 )
 
-// What happens when the disk does not do as it should, while the log is in use.
+// Tests of a log in use whose disk fails.
 
 // diskFault is a way in which an operation fails.
 type diskFault struct {
@@ -32,14 +32,15 @@ var diskFaults = []diskFault{
 	{"no space", func(_ string, _ int) (int, error) { return 0, syscall.ENOSPC }},
 }
 
-// spares: without room receipts are given up, see TestReceipts_LostOnFullDisk.
+// spares reports whether the fault does not apply to a file. Without room, receipts are lost, see
+// TestReceipts_LostOnFullDisk.
 func (f diskFault) spares(name string) bool {
 	return f.name == "no space" && strings.HasSuffix(name, receipts.Suffix)
 }
 
-// TestFailedOperation lets each operation in turn fail once. The log goes on in
-// a new segment; nothing that it promised is missing then, nor after a kill or a
-// power cut, and no file is synced again whose sync has failed.
+// TestFailedOperation makes each operation fail once, in turn. The log continues in a new segment.
+// Nothing that it has guaranteed may be missing, even after a kill or a power failure. No file may
+// be synced again after its sync has failed.
 func TestFailedOperation(t *testing.T) {
 	x := mix{append: 6, stream: 2, done: 5, release: 1, seen: 1, cleared: 1, sync: 2, dead: 1, raise: 1, ranked: true, large: true}
 	each := with(small, func(o *Options) { o.Retention.MaxReceipts = 100 })
@@ -84,9 +85,9 @@ func (p *program) survives(x mix, rnd *rand.Rand) error {
 	return nil
 }
 
-// neverSyncedAgain: after a failed sync the system may have dropped the data, and
-// report success for the next one. Only the next opening, which cannot know, may
-// sync such a file.
+// neverSyncedAgain checks that no file is synced again after its sync has failed: the system may
+// have dropped the data, and may report success for the next sync. Only the next opening may sync
+// such a file, because it cannot know of the failure.
 func (p *program) neverSyncedAgain() error {
 	opened, failed := p.openings, map[string]bool{}
 	for i, op := range p.fsys.Trace().Ops {
@@ -106,15 +107,14 @@ func (p *program) neverSyncedAgain() error {
 	return nil
 }
 
-// TestLastingFault: from some operation on the disk fails for good. The program
-// is told with a typed error; when the disk is mended, the log opens again and
-// everything promised is there.
+// TestLastingFault makes all operations fail from one on. The log returns typed errors. After the
+// disk was repaired, the log opens again and contains everything that it has guaranteed.
 func TestLastingFault(t *testing.T) {
 	x := mix{append: 6, done: 4, sync: 2, dead: 1, raise: 1, restart: 1, ranked: true, large: true}
 	o := with(small, func(o *Options) { o.Retention.MaxReceipts = 100 })
 	for _, c := range []struct {
 		cause error
-		ops   []string // which fail
+		ops   []string // operations that fail
 	}{
 		{syscall.ENOSPC, []string{"create", "write"}},
 		{syscall.EROFS, []string{"create", "write", "truncate", "remove"}},

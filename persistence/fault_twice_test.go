@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestRemovalFails: what cannot be removed is tried again, and does no harm.
+// TestRemovalFails checks that the log retries the removal of a file, and that a failed removal
+// does no harm.
 func TestRemovalFails(t *testing.T) {
 	fsys := newMemFS()
 	fsys.fault = func(op, _ string, n int) (int, error) {
@@ -39,7 +40,7 @@ func TestRemovalFails(t *testing.T) {
 	}
 }
 
-// TestRemovalWhileReading: Next has a segment open when its last message ends.
+// TestRemovalWhileReading checks a segment that Next has open when its last message ends.
 func TestRemovalWhileReading(t *testing.T) {
 	l := open(t, newMemFS(), small)
 	defer l.Close()

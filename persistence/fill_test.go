@@ -21,8 +21,8 @@ func fileSize(t *testing.T, dir string) int64 {
 	return info.Size()
 }
 
-// TestFilledAhead: the active file is longer than its records, grows by fillings
-// and not by messages, and is cut to its records by Close.
+// TestFilledAhead checks that the active file is longer than its records, that it grows only by
+// preallocation, and that Close truncates it to its records.
 func TestFilledAhead(t *testing.T) {
 	dir := t.TempDir()
 	l, err := Open(dir, Options{})
@@ -50,8 +50,8 @@ func TestFilledAhead(t *testing.T) {
 	}
 }
 
-// TestOpen_ZerosAreNotTorn: what a killed process leaves behind its last record is the
-// end of the log; anything else there is a torn write.
+// TestOpen_ZerosAreNotTorn checks that the zeros that a killed process leaves after its last record
+// are the end of the log, and that other bytes there are a torn write.
 func TestOpen_ZerosAreNotTorn(t *testing.T) {
 	for _, c := range []struct {
 		name  string

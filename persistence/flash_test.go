@@ -8,8 +8,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// TestFlash: a reading a second costs a page for each window, and
-// without Flash at least one for each reading.
+// TestFlash checks that one message per second costs one page for each window with Flash, and at
+// least one page for each message without it.
 func TestFlash(t *testing.T) {
 	hour := func(o Options, readings int) (pages uint64) {
 		synctest.Test(t, func(t *testing.T) {

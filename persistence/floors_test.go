@@ -14,34 +14,33 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// floorsEnv asks for the floors on speed. They need a machine that does nothing
-// else, so they are no part of an ordinary run.
+// floorsEnv enables the tests of speed. They need an otherwise idle machine, so they are not part
+// of an ordinary run.
 const floorsEnv = "MOORING_FLOORS"
 
-// The floors.
+// The least accepted speeds, and the highest accepted costs.
 const (
-	floorManyWriters = 0.8     // of the disk's speed, at the same bytes and fsyncs
-	floorOneWriter   = 0.9     // of one write and one fsync a message
-	floorAsync       = 400_000 // appends a second that are waited for later, with sync at intervals
-	mostAllocations  = 2       // for one of them
+	floorManyWriters = 0.8     // of the speed of the disk with the same bytes and fsyncs
+	floorOneWriter   = 0.9     // of one write and one fsync per message
+	floorAsync       = 400_000 // appends per second, with waiting later and SyncInterval
+	mostAllocations  = 2       // for one such append
 	mostAckBytes     = 24
 )
 
-const mostAttempts = 16 // before a floor counts as missed
+const mostAttempts = 16 // failed attempts after which a floor counts as missed
 
-// speed is how many messages a second the log takes, and a plain file.
+// speed is the number of messages per second of the log, and of a plain file.
 type speed struct{ log, disk float64 }
 
 func (s speed) ratio() float64 { return s.log / s.disk }
 
-// xDisk measures durable appends between two measurements of the same bytes written
-// to a plain file, in as many pieces with as many fsyncs; the disk's speed is the
-// better of the two. Disks differ too much, from second to second too, for anything
-// but the ratio to the same moment.
+// xDisk measures durable appends. Before and after them, it writes the same bytes to a plain file,
+// in as many pieces with as many fsyncs. The speed of the disk is the better of these two. Only the
+// ratio is meaningful, because the speed of a disk varies from second to second.
 func xDisk(tb testing.TB, writers, messages int) speed {
 	tb.Helper()
 	perSecond := func(took time.Duration) float64 { return float64(messages) / took.Seconds() }
-	_, bytes, syncs := appendsTook(tb, writers, messages) // the disk has work, as it has below
+	_, bytes, syncs := appendsTook(tb, writers, messages) // keeps the disk busy, as in the measurements below
 	before := plainTook(tb, bytes, syncs)
 	took, bytes, syncs := appendsTook(tb, writers, messages)
 	after := plainTook(tb, bytes, syncs)
@@ -94,15 +93,15 @@ func plainTook(tb testing.TB, bytes int64, syncs int) time.Duration {
 	return time.Since(begin)
 }
 
-// async is the speed of appends that are waited for later, with sync at
-// intervals, and how many allocations one takes.
+// async measures appends that are waited for later, under SyncInterval. It returns appends per
+// second, and allocations for each.
 func async(tb testing.TB) (perSecond, allocations float64) {
 	tb.Helper()
 	const messages, behind = 400_000, 4096
 	for range 3 {
 		l := openForFloors(tb, persistence.Options{Sync: persistence.SyncInterval})
 		m := &persistence.Message{Packet: make([]byte, benchPacket)}
-		var tickets [behind]persistence.Ticket // the oldest of them is waited for next
+		var tickets [behind]persistence.Ticket // the next append waits for the oldest of them
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		begin := time.Now()
@@ -140,8 +139,8 @@ func openForFloors(tb testing.TB, o persistence.Options) *persistence.Log {
 	return l
 }
 
-// TestFloors tries again and again, with longer and longer pauses, before it believes
-// that a floor is missed: a neighbour's minute is not the log's.
+// TestFloors repeats the measurements with longer and longer pauses before a floor counts as
+// missed, because other processes may slow down the machine.
 func TestFloors(t *testing.T) {
 	if os.Getenv(floorsEnv) == "" {
 		t.Skipf("speed can be judged on an idle machine only: set %s=1 there", floorsEnv)
@@ -176,10 +175,10 @@ func TestFloors(t *testing.T) {
 	}))
 }
 
-// TestAckCost: an acknowledgement is a few bytes behind the rest. Nothing is
-// written again for it, and no fsync is its own.
+// TestAckCost checks that an acknowledgement only adds a few bytes to the log. It must not cause
+// other bytes to be written again, or an fsync of its own.
 func TestAckCost(t *testing.T) {
-	const messages = 100_000 // in one segment, so that none is removed
+	const messages = 100_000 // all in one segment, so that no segment is removed
 	l := openForFloors(t, persistence.Options{})
 	if err := fillLog(l, messages, make([]byte, benchPacket)); err != nil {
 		t.Fatal(err)
@@ -190,7 +189,7 @@ func TestAckCost(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := l.Stats().Syncs - before.Syncs; n > messages/10_000 { // one for each full buffer
+	if n := l.Stats().Syncs - before.Syncs; n > messages/10_000 { // one sync for each full buffer
 		t.Errorf("%d fsyncs for %d acks", n, messages)
 	}
 	if err := l.Sync(); err != nil {
@@ -220,7 +219,7 @@ func BenchmarkXDisk(b *testing.B) {
 			}
 			b.ReportMetric(best.ratio(), "x-disk")
 			b.ReportMetric(best.log, "msgs/s")
-			b.ReportMetric(0, "ns/op") // says nothing here
+			b.ReportMetric(0, "ns/op") // not meaningful here
 		})
 	}
 	b.Run("async", func(b *testing.B) {

@@ -13,7 +13,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// TestLocked: one owner at a time, also within a process.
+// TestLocked checks that only one Log can have a folder open, also within a process.
 func TestLocked(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "b")
 	l, err := Open(dir, Options{})
@@ -38,7 +38,7 @@ func TestLocked(t *testing.T) {
 	l.Close()
 }
 
-// TestUnusableFolder: the error names the folder and the remedy.
+// TestUnusableFolder checks that the error names the folder and contains advice.
 func TestUnusableFolder(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -52,7 +52,7 @@ func TestUnusableFolder(t *testing.T) {
 		}
 	}
 	if os.Getuid() == 0 {
-		return // root may write anywhere; the next check needs somebody who may not
+		return // root may write everywhere; the next check needs another user
 	}
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o500); err != nil {
@@ -65,7 +65,7 @@ func TestUnusableFolder(t *testing.T) {
 	}
 }
 
-// TestOpen_ReleasesLockOnFailure: the lock is given back.
+// TestOpen_ReleasesLockOnFailure checks that a failed Open releases the lock.
 func TestOpen_ReleasesLockOnFailure(t *testing.T) {
 	fsys := newMemFS()
 	for _, op := range []string{"create", "write", "sync", "syncdir"} {
@@ -88,7 +88,7 @@ func TestOpen_ReleasesLockOnFailure(t *testing.T) {
 	open(t, fsys, Options{}).Close()
 }
 
-// TestNewerVersion: a folder of a later release is refused, not repaired.
+// TestNewerVersion checks that a folder of a newer release is refused and not changed.
 func TestNewerVersion(t *testing.T) {
 	fsys, name := smallLog(t)
 	data := fsys.data(name)
@@ -108,7 +108,7 @@ func TestNewerVersion(t *testing.T) {
 func TestOptions(t *testing.T) {
 	for _, c := range []struct {
 		o   Options
-		bad string // the option; empty: good
+		bad string // the invalid option; empty: all are valid
 	}{
 		{Options{}, ""},
 		{Options{Files: Files{SegmentBytes: 4 << 10, BufferBytes: 4 << 10}, Limits: Limits{MaxMessages: 1, MaxBytes: 1, MaxPacketBytes: 1, MaxStreams: 1, MaxDiskBytes: 16 << 10}}, ""},
@@ -146,8 +146,8 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// TestMaxDiskBytes_AfterCompaction: what the last compaction had to leave
-// is no reason to refuse, if most of it is done by now.
+// TestMaxDiskBytes_AfterCompaction checks that a message is not refused for the size that the last
+// compaction had left, if most of that has ended since.
 func TestMaxDiskBytes_AfterCompaction(t *testing.T) {
 	o := small
 	o.Limits.MaxDiskBytes = 64 << 10
@@ -180,8 +180,8 @@ func TestMaxDiskBytes_AfterCompaction(t *testing.T) {
 	}
 }
 
-// TestMaxDiskBytes: one old message does not keep the segments behind it, so the
-// limit is not reached by messages that are done; by pending ones it is.
+// TestMaxDiskBytes checks that one old message does not keep the segments after it. Pending
+// messages reach the limit, and messages that are done do not.
 func TestMaxDiskBytes(t *testing.T) {
 	o := small
 	o.Limits.MaxDiskBytes = 64 << 10

@@ -65,7 +65,7 @@ func (p *partition) Open(name string) (fsys.File, error) {
 	return &partitionFile{f, p, p.sizes[name]}, nil
 }
 
-// steal takes all that is free, as another program does, and returns how much that is.
+// steal uses all free space, like another process, and returns how much that was.
 func (p *partition) steal() (n int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -104,8 +104,8 @@ func (f *partitionFile) Truncate(size int64) error {
 
 var onFullDisk = Options{Limits: Limits{MaxDiskBytes: 64 << 20}, Files: Files{SegmentBytes: 256 << 10, BufferBytes: 16 << 10, PreallocateBytes: 16 << 10}}
 
-// TestFullDisk fills a disk, has another program take the rest, and drains the log. It accepts messages
-// again when there is room.
+// TestFullDisk fills a disk, lets another process use the rest, and drains the log. The log accepts
+// messages again when there is room.
 func TestFullDisk(t *testing.T) {
 	disk := &partition{FS: newMemFS().FS, free: 4 << 20, sizes: map[string]*int64{}}
 	o := onFullDisk
@@ -142,7 +142,7 @@ func TestFullDisk_OfTheSystem(t *testing.T) {
 	})
 }
 
-// drainsFullDisk tests a log on a disk of 4 MiB. fill takes the space that is left, and free gives it back.
+// drainsFullDisk tests a log on a disk of 4 MiB. fill uses the remaining space, and free releases it.
 func drainsFullDisk(t *testing.T, dir string, o Options, fill, free func()) {
 	l, err := Open(dir, o)
 	if err != nil {
@@ -199,7 +199,7 @@ func drainsFullDisk(t *testing.T, dir string, o Options, fill, free func()) {
 			t.Fatalf("segments are not removed: %+v", l.Stats())
 		}
 	}
-	if seen != accepted && seen != accepted+1 { // the outcome of the last one is unknown
+	if seen != accepted && seen != accepted+1 { // the outcome of the last message is unknown
 		t.Errorf("%d messages, %d were accepted", seen, accepted)
 	}
 	t.Logf("%d messages were sent from a full disk in %v", seen, time.Since(begin))
@@ -224,7 +224,8 @@ func smallDisk(t *testing.T) (dir string) {
 	return mountSmallDisk(t)
 }
 
-// Somebody removes the reserve, and the disk gets full. The log goes on when there is room.
+// Another process removes the reserve, and the disk becomes full. The log continues when there is
+// room.
 func TestFullDisk_WithoutTheReserve(t *testing.T) {
 	disk := &partition{FS: newMemFS().FS, free: 2 << 20, sizes: map[string]*int64{}}
 	o := onFullDisk
@@ -270,8 +271,9 @@ func appendOne(t *testing.T, s Store, seq uint64) uint64 {
 	return seq
 }
 
-// Under SyncNever, more than the buffers have may be lost with a failed fsync. It is read back from the file,
-// and written again; while the file does not have it, the log is degraded.
+// Under SyncNever, a failed fsync may lose more bytes than the buffers contain. The log reads them
+// back from the file and writes them again. While the file does not contain them, the log is
+// degraded.
 func TestSyncNever_RewritesAfterFailedSync(t *testing.T) {
 	for name, unreadable := range map[string]bool{"readable": false, "unreadable at first": true} {
 		t.Run(name, func(t *testing.T) {
@@ -290,7 +292,7 @@ func TestSyncNever_RewritesAfterFailedSync(t *testing.T) {
 				return op.Len, nil
 			})
 			var err error
-			for ; err == nil; last++ { // the last one counts too: it is written when the outage ends
+			for ; err == nil; last++ { // includes the last message: it is written when the outage ends
 				_, err = Append(l, numbered(last+1, 500))
 			}
 			if !errors.Is(err, ErrDegraded) || !errors.Is(err, syscall.EIO) {

@@ -12,9 +12,9 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// FuzzRecover opens a folder whose segment has arbitrary bytes; with sealed, all
-// that looks like a record gets a valid checksum first, so that the fuzzer comes
-// past it. The log must open, keep the sum, and find the same again.
+// FuzzRecover opens a folder whose segment contains arbitrary bytes. With sealed, everything that
+// looks like a record first gets a valid checksum, so that the fuzzer passes the checksum. The log
+// must open, have consistent totals, and find the same content again.
 func FuzzRecover(f *testing.F) {
 	fsys, name := smallLog(&testing.T{})
 	whole := fsys.data(name)
@@ -90,7 +90,7 @@ func FuzzRecover(f *testing.F) {
 	})
 }
 
-// entries drains l whatever the packets are.
+// entries drains l, whatever the packets contain.
 func entries(t *testing.T, l *Log) (seqs []uint64, s Stats) {
 	t.Helper()
 	var e Entry

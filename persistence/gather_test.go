@@ -9,8 +9,9 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// After one slow sync with several waiters, a message alone waits 1 ms for others at most. It sleeps
-// meanwhile: in a bubble, time stands still while a goroutine is busy, so a busy wait would never end.
+// After a slow sync with several waiters, a single message waits at most 1 ms for others. It must
+// sleep meanwhile: in a synctest bubble, time stands still while a goroutine is busy, so a busy
+// wait would never end.
 func TestLog_GathersAtMostOneMillisecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := faultfs.New()
@@ -33,7 +34,7 @@ func TestLog_GathersAtMostOneMillisecond(t *testing.T) {
 			return c
 		})
 		go add()
-		synctest.Wait() // it syncs alone, and those that come meanwhile share the next sync
+		synctest.Wait() // the first syncs alone, and the others share the next sync
 		for range 4 {
 			go add()
 		}

@@ -14,7 +14,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// goneBed is a log in a folder, with one message.
+// goneBed returns a log in a folder with one message.
 func goneBed(t *testing.T, o Options) (*Log, string) {
 	t.Helper()
 	if runtime.GOOS == "windows" {
@@ -43,13 +43,13 @@ func untilRefused(t *testing.T, l *Log) (accepted int, err error) {
 	return accepted, err
 }
 
-// TestFolderMoved: nothing is accepted into a folder that nobody finds, and nothing is written to what has
-// taken its place.
+// TestFolderMoved moves the folder away. No message may be accepted then, and nothing may be
+// written to a folder that replaces it.
 func TestFolderMoved(t *testing.T) {
 	for _, sync := range []SyncPolicy{SyncEveryCommit, SyncInterval, SyncNever} {
 		for _, replaced := range []bool{false, true} {
 			o := small
-			if o.Sync = sync; sync == SyncNever { // neither a sync nor a new segment
+			if o.Sync = sync; sync == SyncNever { // no sync and no new segment detect it
 				o.Files = Files{SegmentBytes: 1 << 30}
 			}
 			l, dir := goneBed(t, o)
@@ -87,7 +87,8 @@ func TestFolderMoved(t *testing.T) {
 	}
 }
 
-// TestFolderMovedBack: the log goes on, and nothing that was accepted is lost.
+// TestFolderMovedBack checks that the log continues after the folder was moved back, and that no
+// accepted message is lost.
 func TestFolderMovedBack(t *testing.T) {
 	l, dir := goneBed(t, small)
 	if err := os.Rename(dir, dir+".away"); err != nil {
@@ -116,13 +117,14 @@ func TestFolderMovedBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer again.Close()
-	// The first one, those that were accepted, the one that is stored later, and the last one.
+	// The first message, the accepted ones, the one that is stored later, and the last one.
 	if got := int(again.Stats().Pending); got != accepted+2 {
 		t.Errorf("%d messages are pending, want %d", got, accepted+2)
 	}
 }
 
-// TestSegmentGone: the active segment is removed or replaced; what is accepted after that is found again.
+// TestSegmentGone removes or replaces the active segment. Messages that are accepted afterwards
+// must be found again.
 func TestSegmentGone(t *testing.T) {
 	for what, do := range map[string]func(name string) error{
 		"removed": os.Remove,
@@ -171,7 +173,7 @@ func TestSegmentGone(t *testing.T) {
 	}
 }
 
-// TestLockFileRemoved: a second Log is refused, and the log goes on.
+// TestLockFileRemoved checks that a second Log is refused, and that the first one continues.
 func TestLockFileRemoved(t *testing.T) {
 	l, dir := goneBed(t, small)
 	for range 3 {
@@ -187,7 +189,7 @@ func TestLockFileRemoved(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// It makes the lock file again.
+	// The log creates the lock file again.
 	if err := os.Remove(filepath.Join(dir, recovery.LockName)); err != nil {
 		t.Fatal(err)
 	}

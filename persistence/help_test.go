@@ -9,7 +9,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
-// numbered is a message whose packet says its sequence.
+// numbered returns a message whose packet contains its sequence.
 func numbered(seq uint64, size int) *Message {
 	m := &Message{Packet: bytes.Repeat([]byte{byte(seq)}, max(size, 8))}
 	binary.BigEndian.PutUint64(m.Packet, seq)
@@ -17,7 +17,7 @@ func numbered(seq uint64, size int) *Message {
 	return m
 }
 
-// contents drains l and fails when a message came back changed or out of order.
+// contents drains l. The test fails if a message is changed or out of order.
 func contents(t *testing.T, l *Log) (seqs, released []uint64) {
 	t.Helper()
 	var e Entry
@@ -56,7 +56,7 @@ func open(t *testing.T, fsys fsys.FS, o Options) *Log {
 	return l
 }
 
-// errPower is what every operation answers once the power is off.
+// errPower is the error of every operation after a power failure.
 var errPower = errors.New("the power is off")
 
 var small = Options{Files: Files{SegmentBytes: 4 << 10, BufferBytes: 4 << 10}}

@@ -11,13 +11,14 @@ import (
 
 func syncs(l *Log) uint64 { return l.Stats().Syncs }
 
-// TestInterval: Wait does not sync, the clock does, and Close ends the clock.
+// TestInterval checks that the interval causes syncs, that Wait does not, and that Close ends the
+// interval.
 func TestInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fsys := newMemFS()
 		o := Options{Sync: SyncInterval, Interval: time.Second}
 		l := open(t, fsys, o)
-		time.Sleep(1500 * time.Millisecond) // the checkpoint of the opening is synced too
+		time.Sleep(1500 * time.Millisecond) // the checkpoint of the opening is also synced
 		synctest.Wait()
 		before := syncs(l)
 		for seq := uint64(1); seq <= 5; seq++ {
@@ -46,14 +47,14 @@ func TestInterval(t *testing.T) {
 			t.Fatalf("after a power cut there are %v", seqs)
 		}
 		after.Close()
-		if err := l.Close(); err != nil { // synctest fails when the goroutine stays
+		if err := l.Close(); err != nil { // synctest fails if the goroutine does not end
 			t.Fatal(err)
 		}
 	})
 }
 
-// TestIntervalSyncsLargeAmounts: what is not synced yet is kept in memory, so
-// it is bounded.
+// TestIntervalSyncsLargeAmounts checks that the unsynced bytes are bounded, because they are kept
+// in memory.
 func TestIntervalSyncsLargeAmounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := open(t, newMemFS(), Options{Sync: SyncInterval, Interval: time.Hour, Files: Files{BufferBytes: 4 << 10}})
@@ -70,8 +71,8 @@ func TestIntervalSyncsLargeAmounts(t *testing.T) {
 	})
 }
 
-// TestIntervalFailedSync: what was written since the last fsync is written
-// again, to another file, with its marks; the rest stays where it is.
+// TestIntervalFailedSync checks that the records since the last fsync are written again, to another
+// file. All others stay where they are.
 func TestIntervalFailedSync(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fsys := newMemFS()
@@ -133,7 +134,7 @@ func TestIntervalFailedSync(t *testing.T) {
 	})
 }
 
-// TestSyncNever_SyncsOnlyFullSegments: only a full segment and Close sync.
+// TestSyncNever_SyncsOnlyFullSegments checks that only a full segment and Close cause a sync.
 func TestSyncNever_SyncsOnlyFullSegments(t *testing.T) {
 	o := small
 	o.Sync = SyncNever
@@ -145,7 +146,7 @@ func TestSyncNever_SyncsOnlyFullSegments(t *testing.T) {
 		}
 	}
 	s := l.Stats()
-	if n := s.Syncs - opening; n != 2*uint64(s.Segments-1) { // the full one, the new one
+	if n := s.Syncs - opening; n != 2*uint64(s.Segments-1) { // the full segment and the new one
 		t.Fatalf("%d syncs for %d segments", n, s.Segments)
 	}
 	before := s.Syncs

@@ -20,7 +20,7 @@ import (
 
 var crashKills = flags.Int("crash.kills", 30, "how many processes TestKill kills")
 
-// The test binary runs itself as the process to be killed.
+// The test binary runs itself as the process that is killed.
 const killEnv = "MOORING_PERSISTENCE_KILL_DIR"
 
 func TestMain(m *testing.M) {
@@ -34,10 +34,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// appendUntilKilled prints the sequence of each message after it was accepted,
-// and ends every second one.
+// appendUntilKilled prints the sequence of each accepted message, and ends every second message.
 func appendUntilKilled(dir string) error {
-	policy := SyncPolicy(os.Getpid()) % (SyncNever + 1) // a kill loses nothing under any
+	policy := SyncPolicy(os.Getpid()) % (SyncNever + 1) // under every policy, a kill loses nothing
 	l, err := Open(dir, Options{Sync: policy, Files: Files{SegmentBytes: 64 << 10, BufferBytes: 8 << 10}})
 	if err != nil {
 		return err
@@ -71,8 +70,8 @@ func appendUntilKilled(dir string) error {
 	return <-errs
 }
 
-// TestKill: a process appends as fast as it can and is killed at random, again
-// and again on the same folder. Everything it reported is there, in order.
+// TestKill kills a process that appends messages at random moments, repeatedly with the same
+// folder. All messages that the process reported must be found, in order.
 func TestKill(t *testing.T) {
 	rounds := *crashKills
 	dir := t.TempDir()
@@ -80,7 +79,7 @@ func TestKill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	accepted := map[uint64]bool{} // and odd, so not done
+	accepted := map[uint64]bool{} // only odd sequences: they are not done
 	var highest uint64
 	for round := range rounds {
 		for _, seq := range runAndKill(t, self, dir) {
@@ -115,7 +114,7 @@ func TestKill(t *testing.T) {
 		if s := l.Stats(); s.Corruptions > 0 || s.Lost > 0 {
 			t.Fatalf("round %d: a kill was taken for damage: %+v", round, s)
 		}
-		// Make room, so that segments are removed under the next process.
+		// End messages, so that the next process removes segments.
 		for _, seq := range seqs {
 			if err := l.Done(seq, Result{Kind: Acked}); err != nil {
 				t.Fatal(err)
@@ -147,12 +146,12 @@ func runAndKill(t *testing.T, self, dir string) (seqs []uint64) {
 	lines := bufio.NewScanner(pipe)
 	var kill *time.Timer
 	for lines.Scan() {
-		if kill == nil { // it runs: some time from now it does not
+		if kill == nil { // the process runs: kill it at a random time
 			kill = time.AfterFunc(time.Duration(rand.IntN(40_000))*time.Microsecond, func() { cmd.Process.Kill() })
 		}
 		seq, err := strconv.ParseUint(lines.Text(), 10, 64)
 		if err != nil {
-			break // the line the kill cut short
+			break // the kill interrupted this line
 		}
 		seqs = append(seqs, seq)
 	}

@@ -11,8 +11,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/recovery"
 )
 
-// TestFormatVersion1 opens a folder that the first format's release wrote, and
-// goes on in it.
+// TestFormatVersion1 opens a folder that the first release wrote, and continues to use it.
 func TestFormatVersion1(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS("testdata/v1")); err != nil {
@@ -36,7 +35,7 @@ func TestFormatVersion1(t *testing.T) {
 		if s := l.Stats(); err != nil || last != 40 || l.Boot() != boot || !known || s.Acked != 19 || s.Refused != 1 || s.Expired != 1 || s.Dropped != 1 || s.Corruptions != 0 {
 			t.Errorf("stream %d, %v; boot %d; %+v", last, err, l.Boot(), s)
 		}
-		// The old release did not say what it sent.
+		// The old release did not record which messages were sent.
 		if boot == 3 && l.Sent(Normal) != l.LastSeq() {
 			t.Errorf("sent up to %d of %d", l.Sent(Normal), l.LastSeq())
 		}
@@ -52,8 +51,8 @@ func TestFormatVersion1(t *testing.T) {
 	}
 }
 
-// TestFormatVersion2 opens a folder that was written before checkpoints recorded the writer.
-// How it ended is not known, so a new epoch begins, once.
+// TestFormatVersion2 opens a folder that was written before checkpoints recorded the writer. It is
+// unknown how that process ended, so a new epoch begins, once.
 func TestFormatVersion2(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS("testdata/v2")); err != nil {
@@ -92,8 +91,8 @@ func TestFormatVersion2(t *testing.T) {
 	}
 }
 
-// TestFormatVersion3 opens a folder that was written before fingerprints were recorded. Its
-// identifiers have none; those that are recorded from now on have one.
+// TestFormatVersion3 opens a folder that was written before fingerprints were recorded. Its packet
+// identifiers have no fingerprint. New ones have.
 func TestFormatVersion3(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS("testdata/v3")); err != nil {
@@ -107,7 +106,7 @@ func TestFormatVersion3(t *testing.T) {
 			t.Fatal(err)
 		}
 		seqs, s := entries(t, l)
-		pending := []uint64{7, 32, 33, 34, 36, 37, 38, 39, 40, 35} // 35 is deferred
+		pending := []uint64{7, 32, 33, 34, 36, 37, 38, 39, 40, 35} // 35 is deferred, so it comes last
 		released, deferred := l.Released(), l.Deferred()
 		if !slices.Equal(seqs, pending) || len(released) != 2 || released[0].Seq != 33 || released[1].Seq != 32 || len(deferred) != 1 || deferred[0].Seq != 35 {
 			t.Errorf("pending %v, released %v, deferred %v", seqs, released, deferred)

@@ -12,13 +12,14 @@ import (
 	"time"
 )
 
-// TestOpen_DiskRefusesWrites opens a log while each operation fails with each error. What is pending can be
-// read and ended. It accepts messages when the disk does, or what was accepted is there after a restart.
+// TestOpen_DiskRefusesWrites opens a log while each operation fails with each error. Pending
+// messages can be read and ended. When the disk works again, messages are accepted; or everything
+// is found after a restart.
 func TestOpen_DiskRefusesWrites(t *testing.T) {
 	const n = 30
 	for _, cause := range append(outageErrors[:len(outageErrors):len(outageErrors)], syscall.EACCES) {
 		for _, op := range []string{"create", "write", "sync", "syncdir"} {
-			for _, lasts := range []time.Duration{0, time.Second, 30 * time.Second} { // 0: for good
+			for _, lasts := range []time.Duration{0, time.Second, 30 * time.Second} { // 0: permanently
 				t.Run(fmt.Sprint(op, ", ", cause, ", ", lasts), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						disk := newMemFS()
@@ -31,7 +32,7 @@ func TestOpen_DiskRefusesWrites(t *testing.T) {
 						if err := errors.Join(l.SetSent(Normal, 10), l.Release(2), l.Sync()); err != nil {
 							t.Fatal(err)
 						}
-						disk = disk.killed() // without the reserve that a full disk would use
+						disk = disk.killed() // without the reserve, which a full disk would use
 						_ = disk.Remove("log/RESERVE")
 						var fails atomic.Bool
 						fails.Store(true)
@@ -43,7 +44,7 @@ func TestOpen_DiskRefusesWrites(t *testing.T) {
 						})
 						o := with(small, func(o *Options) { o.FS = disk })
 						l, err := Open("log", o)
-						if op == "sync" && err != nil { // the segments that were found cannot be synced
+						if op == "sync" && err != nil { // the existing segments cannot be synced
 							fails.Store(false)
 							l, err = Open("log", o)
 							if seqs, _ := contents(t, l); err != nil || len(seqs) != n {
@@ -74,7 +75,7 @@ func TestOpen_DiskRefusesWrites(t *testing.T) {
 							}
 							fails.Store(false)
 							l = open(t, disk, small)
-							if seqs, _ := contents(t, l); len(seqs) != n { // the ends could not be written
+							if seqs, _ := contents(t, l); len(seqs) != n { // the results could not be written
 								t.Errorf("after a restart, %v are pending", seqs)
 							}
 						} else {
@@ -108,8 +109,8 @@ func TestOpen_DiskRefusesWrites(t *testing.T) {
 	}
 }
 
-// The outage begins with the opening and is over before a power failure: nothing that was accepted before or
-// after it is lost, and what ended in it has ended.
+// The outage begins at the opening and ends before a power failure. No message that was accepted
+// before or after the outage may be lost, and messages that ended during it must have ended.
 func TestOpen_PowerFailureAfterOutage(t *testing.T) {
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {

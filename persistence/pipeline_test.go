@@ -9,8 +9,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/index"
 )
 
-// TestPipeline checks the batches through a commit, a failed one, and one that takes
-// another along.
+// TestPipeline checks the batches in a successful commit, in a failed one, and in a failed one that
+// also ends the open batch.
 func TestPipeline(t *testing.T) {
 	var p pipeline
 	var mu sync.Mutex
@@ -50,7 +50,7 @@ func TestPipeline(t *testing.T) {
 		t.Errorf("the buffers were not used again: %+v", p.open)
 	}
 	third := p.open
-	p.begin(2, false) // a failed write takes the open batch along
+	p.begin(2, false) // a failed write ends the open batch too
 	p.finish(failed, true, 1<<10)
 	if p.written != 1 || second.err != failed || third.err != failed || p.durable != 1 {
 		t.Errorf("%+v", p)
