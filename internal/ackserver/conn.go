@@ -9,22 +9,21 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// flushAt bounds what a connection collects before it writes.
+// flushAt is the number of collected bytes at which a connection writes.
 const flushAt = 64 << 10
 
-// conn is one client. One goroutine reads, answers and writes the answers; a
-// flood has a goroutine of its own. Both write whole packets in single calls,
-// which net.Conn keeps apart.
+// conn is one client. One goroutine reads packets and writes the answers. A flood has a separate
+// goroutine. Both write complete packets in single calls, which net.Conn serializes.
 type conn struct {
 	s   *Server
 	nc  net.Conn
-	out []byte // answers not yet written
+	out []byte // answers that are not written yet
 
-	received int64 // PUBLISH packets not yet counted
-	acks     []ack // acknowledgements not yet told to the window
+	received int64 // PUBLISH packets that are not counted yet
+	acks     []ack // acknowledgements that are not passed to the window yet
 	window   window
 
-	granted *byte // highest QoS subscribed with, nil: none; guarded by Server.mu
+	granted *byte // highest subscribed QoS; nil: none; guarded by Server.mu
 }
 
 var errDisconnect = errors.New("the client sent DISCONNECT")
@@ -38,7 +37,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 func (c *conn) serve() {
 	defer c.s.forget(c)
 	err := c.loop()
-	_ = c.flush() // the answers to what came before the error
+	_ = c.flush() // answers to the packets before the error
 	_ = c.nc.Close()
 	c.window.close(fmt.Errorf("ackserver: the connection ended: %w", err))
 }
@@ -68,8 +67,8 @@ func (c *conn) loop() error {
 	}
 }
 
-// Read is what the frame reader calls when it has no whole packet left: the
-// moment before waiting, and so the moment to send what was collected.
+// Read is called by the frame reader when it has no complete packet left. Before waiting, it sends
+// the collected answers.
 func (c *conn) Read(b []byte) (int, error) {
 	if err := c.flush(); err != nil {
 		return 0, err
@@ -77,7 +76,7 @@ func (c *conn) Read(b []byte) (int, error) {
 	return c.nc.Read(b)
 }
 
-// flush counts, tells the window and writes, in this order: what a client has
+// flush updates the counters, then the window, and then writes. So everything that the client has
 // seen acknowledged is counted.
 func (c *conn) flush() error {
 	if c.received > 0 {
@@ -100,8 +99,8 @@ func (c *conn) flush() error {
 	return err
 }
 
-// handle answers one packet. The frequent ones are decoded by hand: only their
-// packet identifier matters here.
+// handle answers one packet. It decodes frequent packets by hand, because only their packet
+// identifiers are needed.
 func (c *conn) handle(f wire.Frame) error {
 	switch t := f.Type(); t {
 	case wire.PUBLISH:
@@ -157,7 +156,7 @@ func (c *conn) publish(f wire.Frame) error {
 
 var errShort = errors.New("a packet is too short for its fields")
 
-// packetID is the identifier at offset at of the body.
+// packetID returns the identifier at offset at of the body.
 func packetID(f wire.Frame, at int) (uint16, error) {
 	if len(f.Body) < at+2 {
 		return 0, errShort

@@ -7,7 +7,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// connect answers CONNECT and remembers the client's Receive Maximum.
+// connect answers CONNECT and records the client's Receive Maximum.
 func (c *conn) connect(f wire.Frame) error {
 	if f.Type() != wire.CONNECT {
 		return fmt.Errorf("the first packet is %v, not CONNECT [MQTT-3.1.0-1]", f.Type())
@@ -49,7 +49,7 @@ func (c *conn) connect(f wire.Frame) error {
 	return nil
 }
 
-// subscribe grants every filter what it asks for, and lets a flood begin.
+// subscribe grants every filter the requested QoS and lets a flood begin.
 func (c *conn) subscribe(f wire.Frame) error {
 	filters, body, err := c.filters(f)
 	if err != nil {
@@ -66,7 +66,7 @@ func (c *conn) subscribe(f wire.Frame) error {
 		filters = rest[1:]
 	}
 	c.reply(wire.SUBACK, body)
-	if err := c.flush(); err != nil { // SUBACK leaves before the first message
+	if err := c.flush(); err != nil { // SUBACK precedes the first message
 		return err
 	}
 	c.s.subscribed(c, highest)
@@ -90,7 +90,7 @@ func (c *conn) unsubscribe(f wire.Frame) error {
 	return nil
 }
 
-// filters finds the filters of SUBSCRIBE or UNSUBSCRIBE and begins the answer.
+// filters locates the filters of a SUBSCRIBE or UNSUBSCRIBE and begins the answer.
 func (c *conn) filters(f wire.Frame) (filters, answer []byte, err error) {
 	id, err := packetID(f, 0)
 	if err != nil {

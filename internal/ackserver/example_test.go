@@ -21,7 +21,7 @@ func Example() {
 		return
 	}
 
-	// A client, in raw packets: CONNECT, SUBSCRIBE, and a PUBACK for each message.
+	// The client sends raw packets: CONNECT, SUBSCRIBE, and a PUBACK for each message.
 	client, err := net.Dial("tcp", server.Addr())
 	if err != nil {
 		fmt.Println(err)

@@ -10,35 +10,33 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// Flood says what to send to a subscriber.
+// Flood describes the messages for a subscriber.
 type Flood struct {
-	Messages    int      // how many
-	QoS         byte     // 0, 1 or 2; lowered to what the client subscribed with
-	PayloadSize int      // bytes; from 8 on, the first 8 are the message's number, big-endian, from 0
-	Topics      []string // taken in turn; nil is "bench"
+	Messages    int      // number of messages
+	QoS         byte     // 0, 1 or 2; reduced to the QoS of the subscription
+	PayloadSize int      // in bytes; from 8 on, the first 8 bytes are the message number, big-endian, from 0
+	Topics      []string // used in rotation; nil: "bench"
 }
 
-// ErrBusy means that a flood is waiting for a subscriber already; let it begin
-// first.
+// ErrBusy means that a flood is already waiting for a subscriber. It must begin first.
 var ErrBusy = errors.New("ackserver: a flood is waiting for a client to subscribe; subscribe, or wait for it")
 
-// Run is a flood that was asked for. Its methods may be called from any
-// goroutine.
+// Run is a requested flood. Its methods are safe for concurrent use.
 type Run struct {
 	flood Flood
 	acked atomic.Int64
 	done  chan struct{}
-	err   error // valid once done is closed
+	err   error // valid after done is closed
 }
 
-// Done is closed when the last message has been acknowledged completely, at QoS
-// 0 when it was written, or when the flood has failed.
+// Done returns a channel that is closed when the flood has ended. It ends when the last message is
+// completely acknowledged, at QoS 0 when it is written, or when the flood has failed.
 func (r *Run) Done() <-chan struct{} { return r.done }
 
-// Acked is the number of messages acknowledged so far; a refusal counts.
+// Acked returns the number of messages acknowledged so far, including refusals.
 func (r *Run) Acked() int64 { return r.acked.Load() }
 
-// Err says why the flood failed. It is nil until Done is closed.
+// Err returns the reason why the flood failed. It is nil until Done is closed.
 func (r *Run) Err() error {
 	select {
 	case <-r.done:
@@ -55,8 +53,8 @@ func (r *Run) finish(err error) {
 	close(r.done)
 }
 
-// Flood sends f to a client that has subscribed and is not being flooded, or
-// else to the next one that subscribes, as fast as its Receive Maximum allows.
+// Flood sends f to a client that has subscribed and is not being flooded, or else to the next one
+// that subscribes. It sends as fast as the client's Receive Maximum allows.
 func (s *Server) Flood(f Flood) (*Run, error) {
 	r := &Run{flood: f, done: make(chan struct{})}
 	if f.Messages < 1 {
@@ -98,7 +96,7 @@ func (s *Server) subscribed(c *conn, qos byte) {
 	}
 }
 
-// start begins r on c, if c is free; s.mu is held.
+// start begins r on c if c is free. s.mu must be held.
 func (s *Server) start(c *conn, r *Run) bool {
 	if !c.window.begin(r) {
 		return false
@@ -108,7 +106,7 @@ func (s *Server) start(c *conn, r *Run) bool {
 	return true
 }
 
-// flood writes all messages, many to a call.
+// flood writes all messages, many per call.
 func (c *conn) flood(r *Run, qos byte) {
 	due := [...]wire.Type{0, wire.PUBACK, wire.PUBREC}[qos]
 	images := make([][]byte, len(r.flood.Topics))
@@ -125,7 +123,7 @@ func (c *conn) flood(r *Run, qos byte) {
 				return
 			}
 		} else {
-			ids = ids[:n] // of no meaning at QoS 0
+			ids = ids[:n] // unused at QoS 0
 		}
 		out = out[:0]
 		for i, id := range ids {
@@ -138,7 +136,7 @@ func (c *conn) flood(r *Run, qos byte) {
 				continue
 			}
 			if _, err := c.nc.Write(out); err != nil {
-				_ = c.nc.Close() // the reader ends, and with it the flood
+				_ = c.nc.Close() // ends the reader, and with it the flood
 				return
 			}
 			out = out[:0]

@@ -24,8 +24,7 @@ func (p *peer) message() wire.PublishView {
 	return v
 }
 
-// quiet checks that the server has nothing more to say: what comes next is the
-// answer to a PINGREQ.
+// quiet checks that the server sends nothing more: the next packet is the answer to a PINGREQ.
 func (p *peer) quiet() {
 	p.t.Helper()
 	p.send([]byte{0xC0, 0})
@@ -53,8 +52,8 @@ func (r *Run) wait(t testing.TB) {
 	}
 }
 
-// answer acknowledges what the flood sends until n messages are through, and
-// calls check for each.
+// answer acknowledges the messages of the flood until n messages are completed, and calls check for
+// each.
 func (p *peer) answer(n int, check func(i int, v wire.PublishView)) {
 	p.t.Helper()
 	for seen, through := 0, 0; through < n; {
@@ -86,7 +85,7 @@ func (p *peer) answer(n int, check func(i int, v wire.PublishView)) {
 	}
 }
 
-func TestFloodSendsNumberedMessagesOnTopicsInTurn(t *testing.T) {
+func TestFlood_NumbersMessagesAndRotatesTopics(t *testing.T) {
 	topics := []string{"a", "b/c", "d"}
 	for qos := range byte(3) {
 		s := start(t, Options{})
@@ -105,7 +104,7 @@ func TestFloodSendsNumberedMessagesOnTopicsInTurn(t *testing.T) {
 	}
 }
 
-func TestFloodKeepsTheReceiveMaximum(t *testing.T) {
+func TestFlood_ObeysTheReceiveMaximum(t *testing.T) {
 	s := start(t, Options{})
 	p := connect(t, s, 3)
 	run := flood(t, s, Flood{Messages: 6, QoS: 2})
@@ -118,7 +117,7 @@ func TestFloodKeepsTheReceiveMaximum(t *testing.T) {
 		t.Fatalf("packet identifiers repeat: %v", ids)
 	}
 	p.quiet()
-	p.send(acknowledge(wire.PUBREC, 2)) // does not give the place back
+	p.send(acknowledge(wire.PUBREC, 2)) // does not free the place
 	p.expect(acknowledge(wire.PUBREL, 2))
 	p.quiet()
 	p.send(acknowledge(wire.PUBCOMP, 2))
@@ -126,7 +125,7 @@ func TestFloodKeepsTheReceiveMaximum(t *testing.T) {
 		t.Fatalf("identifier %d is used twice", v.PacketID)
 	}
 	p.quiet()
-	p.send(wire.AppendAck(nil, wire.Ack{Type: wire.PUBREC, PacketID: 1, Reason: wire.ReasonQuotaExceeded})) // does
+	p.send(wire.AppendAck(nil, wire.Ack{Type: wire.PUBREC, PacketID: 1, Reason: wire.ReasonQuotaExceeded})) // frees the place
 	if v := p.message(); v.PacketID != 1 {
 		t.Fatalf("identifier %d is used twice", v.PacketID)
 	}
@@ -135,7 +134,7 @@ func TestFloodKeepsTheReceiveMaximum(t *testing.T) {
 	}
 }
 
-func TestFloodLowersItsQoSToTheSubscription(t *testing.T) {
+func TestFlood_LowersQoSToTheSubscription(t *testing.T) {
 	s := start(t, Options{})
 	p := connect(t, s, 0)
 	run := flood(t, s, Flood{Messages: 1, QoS: 2})
@@ -147,18 +146,18 @@ func TestFloodLowersItsQoSToTheSubscription(t *testing.T) {
 	run.wait(t)
 }
 
-func TestFloodFollowsFloodOnOneConnection(t *testing.T) {
+func TestFlood_SeveralOnOneConnection(t *testing.T) {
 	s := start(t, Options{})
 	p := connect(t, s, 0)
 	p.subscribe(1)
 	for range 3 {
-		run := flood(t, s, Flood{Messages: 70_000, QoS: 1, PayloadSize: 8}) // identifiers come round
+		run := flood(t, s, Flood{Messages: 70_000, QoS: 1, PayloadSize: 8}) // identifiers wrap around
 		p.answerFast(70_000)
 		run.wait(t)
 	}
 }
 
-// answerFast acknowledges n messages at QoS 1, a read's worth at a time.
+// answerFast acknowledges n messages at QoS 1, one read at a time.
 func (p *peer) answerFast(n int) {
 	p.t.Helper()
 	var acks []byte
@@ -174,7 +173,7 @@ func (p *peer) answerFast(n int) {
 	}
 }
 
-func TestFloodFailsOnAWrongAcknowledgement(t *testing.T) {
+func TestFlood_FailsOnAWrongAcknowledgement(t *testing.T) {
 	for name, wrong := range map[string][][]byte{
 		"of another type": {acknowledge(wire.PUBREC, 1)},
 		"not in flight":   {acknowledge(wire.PUBACK, 3)},
@@ -197,7 +196,7 @@ func TestFloodFailsOnAWrongAcknowledgement(t *testing.T) {
 	}
 }
 
-func TestFloodFailsWithItsConnection(t *testing.T) {
+func TestFlood_FailsWithItsConnection(t *testing.T) {
 	s := start(t, Options{})
 	p := connect(t, s, 1)
 	run := flood(t, s, Flood{Messages: 2, QoS: 1})
@@ -209,7 +208,7 @@ func TestFloodFailsWithItsConnection(t *testing.T) {
 	}
 }
 
-func TestFloodChecksWhatItIsAskedFor(t *testing.T) {
+func TestFlood_ChecksItsArguments(t *testing.T) {
 	s := start(t, Options{})
 	for name, f := range map[string]Flood{
 		"no messages": {},
@@ -226,8 +225,8 @@ func TestFloodChecksWhatItIsAskedFor(t *testing.T) {
 	}
 }
 
-// BenchmarkFlood is the ceiling of any receiving benchmark: 256 bytes, and a
-// client that finds the packet identifiers and answers in batches.
+// BenchmarkFlood is the upper limit of any receiving benchmark: 256 bytes, and a client that
+// extracts the packet identifiers and answers in batches.
 func BenchmarkFlood(b *testing.B) {
 	for name, qos := range map[string]byte{"QoS0": 0, "QoS1": 1} {
 		b.Run(name, func(b *testing.B) {
@@ -246,7 +245,7 @@ func BenchmarkFlood(b *testing.B) {
 				if qos == 0 {
 					continue
 				}
-				// Topic "bench": the identifier lies behind 2 + 5 bytes.
+				// With topic "bench", the identifier follows 2 + 5 bytes.
 				acks = append(acks, 0x40, 2, f.Body[7], f.Body[8])
 				if p.r.Buffered() < len(f.Raw) {
 					p.send(acks)

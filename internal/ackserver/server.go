@@ -7,14 +7,13 @@ import (
 	"sync/atomic"
 )
 
-// Options of a Server. The zero value is ready for use.
+// Options configures a Server. The zero value is ready for use.
 type Options struct {
-	Addr           string // to listen on; "" is a free port of 127.0.0.1
-	ReceiveMaximum uint16 // announced to clients; 0 is 65,535
+	Addr           string // listen address; "": a free port of 127.0.0.1
+	ReceiveMaximum uint16 // announced to clients; 0: 65,535
 }
 
-// Server accepts MQTT 5 connections until it is closed. Its methods may be
-// called from any goroutine.
+// Server accepts MQTT 5 connections until it is closed. Its methods are safe for concurrent use.
 type Server struct {
 	options  Options
 	listener net.Listener
@@ -27,7 +26,7 @@ type Server struct {
 	closed  bool
 }
 
-// New starts a server. The caller must Close it.
+// New starts a server. The caller must call Close.
 func New(o Options) (*Server, error) {
 	if o.Addr == "" {
 		o.Addr = "127.0.0.1:0"
@@ -41,15 +40,14 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-// Addr is the host and port the server listens on.
+// Addr returns the host and port on which the server listens.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
-// Received is the number of PUBLISH packets taken in so far, whatever their
-// QoS, repeated ones included. A packet is counted before it is acknowledged.
+// Received returns the number of PUBLISH packets received so far, of any QoS and including repeated
+// ones. A packet is counted before it is acknowledged.
 func (s *Server) Received() int64 { return s.received.Load() }
 
-// Close ends all connections and waits for every goroutine. A flood under way
-// fails.
+// Close ends all connections and waits for all goroutines. A running flood fails.
 func (s *Server) Close() error {
 	err := s.listener.Close()
 	s.mu.Lock()

@@ -13,7 +13,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// peer is a client made of raw packets.
+// peer is a client that sends raw packets.
 type peer struct {
 	net.Conn
 	t testing.TB
@@ -29,7 +29,7 @@ func start(t testing.TB, o Options) *Server {
 	return s
 }
 
-// connectPacket is a CONNECT with a Receive Maximum, 0 for none.
+// connectPacket returns a CONNECT with a Receive Maximum. 0: without one.
 func connectPacket(window uint16, clientID string) []byte {
 	var props []byte
 	if window > 0 {
@@ -101,7 +101,7 @@ func acknowledge(t wire.Type, id uint16) []byte {
 	return wire.AppendAck(nil, wire.Ack{Type: t, PacketID: id})
 }
 
-func TestConnackAnnouncesReceiveMaximumAndClientID(t *testing.T) {
+func TestConnack_AnnouncesReceiveMaximumAndClientID(t *testing.T) {
 	p := dial(t, start(t, Options{}))
 	p.send(connectPacket(0, "c"))
 	p.expect([]byte{0x20, 3, 0, 0, 0})
@@ -119,7 +119,7 @@ func TestConnackAnnouncesReceiveMaximumAndClientID(t *testing.T) {
 	}
 }
 
-func TestEachPacketGetsItsAnswer(t *testing.T) {
+func TestServer_AnswersEachPacket(t *testing.T) {
 	s := start(t, Options{})
 	p := connect(t, s, 0)
 	p.send(publish(0, 0, 5), publish(1, 7, 5), publish(2, 8, 100_000),
@@ -135,7 +135,7 @@ func TestEachPacketGetsItsAnswer(t *testing.T) {
 	p.expectEnd()
 }
 
-func TestAnswersAreNotHeldBackByHalfAPacket(t *testing.T) {
+func TestServer_AnswersDespiteAPartialPacket(t *testing.T) {
 	p := connect(t, start(t, Options{}), 0)
 	second := publish(1, 2, 50)
 	p.send(publish(1, 1, 5), second[:20])
@@ -144,7 +144,7 @@ func TestAnswersAreNotHeldBackByHalfAPacket(t *testing.T) {
 	p.expect(acknowledge(wire.PUBACK, 2))
 }
 
-func TestWhatIsNotUnderstoodEndsTheConnection(t *testing.T) {
+func TestServer_EndsTheConnectionOnInvalidPackets(t *testing.T) {
 	s := start(t, Options{})
 	for name, packet := range map[string][]byte{
 		"no CONNECT":     {0xC0, 0},
@@ -177,13 +177,13 @@ func TestWhatIsNotUnderstoodEndsTheConnection(t *testing.T) {
 	}
 }
 
-func TestCloseEndsEverything(t *testing.T) {
+func TestClose_EndsConnectionsAndFloods(t *testing.T) {
 	before := runtime.NumGoroutine()
 	s := start(t, Options{})
 	flooded, idle := connect(t, s, 1), connect(t, s, 0)
 	run := flood(t, s, Flood{Messages: 2, QoS: 1})
 	flooded.subscribe(1)
-	flooded.next() // and no answer to it: the flood waits
+	flooded.next() // never answered, so the flood waits
 	waiting := flood(t, s, Flood{Messages: 2})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -198,7 +198,7 @@ func TestCloseEndsEverything(t *testing.T) {
 	if _, err := s.Flood(Flood{Messages: 1}); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Flood after Close: %v", err)
 	}
-	// Those that Close waited for may still have their last instruction to do.
+	// The last instructions of goroutines for which Close has waited may still run.
 	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d goroutines before, %d after", before, runtime.NumGoroutine())
@@ -206,16 +206,15 @@ func TestCloseEndsEverything(t *testing.T) {
 	}
 }
 
-func TestNewSaysWhichAddressIsTaken(t *testing.T) {
+func TestNew_NamesTheAddressInUse(t *testing.T) {
 	s := start(t, Options{})
 	if _, err := New(Options{Addr: s.Addr()}); err == nil || !bytes.Contains([]byte(err.Error()), []byte(s.Addr())) {
 		t.Errorf("got %v", err)
 	}
 }
 
-// BenchmarkAcknowledge is the ceiling of any publishing benchmark: QoS 1, 256
-// bytes, a client that writes ready-made packets and only counts bytes of
-// answers.
+// BenchmarkAcknowledge is the upper limit of any publishing benchmark: QoS 1, 256 bytes, and a
+// client that writes prepared packets and only counts the bytes of the answers.
 func BenchmarkAcknowledge(b *testing.B) {
 	p := connect(b, start(b, Options{}), 0)
 	const batch = 128
@@ -236,11 +235,11 @@ func BenchmarkAcknowledge(b *testing.B) {
 		n++
 	}
 	n = (n + batch - 1) / batch * batch
-	p.send([]byte{0xE0, 0}) // the server answers what it has and closes
+	p.send([]byte{0xE0, 0}) // the server sends its remaining answers and closes
 	if got := <-answers; got != 4*n {
 		b.Fatalf("%d bytes of answers to %d messages", got, n)
 	}
 }
 
-// sequence is the number a flooded message carries.
+// sequence returns the number in a flooded message.
 func sequence(payload []byte) uint64 { return binary.BigEndian.Uint64(payload) }

@@ -7,21 +7,20 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// window keeps a flood within the client's Receive Maximum and checks that the
-// client acknowledges what it was sent, once. The flood takes packet
-// identifiers, the reader gives them back.
+// window limits a flood to the client's Receive Maximum, and checks that the client acknowledges
+// each message exactly once. The flood takes packet identifiers, and the reader returns them.
 type window struct {
 	mu     sync.Mutex
 	change sync.Cond
-	free   []uint16    // ring of identifiers not in use, as many as the Receive Maximum
-	head   int         // the first of them
-	count  int         // how many there are
-	expect []wire.Type // by identifier: the acknowledgement that is due, or 0
+	free   []uint16    // ring of unused identifiers; its size is the Receive Maximum
+	head   int         // index of the first unused identifier
+	count  int         // number of unused identifiers
+	expect []wire.Type // by identifier: the expected acknowledgement, or 0
 	run    *Run
-	err    error // the connection is over
+	err    error // set when the connection has ended
 }
 
-// ack is an acknowledgement the client sent.
+// ack is an acknowledgement from the client.
 type ack struct {
 	kind   wire.Type
 	reason byte
@@ -42,8 +41,8 @@ func (w *window) open(n uint16) {
 	w.count = int(n)
 }
 
-// begin makes run the flood of this connection. False means that there is one
-// already or that the connection is over.
+// begin makes run the flood of this connection. It returns false if there is already one or the
+// connection has ended.
 func (w *window) begin(run *Run) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -54,8 +53,8 @@ func (w *window) begin(run *Run) bool {
 	return true
 }
 
-// take appends identifiers to ids: at least one, at most n, waiting for the
-// client if need be. first is the acknowledgement that will be due for them.
+// take appends at least one and at most n identifiers to ids. If necessary, it waits for the
+// client. first is the acknowledgement that is expected for them.
 func (w *window) take(ids []uint16, n int, first wire.Type) ([]uint16, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -75,8 +74,7 @@ func (w *window) take(ids []uint16, n int, first wire.Type) ([]uint16, error) {
 	return ids, nil
 }
 
-// apply takes the client's acknowledgements in and appends the PUBRELs that
-// answer them to out.
+// apply processes the client's acknowledgements and appends the PUBRELs that answer them to out.
 func (w *window) apply(out []byte, acks []ack) ([]byte, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -102,8 +100,8 @@ func (w *window) apply(out []byte, acks []ack) ([]byte, error) {
 	return out, nil
 }
 
-// done counts n messages of the flood as through, the last of which ends it.
-// w.mu is held.
+// done counts n completed messages of the flood, and ends the flood after the last one. w.mu must
+// be held.
 func (w *window) done(n int64) {
 	if w.run != nil && w.run.acked.Add(n) == int64(w.run.flood.Messages) {
 		w.run.finish(nil)
@@ -111,7 +109,7 @@ func (w *window) done(n int64) {
 	}
 }
 
-// close fails the flood, if one is under way.
+// close fails the running flood, if there is one.
 func (w *window) close(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

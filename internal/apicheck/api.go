@@ -1,12 +1,12 @@
-// Command apicheck records the exported API of the public packages in docs/api,
-// one file for each package, so that a review shows each change of the API.
+// Command apicheck records the exported API of the public packages in docs/api, one file per
+// package, so that a review shows each change of the API.
 //
 //	go run ./internal/apicheck          compare the files with the code
 //	go run ./internal/apicheck -write   write the files
 //
-// Each line is one constant, variable, function, type, field or method, without
-// comments. An alias of a type of an internal package is followed by the methods
-// and fields of that type, since callers see them.
+// Each line is one constant, variable, function, type, field or method, without comments. An alias
+// of a type of an internal package is followed by the methods and fields of that type, because
+// callers see them.
 package main
 
 import (
@@ -18,8 +18,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/source"
 )
 
-// publicPackages returns the packages that other modules can import and that are
-// not programs.
+// publicPackages returns the packages that other modules can import, except programs.
 func publicPackages(m *source.Module) (public []*source.Package) {
 	for _, p := range m.Packages {
 		if p.Types.Name() != "main" && !slices.Contains(strings.Split(p.Path, "/"), "internal") && !strings.HasPrefix(p.Path, "examples/") {
@@ -73,7 +72,7 @@ func (a *printer) object(object types.Object) {
 	}
 }
 
-// signature is the signature of a function without "func".
+// signature returns the signature of a function without "func".
 func (a *printer) signature(f *types.Func) string {
 	return strings.TrimPrefix(a.text(f.Type()), "func")
 }
@@ -130,7 +129,7 @@ func (a *printer) members(name string, named *types.Named) {
 		}
 	case *types.Interface:
 		hidden := false
-		for method := range u.Methods() { // of embedded interfaces too
+		for method := range u.Methods() { // including embedded interfaces
 			if method.Exported() {
 				a.add("type %s interface, %s%s", name, method.Name(), a.signature(method))
 			} else {
@@ -145,7 +144,7 @@ func (a *printer) members(name string, named *types.Named) {
 		}
 		return
 	}
-	values := map[string]bool{} // methods of the type itself, and not only of its pointer
+	values := map[string]bool{} // methods of the type itself, not only of its pointer
 	for selection := range types.NewMethodSet(named).Methods() {
 		values[selection.Obj().Name()] = true
 	}

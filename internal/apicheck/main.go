@@ -43,7 +43,7 @@ func main() {
 	}
 }
 
-// fileName is the file of a package, such as "client-presence.txt".
+// fileName returns the file name for a package, for example "client-presence.txt".
 func fileName(path string) string { return strings.ReplaceAll(path, "/", "-") + ".txt" }
 
 func record(m *source.Module, folder string) error {
@@ -61,7 +61,7 @@ func record(m *source.Module, folder string) error {
 			return err
 		}
 	}
-	for name := range old { // the package does not exist any more
+	for name := range old { // the package no longer exists
 		if err := os.Remove(filepath.Join(folder, name)); err != nil {
 			return err
 		}
@@ -88,8 +88,7 @@ func recorded(folder string) (map[string][]string, error) {
 	return files, nil
 }
 
-// compare returns one line for each line of the API that only the files or only
-// the code has.
+// compare returns one line for each line of the API that is only in the files or only in the code.
 func compare(m *source.Module, folder string) (problems []string, err error) {
 	files, err := recorded(folder)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 )
 
-// runBroker is the process of the mqtttest broker.
+// runBroker runs the process of the mqtttest broker.
 func runBroker(ctx context.Context, o options) error {
 	b, err := mqtttest.New(mqtttest.Options{Addr: o.server, Dir: o.dir})
 	if err != nil {
@@ -59,7 +59,7 @@ func newBroker(o options, dir string) (*broker, error) {
 
 func (b *broker) config() string { return b.dir + ".conf" }
 
-// start returns when the broker accepts connections.
+// start starts the broker and returns when it accepts connections.
 func (b *broker) start(ctx context.Context) (err error) {
 	line := func(text string) {
 		if b.o.verbose {
@@ -97,7 +97,7 @@ func (b *broker) start(ctx context.Context) (err error) {
 
 func (b *broker) saved() string { return b.dir + ".saved" }
 
-// save copies the state that the broker has on disk.
+// save copies the broker's state on disk.
 func (b *broker) save() error {
 	if err := os.RemoveAll(b.saved()); err != nil {
 		return err
@@ -105,7 +105,7 @@ func (b *broker) save() error {
 	return copyFiles(b.dir, b.saved())
 }
 
-// rollBack puts the copy in the place of the state. The broker is not running.
+// rollBack replaces the state by the copy. The broker must not be running.
 func (b *broker) rollBack() error {
 	if err := os.RemoveAll(b.dir); err != nil {
 		return err
@@ -113,7 +113,7 @@ func (b *broker) rollBack() error {
 	return copyFiles(b.saved(), b.dir)
 }
 
-// copyFiles copies a folder. Files that are removed meanwhile are left out.
+// copyFiles copies a folder. Files that are removed meanwhile are omitted.
 func copyFiles(from, to string) error {
 	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {

@@ -1,16 +1,21 @@
-// Brokercrash kills brokers with SIGKILL while a publisher sends QoS 2 messages, and counts what is lost,
-// duplicated and out of order. The broker, the publisher and the subscriber are processes of their own.
+// Brokercrash kills brokers with SIGKILL while a publisher sends QoS 2 messages. It counts the
+// messages that are lost, duplicated and out of order. The broker, the publisher and the subscriber
+// are separate processes.
 //
 //	go run ./internal/brokercrash -broker mosquitto -rounds 20
 //
-// Scenarios: kill (of the broker), both (broker and publisher are killed together), rollback (the
-// broker starts again with its saved state of an earlier moment), subscriber (broker and subscriber are
-// killed together), all (broker, publisher and subscriber).
+// Scenarios:
 //
-// A message is lost by the client if the broker did not acknowledge its PUBLISH and a receiver did not
-// get it. Messages that the broker has acknowledged and does not have any more after a crash are
-// counted apart: no client can know that. A message is lost by the subscriber if it was seen on the wire
-// that the subscriber has acknowledged it, by PUBREC, and it is not in the journal of its handler.
+//	kill        kill the broker
+//	both        kill broker and publisher together
+//	rollback    restart the broker with an earlier saved state
+//	subscriber  kill broker and subscriber together
+//	all         kill broker, publisher and subscriber together
+//
+// A message is lost by the client if the broker did not acknowledge its PUBLISH and no receiver got
+// it. Messages that the broker has acknowledged and lost in a crash are counted separately, because
+// no client can know that. A message is lost by the subscriber if the subscriber has acknowledged
+// it with PUBREC on the wire, and it is missing from the journal of the handler.
 package main
 
 import (
@@ -33,14 +38,14 @@ type options struct {
 	broker, scenario string
 	rounds, rate     int
 	running          time.Duration
-	delay            time.Duration // of the link of the publisher
+	delay            time.Duration // of the publisher's link
 	verbose          bool
-	plain            bool // the limits of the broker are its defaults
+	plain            bool // the broker has its default limits
 
 	role, server, dir string // of a child process
 }
 
-// client returns what the clients of a run have in common.
+// client returns the common configuration of the clients of a run.
 func (o options) client(id string, backoff reliability.Backoff) client.Config {
 	return client.Config{
 		Servers:    []string{o.server},
@@ -74,7 +79,7 @@ func main() {
 	if o.role != "" {
 		go func() {
 			_, _ = io.Copy(io.Discard, os.Stdin)
-			stop() // the parent asks, or has ended
+			stop() // the parent requests the end or has ended
 		}()
 	}
 	var err error
@@ -94,5 +99,5 @@ func main() {
 	}
 }
 
-// errBroken is the result of a run that does not show what it has to.
+// errBroken is the error of a run with unexpected results.
 var errBroken = errors.New("messages were lost, duplicated, out of order or not drained")

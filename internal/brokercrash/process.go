@@ -7,12 +7,12 @@ import (
 	"os/exec"
 )
 
-// process is a child process. Its lines go to line.
+// process is a child process. The function line gets its output lines.
 type process struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
-	lines chan struct{} // closed when its output has ended
-	err   error         // after lines
+	lines chan struct{} // closed when the output has ended
+	err   error         // valid when lines is closed
 }
 
 func start(line func(string), name string, args ...string) (*process, error) {
@@ -38,13 +38,13 @@ func start(line func(string), name string, args ...string) (*process, error) {
 	return p, nil
 }
 
-// kill is SIGKILL, and waits for the end.
+// kill sends SIGKILL and waits for the end.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill() // it may have ended
 	<-p.lines
 }
 
-// killTogether is kill for several processes at once.
+// killTogether kills several processes at once and waits for their end.
 func killTogether(list ...*process) {
 	for _, p := range list {
 		_ = p.cmd.Process.Kill()
@@ -54,7 +54,7 @@ func killTogether(list ...*process) {
 	}
 }
 
-// stop asks for the end, and waits for it.
+// stop requests the end and waits for it.
 func (p *process) stop() error {
 	_ = p.stdin.Close()
 	<-p.lines

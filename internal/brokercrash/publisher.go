@@ -13,7 +13,7 @@ import (
 
 const topics = 5
 
-// runPublisher publishes until ctx ends, and then waits until all is delivered.
+// runPublisher publishes until ctx ends. Then it waits until all messages are delivered.
 func runPublisher(ctx context.Context, o options) error {
 	log, err := persistence.Open(o.dir, persistence.Options{})
 	if err != nil {
@@ -38,7 +38,8 @@ func runPublisher(ctx context.Context, o options) error {
 	wg.Wait()
 	drain, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	// Drain waits only for a while for messages that the server has refused, and closes the client.
+	// Drain waits only a limited time for messages that the server has refused, and closes the
+	// client.
 	for waiting := true; waiting && drain.Err() == nil; time.Sleep(50 * time.Millisecond) {
 		waiting = log.Stats().Pending > 0
 	}
@@ -48,7 +49,7 @@ func runPublisher(ctx context.Context, o options) error {
 	return err
 }
 
-// publish publishes a message in each interval, and prints it when it was accepted.
+// publish publishes one message per interval, and prints each accepted message.
 func publish(ctx context.Context, c *client.Client, topic string, boot uint64, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()

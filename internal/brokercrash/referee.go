@@ -11,33 +11,34 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// referee compares what the publisher was told is accepted with what the receiver got, and looks at the
-// packets between the publisher and the broker. It uses nothing that the client counts.
+// referee compares the messages accepted from the publisher with those that the receiver got. It
+// also examines the packets between the publisher and the broker. It uses none of the client's
+// counters.
 type referee struct {
 	verbose bool
 
 	mu       sync.Mutex
-	accepted map[string]bool   // topic and payload
-	flights  map[uint16]string // the message that was last sent under each packet identifier
-	acked    map[string]bool   // the broker has sent PUBREC without an error
-	refused  map[byte]int      // PUBREC with this reason code
-	purged   int               // PUBCOMP with Packet Identifier not found
+	accepted map[string]bool   // by topic and payload
+	flights  map[uint16]string // the last message sent under each packet identifier
+	acked    map[string]bool   // messages for which the broker has sent PUBREC without an error
+	refused  map[byte]int      // number of PUBRECs by error reason code
+	purged   int               // number of PUBCOMPs with Packet Identifier not found
 	got      map[string]bool
-	handled  map[string]bool   // the subscriber has sent PUBREC without an error: it says so
-	inbound  map[uint16]string // the message that was last sent to the subscriber under each packet identifier
-	ready    chan struct{}     // closed when the broker has answered the first SUBSCRIBE of the subscriber
-	open     map[uint16]bool   // packet identifiers of the subscriber's connection that are not complete
+	handled  map[string]bool   // messages for which the subscriber has sent PUBREC without an error
+	inbound  map[uint16]string // the last message sent to the subscriber under each packet identifier
+	ready    chan struct{}     // closed when the broker has answered the subscriber's first SUBSCRIBE
+	open     map[uint16]bool   // incomplete packet identifiers of the subscriber's connection
 	mostOpen int
-	denied   int // PUBREC of the subscriber with an error
+	denied   int // number of the subscriber's PUBRECs with an error
 	repaired int // effects of the subscriber whose dedupe keys were not committed before a kill
 	last     map[string]position
 	doubled  []string
 	wrong    []string
-	stats    string    // the last words of the publisher
-	up       time.Time // the broker is up again, and nothing was acknowledged since; zero: it was
+	stats    string    // final output of the publisher
+	up       time.Time // when the broker came up; zero: a message was acknowledged since
 	resumed  []time.Duration
 
-	journaled int64 // bytes of the subscriber's journal that were read
+	journaled int64 // number of bytes read from the subscriber's journal
 }
 
 type position struct{ boot, n uint64 }
@@ -47,7 +48,7 @@ func newReferee(verbose bool) *referee {
 		refused: map[byte]int{}, handled: map[string]bool{}, inbound: map[uint16]string{}, ready: make(chan struct{}), open: map[uint16]bool{}, got: map[string]bool{}, last: map[string]position{}}
 }
 
-// publisherSays takes a line of the publisher.
+// publisherSays handles an output line of the publisher.
 func (r *referee) publisherSays(line string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -64,7 +65,7 @@ func (r *referee) publisherSays(line string) {
 	}
 }
 
-// received takes a message that the receiver's handler got.
+// received handles a message that the receiver's handler got.
 func (r *referee) received(topic string, payload []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -86,7 +87,7 @@ func (r *referee) received(topic string, payload []byte) {
 	r.last[topic] = at
 }
 
-// packet looks at a packet between the publisher and the broker.
+// packet examines a packet between the publisher and the broker.
 func (r *referee) packet(dir mqtttest.Direction, header byte, body []byte) mqtttest.Action {
 	f := wire.Frame{Header: header, Raw: body, Body: body}
 	r.mu.Lock()
@@ -116,7 +117,7 @@ func (r *referee) packet(dir mqtttest.Direction, header byte, body []byte) mqttt
 	return mqtttest.ActionPass
 }
 
-// subscriberSays takes a line of the subscriber.
+// subscriberSays handles an output line of the subscriber.
 func (r *referee) subscriberSays(line string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -129,7 +130,7 @@ func (r *referee) subscriberSays(line string) {
 	}
 }
 
-// subscriberPacket looks at a packet between the subscriber and the broker.
+// subscriberPacket examines a packet between the subscriber and the broker.
 func (r *referee) subscriberPacket(dir mqtttest.Direction, header byte, body []byte) mqtttest.Action {
 	f := wire.Frame{Header: header, Raw: body, Body: body}
 	r.mu.Lock()
@@ -165,7 +166,7 @@ func (r *referee) subscriberPacket(dir mqtttest.Direction, header byte, body []b
 	return mqtttest.ActionPass
 }
 
-// swallowed returns the messages that the subscriber has acknowledged and not handled.
+// swallowed returns the messages that the subscriber has acknowledged but not handled.
 func (r *referee) swallowed() (list []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -178,7 +179,7 @@ func (r *referee) swallowed() (list []string) {
 	return list
 }
 
-// brokerUp notes that the broker accepts connections again.
+// brokerUp records that the broker accepts connections again.
 func (r *referee) brokerUp() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -203,7 +204,7 @@ func (r *referee) missing() (lost, forgotten []string) {
 	return lost, forgotten
 }
 
-// hasResumed reports whether the broker has accepted a message since it is up.
+// hasResumed reports whether the broker has accepted a message since its restart.
 func (r *referee) hasResumed() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

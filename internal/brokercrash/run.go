@@ -18,8 +18,8 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// bed is a broker and a publisher, each in a process, and a receiver: a client in this process, or the
-// process subscriber.
+// bed is a broker process, a publisher process, and a receiver. The receiver is a client in this
+// process or the subscriber process.
 type bed struct {
 	o         options
 	dir       string
@@ -29,11 +29,11 @@ type bed struct {
 	publisher *process
 	receiver  *client.Client
 
-	subscriber *process        // nil: receiver is used
+	subscriber *process        // nil: the receiver is used
 	subLink    *mqtttest.Proxy // of the subscriber
 }
 
-// withSubscriber reports whether the receiving side is a process.
+// withSubscriber reports whether the receiving side is a separate process.
 func (b *bed) withSubscriber() bool { return b.o.scenario == "subscriber" || b.o.scenario == "all" }
 
 func run(ctx context.Context, o options) (err error) {
@@ -149,7 +149,7 @@ func (b *bed) startPublisher() (err error) {
 	return err
 }
 
-// startSelf starts a process of this program.
+// startSelf starts this program as a child process.
 func (b *bed) startSelf(role string, line func(string), server, dir string) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -162,7 +162,7 @@ func (b *bed) startSelf(role string, line func(string), server, dir string) (*pr
 	return start(line, self, args...)
 }
 
-// kill kills the processes of the scenario together, and starts all but the broker again.
+// kill kills the processes of the scenario together, and restarts all of them except the broker.
 func (b *bed) kill() error {
 	list := []*process{b.broker.p}
 	if b.o.scenario == "both" || b.o.scenario == "all" {
@@ -184,7 +184,7 @@ func (b *bed) kill() error {
 	return nil
 }
 
-// round kills the broker once, and returns when it has accepted a message again.
+// round kills the broker once, and returns when the broker has accepted a message again.
 func (b *bed) round(ctx context.Context) error {
 	if err := pause(ctx, b.o.running); err != nil {
 		return err
@@ -220,9 +220,9 @@ func (b *bed) round(ctx context.Context) error {
 	return nil
 }
 
-// settle waits until the receiver has all messages, or gets no more.
+// settle waits until the receiver has all messages or gets no more.
 func (b *bed) settle(ctx context.Context) error {
-	const quiet = 22 * time.Second // more than twice the time that a gap is waited for
+	const quiet = 22 * time.Second // more than twice the gap timeout
 	for have, end := b.referee.count(), time.Now().Add(quiet); time.Now().Before(end); {
 		if b.withSubscriber() {
 			if err := b.referee.follow(b.subscriberDir()); err != nil {
@@ -242,7 +242,7 @@ func (b *bed) settle(ctx context.Context) error {
 	return nil
 }
 
-// verdict prints the figures.
+// verdict prints the result.
 func (b *bed) verdict(drained error, took time.Duration) error {
 	lost, forgotten := b.referee.missing()
 	swallowed := b.referee.swallowed()

@@ -22,7 +22,7 @@ import (
 
 const subscriberID = "subscriber"
 
-// entry is a line of the journal: the effect of a message, and its dedupe key, in one write.
+// entry is a line of the journal: the effect of a message and its dedupe key, in one write.
 type entry struct {
 	key              string
 	publisher, topic string
@@ -46,13 +46,13 @@ func parseEntry(line string) (e entry, err error) {
 
 func journalPath(dir string) string { return filepath.Join(dir, "journal") }
 
-// journal is a file of what was handled. A process that is killed leaves at most a part of a line.
+// journal is a file of handled messages. A kill leaves at most one incomplete line.
 type journal struct {
 	mu   sync.Mutex
 	file *os.File
 }
 
-// openJournal returns the journal and its entries, without what a kill has cut off.
+// openJournal returns the journal and its entries. It removes an incomplete line.
 func openJournal(dir string) (j *journal, entries []entry, err error) {
 	file, err := os.OpenFile(journalPath(dir), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -69,7 +69,7 @@ func openJournal(dir string) (j *journal, entries []entry, err error) {
 	return &journal{file: file}, entries, errors.Join(err, file.Truncate(int64(len(whole))), seek)
 }
 
-// handle writes a message to the journal in one call: after it, the message was handled.
+// handle writes a message to the journal in one call. Afterwards the message counts as handled.
 func (j *journal) handle(_ context.Context, m *client.Message) error {
 	e := entry{m.Claim.Key, m.Origin.Publisher, m.Topic, m.Origin.Epoch, m.Origin.Seq, string(m.Payload)}
 	j.mu.Lock()
@@ -78,8 +78,8 @@ func (j *journal) handle(_ context.Context, m *client.Message) error {
 	return err
 }
 
-// commitHandled gives the cache the keys of the last entries: the process may have been killed between
-// an effect and the commit of its key. It returns how many were missing.
+// commitHandled commits the keys of the last entries to the cache, because the process may have
+// been killed between an effect and the commit of its key. It returns the number of missing keys.
 func commitHandled(ctx context.Context, cache dedupe.Cache, entries []entry) (missing int, err error) {
 	for _, e := range entries[max(0, len(entries)-5000):] {
 		c, v, err := cache.Begin(ctx, e.key, subscriberID)
@@ -96,7 +96,7 @@ func commitHandled(ctx context.Context, cache dedupe.Cache, entries []entry) (mi
 	return missing, nil
 }
 
-// positions returns where the streams go on.
+// positions returns the positions at which the streams continue.
 func positions(entries []entry) (list []client.Position) {
 	type stream struct{ publisher, topic string }
 	last := map[stream]client.Position{}
@@ -166,7 +166,7 @@ func (r *referee) follow(dir string) error {
 	for in := bufio.NewReader(file); ; {
 		line, err := in.ReadString('\n')
 		if errors.Is(err, io.EOF) {
-			return nil // a part of a line is read again
+			return nil // an incomplete line is read again
 		}
 		if err != nil {
 			return err

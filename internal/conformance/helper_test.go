@@ -167,12 +167,12 @@ func (r *rig) store() (restart func()) {
 // fake time run on for ever.
 func (r *rig) await(c *client.Client) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), r.Patience)
+	ctx, cancel := context.WithTimeout(r.t.Context(), r.Timeout)
 	defer cancel()
 	if err := c.AwaitConnection(ctx); err != nil {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.t.Fatalf("the client is not connected after %v (%v); it told %+v", r.Patience, err, r.events)
+		r.t.Fatalf("the client is not connected after %v (%v); it reported %+v", r.Timeout, err, r.events)
 	}
 }
 

@@ -102,7 +102,7 @@ func wantServerKeepAlive(t *testing.T) {
 				}
 				// And no PINGRESP is missed by that clock, not by ours.
 				begin := time.Now()
-				r.Patience = 24 * time.Hour
+				r.Timeout = 24 * time.Hour
 				conn.ExpectPingreq()
 				conn.ExpectClosed()
 				if took := time.Since(begin); took > 5*want/2+time.Second {

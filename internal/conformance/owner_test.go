@@ -111,7 +111,7 @@ func TestAStrictClientWithTheStoreOfAnotherClientID(t *testing.T) {
 		c := r.client()
 		select {
 		case <-c.Done():
-		case <-time.After(r.Patience):
+		case <-time.After(r.Timeout):
 			t.Fatal("the client goes on")
 		}
 		var differs *client.SessionError

@@ -236,7 +236,7 @@ func TestMQTT_3_3_4_8(t *testing.T) {
 		if a := conn.ExpectAck(wire.PUBREL); a.PacketID != 99 {
 			t.Errorf("PUBREL for %d", a.PacketID)
 		}
-		r.Patience = time.Minute
+		r.Timeout = time.Minute
 		conn.ExpectPingreq()
 		conn.Pingresp()
 		r.wantKept("ab")

@@ -12,27 +12,27 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// TB is what is used of testing.TB. Fatalf must not return.
+// TB is the part of testing.TB that this package uses. Fatalf must not return.
 type TB interface {
 	Helper()
 	Fatalf(format string, args ...any)
 	Cleanup(func())
 }
 
-// backlog is how many connections may wait to be accepted.
+// backlog is the maximum number of connections that wait to be accepted.
 const backlog = 1024
 
-// Broker hands the connections that a client dials to the test. Its methods
-// other than Dial belong to the goroutine of the test.
+// Broker passes the connections that a client dials to the test. Only the goroutine of the test may
+// call its methods, except Dial.
 type Broker struct {
-	// Patience is how long anything that is expected may take. Default 10 s,
+	// Timeout is the maximum time to wait for anything that the test expects. The default is 10 s,
 	// which is less than the default keep alive.
-	Patience time.Duration
+	Timeout time.Duration
 
 	t       TB
 	ln      net.Listener // nil: net.Pipe
 	waiting chan net.Conn
-	gone    chan struct{} // closed when the test is over
+	gone    chan struct{} // closed at the end of the test
 
 	mu    sync.Mutex
 	over  bool
@@ -40,15 +40,15 @@ type Broker struct {
 	all   sync.WaitGroup
 }
 
-// New returns a Broker whose connections are pipes. When the test ends, what is
-// left of them is closed.
+// New returns a Broker whose connections are pipes. At the end of the test, it closes the remaining
+// connections.
 func New(t TB) *Broker {
-	b := &Broker{Patience: 10 * time.Second, t: t, waiting: make(chan net.Conn, backlog), gone: make(chan struct{})}
+	b := &Broker{Timeout: 10 * time.Second, t: t, waiting: make(chan net.Conn, backlog), gone: make(chan struct{})}
 	t.Cleanup(b.close)
 	return b
 }
 
-// NewTCP returns a Broker whose connections are TCP, on the loopback interface.
+// NewTCP returns a Broker whose connections use TCP on the loopback interface.
 func NewTCP(t TB) *Broker {
 	t.Helper()
 	b := New(t)
@@ -69,8 +69,8 @@ func NewTCP(t TB) *Broker {
 	return b
 }
 
-// Dial opens a connection; it is a client.Config.Connection.Dial. It fails once the test is
-// over.
+// Dial opens a connection. It is a client.Config.Connection.Dial. It fails after the end of the
+// test.
 func (b *Broker) Dial(ctx context.Context, _ *url.URL) (net.Conn, error) {
 	if b.ln != nil {
 		var d net.Dialer
@@ -98,7 +98,7 @@ func (b *Broker) offer(nc net.Conn) bool {
 	return false
 }
 
-// close ends everything and waits for it.
+// close closes all connections and waits for all goroutines.
 func (b *Broker) close() {
 	b.mu.Lock()
 	b.over = true
@@ -113,10 +113,10 @@ func (b *Broker) close() {
 	b.all.Wait()
 }
 
-// Accept takes the next connection. Nothing was expected of it yet.
+// Accept returns the next connection, before any packet was read from it.
 func (b *Broker) Accept() *Conn {
 	b.t.Helper()
-	timer := time.NewTimer(b.Patience)
+	timer := time.NewTimer(b.Timeout)
 	defer timer.Stop()
 	select {
 	case nc := <-b.waiting:
@@ -129,8 +129,8 @@ func (b *Broker) Accept() *Conn {
 	panic("unreachable: Fatalf returned")
 }
 
-// Take takes the next connection; ok is false when the test is over. It waits without a limit, so
-// that a server may run on a goroutine of its own, beside [Conn.Packet].
+// Take returns the next connection. ok is false at the end of the test. Take waits without a limit,
+// so that a server can run on its own goroutine, with [Conn.Packet].
 func (b *Broker) Take() (c *Conn, ok bool) {
 	select {
 	case nc := <-b.waiting:
@@ -147,14 +147,14 @@ func (b *Broker) Take() (c *Conn, ok bool) {
 	}
 }
 
-// Open takes the next connection and its first packet, which must be a CONNECT.
+// Open accepts the next connection and reads its first packet, which must be a CONNECT.
 func (b *Broker) Open() (*Conn, control.Connect) {
 	b.t.Helper()
 	c := b.Accept()
 	return c, c.ExpectConnect()
 }
 
-// Connect takes the next connection and its CONNECT, and answers with ack.
+// Connect accepts the next connection, reads its CONNECT, and answers with ack.
 func (b *Broker) Connect(ack control.Connack) (*Conn, control.Connect) {
 	b.t.Helper()
 	c, connect := b.Open()
@@ -162,8 +162,8 @@ func (b *Broker) Connect(ack control.Connack) (*Conn, control.Connect) {
 	return c, connect
 }
 
-// Quiet wants that the client does not connect for as long as d. It needs a
-// bubble of testing/synctest; d is fake time.
+// Quiet checks that the client does not connect for the time d. It needs a bubble of
+// testing/synctest, and d is fake time.
 func (b *Broker) Quiet(d time.Duration) {
 	b.t.Helper()
 	time.Sleep(d)

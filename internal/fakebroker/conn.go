@@ -13,29 +13,27 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// keep is how many packets of a client may wait for the test; then the client
-// waits too.
+// keep is the maximum number of client packets that wait for the test. Above it, the client blocks.
 const keep = 1 << 16
 
-// Conn is one connection, seen from the server. Its methods belong to the
-// goroutine of the test.
+// Conn is the server's end of one connection. Only the goroutine of the test may call its methods.
 type Conn struct {
 	b      *Broker
 	t      TB
 	nc     net.Conn
-	frames chan frame // closed at the end
+	frames chan frame // closed at the end of the connection
 
 	mu    sync.Mutex
 	heard []byte
 }
 
-// frame is a packet, or why there is none.
+// frame is a packet, or the error that replaces it.
 type frame struct {
 	wire.Frame
 	err error
 }
 
-// read cuts what comes into packets until the connection ends.
+// read splits the received bytes into packets until the connection ends.
 func (c *Conn) read() {
 	defer close(c.frames)
 	for r := wire.NewReader(tee{c}, 0); ; {
@@ -62,12 +60,12 @@ func (c *Conn) put(f frame) bool {
 	}
 }
 
-// ended reports whether err is how a connection ends, whoever ended it.
+// ended reports whether err is a normal end of a connection, from either side.
 func ended(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET)
 }
 
-// tee keeps what is read.
+// tee records the bytes that are read.
 type tee struct{ c *Conn }
 
 func (t tee) Read(p []byte) (int, error) {
@@ -78,30 +76,30 @@ func (t tee) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Heard is every byte that the client has sent on this connection so far,
-// whether or not it was expected yet.
+// Heard returns every byte that the client has sent on this connection so far, whether or not the
+// test has expected it yet.
 func (c *Conn) Heard() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return append([]byte(nil), c.heard...)
 }
 
-// Send sends all of the packets in one segment. A client that has closed the
-// connection, or closes it meanwhile, is no failure here: expect the end. One that
-// reads nothing for as long as Patience is.
+// Send sends all packets in one segment. If the client closes the connection, Send does not fail,
+// and the test should expect the end. If the client reads nothing for Timeout, Send fails the
+// test.
 func (c *Conn) Send(packets ...[]byte) {
 	c.t.Helper()
 	var all []byte
 	for _, p := range packets {
 		all = append(all, p...)
 	}
-	_ = c.nc.SetWriteDeadline(time.Now().Add(c.b.Patience))
+	_ = c.nc.SetWriteDeadline(time.Now().Add(c.b.Timeout))
 	if _, err := c.nc.Write(all); err != nil && !ended(err) && !errors.Is(err, syscall.EPIPE) {
 		c.t.Fatalf("the client takes nothing: %v", err)
 	}
 }
 
-// Trickle sends the packets one byte at a time, each in a segment of its own.
+// Trickle sends the packets one byte at a time, each in a separate segment.
 func (c *Conn) Trickle(packets ...[]byte) {
 	c.t.Helper()
 	for _, p := range packets {
@@ -111,7 +109,7 @@ func (c *Conn) Trickle(packets ...[]byte) {
 	}
 }
 
-// Garbage is n bytes without meaning, the same ones for the same seed.
+// Garbage returns n meaningless bytes. The same seed gives the same bytes.
 func Garbage(seed uint64, n int) []byte {
 	r := rand.New(rand.NewPCG(seed, 5))
 	b := make([]byte, n)
@@ -121,16 +119,16 @@ func Garbage(seed uint64, n int) []byte {
 	return b
 }
 
-// Close closes the connection without a word.
+// Close closes the connection without sending a packet.
 func (c *Conn) Close() { _ = c.nc.Close() }
 
-// Connack sends a CONNACK, exactly as it is.
+// Connack sends a CONNACK without checking it.
 func (c *Conn) Connack(ack control.Connack) {
 	c.t.Helper()
 	c.Send(control.AppendConnack(nil, &ack))
 }
 
-// Publish sends a PUBLISH, exactly as it is.
+// Publish sends a PUBLISH without checking it.
 func (c *Conn) Publish(m wire.Publish) {
 	c.t.Helper()
 	c.Send(wire.AppendPublish(nil, &m))
@@ -160,7 +158,7 @@ func (c *Conn) Pingresp() {
 	c.Send(control.AppendPingresp(nil))
 }
 
-// Disconnect sends a DISCONNECT. The connection stands until Close.
+// Disconnect sends a DISCONNECT. The connection stays open until Close.
 func (c *Conn) Disconnect(d control.Disconnect) {
 	c.t.Helper()
 	c.Send(control.AppendDisconnect(nil, &d))

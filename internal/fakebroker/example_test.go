@@ -9,7 +9,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// program is a TB for a program; a test uses its *testing.T.
+// program is a TB for an example. A test passes its *testing.T.
 type program struct{ cleanup []func() }
 
 func (p *program) Helper()                        {}
@@ -21,7 +21,7 @@ func (p *program) end() {
 	}
 }
 
-// The client here is five lines; in a test it is given Broker.Dial.
+// The client in this example is five lines. In a test, the client gets Broker.Dial.
 func Example() {
 	t := &program{}
 	defer t.end()

@@ -10,27 +10,27 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// next is the client's next packet; ok is false when it has closed the
-// connection. What is no packet at all ends the test.
+// next returns the client's next packet. ok is false if the client has closed the connection. An
+// invalid packet ends the test.
 func (c *Conn) next(want string) (f wire.Frame, ok bool) {
 	c.t.Helper()
-	timer := time.NewTimer(c.b.Patience)
+	timer := time.NewTimer(c.b.Timeout)
 	defer timer.Stop()
 	select {
 	case got, ok := <-c.frames:
 		if got.err != nil {
-			c.t.Fatalf("%s was expected, and the client sent what is no packet: %v", want, got.err)
+			c.t.Fatalf("%s was expected, and the client sent an invalid packet: %v", want, got.err)
 		}
 		return got.Frame, ok
 	case <-timer.C:
-		c.t.Fatalf("%s was expected, and the client does nothing for %v", want, c.b.Patience)
+		c.t.Fatalf("%s was expected, and the client sent nothing for %v", want, c.b.Timeout)
 	}
 	panic("unreachable: Fatalf returned")
 }
 
-// Packet returns the client's next packet; ok is false when there is none: the client has closed
-// the connection, or the test is over. It waits without a limit and fails nothing, so that a server
-// may run on a goroutine of its own.
+// Packet returns the client's next packet. ok is false if the client has closed the connection or
+// the test has ended. Packet waits without a limit and never fails the test, so that a server can
+// run on its own goroutine.
 func (c *Conn) Packet() (f wire.Frame, ok bool) {
 	select {
 	case got, ok := <-c.frames:
@@ -40,7 +40,7 @@ func (c *Conn) Packet() (f wire.Frame, ok bool) {
 	}
 }
 
-// Next is the client's next packet, of any type.
+// Next returns the client's next packet, of any type.
 func (c *Conn) Next() wire.Frame {
 	c.t.Helper()
 	f, ok := c.next("a packet")
@@ -50,8 +50,7 @@ func (c *Conn) Next() wire.Frame {
 	return f
 }
 
-// Expect is the client's next packet, which must be of this type and have the
-// flags that its type has.
+// Expect returns the client's next packet, which must have this type and the flags of this type.
 func (c *Conn) Expect(want wire.Type) wire.Frame {
 	c.t.Helper()
 	f, ok := c.next(want.String())
@@ -59,7 +58,7 @@ func (c *Conn) Expect(want wire.Type) wire.Frame {
 	case !ok:
 		c.t.Fatalf("%v was expected, and the client closed the connection", want)
 	case f.Type() != want:
-		c.t.Fatalf("%v was expected, and %s came", want, show(f))
+		c.t.Fatalf("%v was expected, and %s arrived", want, show(f))
 	}
 	if err := wire.CheckHeader(f.Header); err != nil {
 		c.t.Fatalf("%s: %v", show(f), err)
@@ -67,7 +66,7 @@ func (c *Conn) Expect(want wire.Type) wire.Frame {
 	return f
 }
 
-// ExpectBytes wants the client's next packets to be exactly these.
+// ExpectBytes checks that the client's next packets are exactly these.
 func (c *Conn) ExpectBytes(packets ...[]byte) {
 	c.t.Helper()
 	for _, want := range packets {
@@ -81,7 +80,7 @@ func (c *Conn) ExpectBytes(packets ...[]byte) {
 	}
 }
 
-// show is a packet for a message, cut short.
+// show returns a packet for a message, truncated.
 func show(f wire.Frame) string {
 	const most = 64
 	if len(f.Raw) > most {
@@ -90,7 +89,7 @@ func show(f wire.Frame) string {
 	return fmt.Sprintf("%v % x", f.Type(), f.Raw)
 }
 
-// parse decodes the next packet, which must be of this type and well-formed.
+// parse decodes the next packet, which must have this type and be well-formed.
 func parse[P any](c *Conn, want wire.Type, decode func(wire.Frame) (P, error)) P {
 	c.t.Helper()
 	f := c.Expect(want)
@@ -101,13 +100,13 @@ func parse[P any](c *Conn, want wire.Type, decode func(wire.Frame) (P, error)) P
 	return p
 }
 
-// ExpectConnect wants a CONNECT.
+// ExpectConnect expects and returns a CONNECT.
 func (c *Conn) ExpectConnect() control.Connect {
 	c.t.Helper()
 	return parse(c, wire.CONNECT, control.ParseConnect)
 }
 
-// ExpectPublish wants a PUBLISH.
+// ExpectPublish expects and returns a PUBLISH.
 func (c *Conn) ExpectPublish() wire.Publish {
 	c.t.Helper()
 	return parse(c, wire.PUBLISH, func(f wire.Frame) (wire.Publish, error) {
@@ -119,38 +118,38 @@ func (c *Conn) ExpectPublish() wire.Publish {
 	})
 }
 
-// ExpectAck wants a PUBACK, PUBREC, PUBREL or PUBCOMP.
+// ExpectAck expects and returns a PUBACK, PUBREC, PUBREL or PUBCOMP.
 func (c *Conn) ExpectAck(want wire.Type) wire.Ack {
 	c.t.Helper()
 	return parse(c, want, wire.ParseAck)
 }
 
-// ExpectSubscribe wants a SUBSCRIBE.
+// ExpectSubscribe expects and returns a SUBSCRIBE.
 func (c *Conn) ExpectSubscribe() control.Subscribe {
 	c.t.Helper()
 	return parse(c, wire.SUBSCRIBE, control.ParseSubscribe)
 }
 
-// ExpectUnsubscribe wants an UNSUBSCRIBE.
+// ExpectUnsubscribe expects and returns an UNSUBSCRIBE.
 func (c *Conn) ExpectUnsubscribe() control.Unsubscribe {
 	c.t.Helper()
 	return parse(c, wire.UNSUBSCRIBE, control.ParseUnsubscribe)
 }
 
-// ExpectPingreq wants a PINGREQ.
+// ExpectPingreq expects a PINGREQ.
 func (c *Conn) ExpectPingreq() {
 	c.t.Helper()
 	parse(c, wire.PINGREQ, func(f wire.Frame) (struct{}, error) { return struct{}{}, control.ParsePing(f) })
 }
 
-// ExpectAuth wants an AUTH.
+// ExpectAuth expects and returns an AUTH.
 func (c *Conn) ExpectAuth() control.Auth {
 	c.t.Helper()
 	return parse(c, wire.AUTH, control.ParseAuth)
 }
 
-// ExpectDisconnect wants a DISCONNECT with this reason code, and then the end of
-// the connection.
+// ExpectDisconnect expects a DISCONNECT with this reason code, followed by the end of the
+// connection.
 func (c *Conn) ExpectDisconnect(reason byte) control.Disconnect {
 	c.t.Helper()
 	d := parse(c, wire.DISCONNECT, control.ParseDisconnect)
@@ -161,16 +160,15 @@ func (c *Conn) ExpectDisconnect(reason byte) control.Disconnect {
 	return d
 }
 
-// ExpectClosed wants the client to close the connection without another packet.
+// ExpectClosed expects that the client closes the connection without another packet.
 func (c *Conn) ExpectClosed() {
 	c.t.Helper()
 	if f, ok := c.next("the end of the connection"); ok {
-		c.t.Fatalf("the end of the connection was expected, and %s came", show(f))
+		c.t.Fatalf("the end of the connection was expected, and %s arrived", show(f))
 	}
 }
 
-// Rest is everything that the client still sends until it closes the
-// connection.
+// Rest returns all packets that the client sends until it closes the connection.
 func (c *Conn) Rest() (list []wire.Frame) {
 	c.t.Helper()
 	for {
@@ -182,8 +180,8 @@ func (c *Conn) Rest() (list []wire.Frame) {
 	}
 }
 
-// Take is everything that the client has sent by now and that was not expected
-// yet. It needs a bubble of testing/synctest.
+// Take returns all packets that the client has sent so far and that were not expected yet. It needs
+// a bubble of testing/synctest.
 func (c *Conn) Take() (list []wire.Frame) {
 	c.t.Helper()
 	synctest.Wait()
@@ -193,15 +191,15 @@ func (c *Conn) Take() (list []wire.Frame) {
 	return list
 }
 
-// Quiet wants that the client has nothing to send for the time being, and leaves
-// the connection as it is. It needs a bubble of testing/synctest.
+// Quiet checks that the client has nothing to send at present. The connection stays unchanged. It
+// needs a bubble of testing/synctest.
 func (c *Conn) Quiet() {
 	c.t.Helper()
 	c.QuietFor(0)
 }
 
-// QuietFor wants that the client sends nothing for as long as d, and leaves the
-// connection as it is. It needs a bubble of testing/synctest; d is fake time.
+// QuietFor checks that the client sends nothing for the time d. The connection stays unchanged. It
+// needs a bubble of testing/synctest, and d is fake time.
 func (c *Conn) QuietFor(d time.Duration) {
 	c.t.Helper()
 	time.Sleep(d)
@@ -210,11 +208,11 @@ func (c *Conn) QuietFor(d time.Duration) {
 	case f, ok := <-c.frames:
 		switch {
 		case !ok:
-			c.t.Fatalf("the client closed the connection, which should stand")
+			c.t.Fatalf("the client closed the connection, which should stay open")
 		case f.err != nil:
-			c.t.Fatalf("nothing was expected, and the client sent what is no packet: %v", f.err)
+			c.t.Fatalf("nothing was expected, and the client sent an invalid packet: %v", f.err)
 		default:
-			c.t.Fatalf("nothing was expected, and %s came", show(f.Frame))
+			c.t.Fatalf("nothing was expected, and %s arrived", show(f.Frame))
 		}
 	default:
 	}

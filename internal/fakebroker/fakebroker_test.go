@@ -30,7 +30,7 @@ func (j *judge) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-// verdict is why what f expects of a client that does play ends its test, or "".
+// verdict returns the error with which f ends its test if the client behaves like play, or "".
 func verdict(t *testing.T, play func(nc net.Conn), f func(b *Broker, c *Conn)) (said string) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &judge{T: t}
@@ -72,8 +72,8 @@ func leaves(packets ...[]byte) func(net.Conn) {
 	}
 }
 
-// Each expectation is met by one client and not by the other.
-func TestExpectationsCanBeMetAndCanFail(t *testing.T) {
+// Each expectation is satisfied by one client and not by the other.
+func TestExpect_SucceedsAndFails(t *testing.T) {
 	tests := []struct {
 		name      string
 		expect    func(b *Broker, c *Conn)
@@ -129,7 +129,7 @@ func TestExpectationsCanBeMetAndCanFail(t *testing.T) {
 	}
 }
 
-func TestASecondConnection(t *testing.T) {
+func TestBroker_SecondConnection(t *testing.T) {
 	again := func(b *Broker, c *Conn) {
 		nc, err := b.Dial(t.Context(), nil)
 		if err == nil {
@@ -149,7 +149,7 @@ func TestASecondConnection(t *testing.T) {
 	}
 }
 
-// segments reads what arrives, one element for each read.
+// segments returns the received data, one element per read.
 func segments(nc net.Conn, n int) (list []string) {
 	for size := 0; size < n; {
 		b := make([]byte, 1024)
@@ -163,7 +163,7 @@ func segments(nc net.Conn, n int) (list []string) {
 	return list
 }
 
-func TestTakeIsWhatHasCome(t *testing.T) {
+func TestTake_ReturnsReceivedPackets(t *testing.T) {
 	if said := verdict(t, says(connect, puback), func(_ *Broker, c *Conn) {
 		if got := c.Take(); len(got) != 2 || got[0].Type() != wire.CONNECT || !bytes.Equal(got[1].Raw, puback) {
 			t.Errorf("got %v", got)
@@ -176,7 +176,7 @@ func TestTakeIsWhatHasCome(t *testing.T) {
 	}
 }
 
-func TestWhatIsSentArrivesAsItWasSent(t *testing.T) {
+func TestSend_KeepsSegments(t *testing.T) {
 	b := New(t)
 	nc, err := b.Dial(t.Context(), nil)
 	if err != nil {
@@ -225,14 +225,14 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-func TestGarbageIsTheSameEachTime(t *testing.T) {
+func TestGarbage_DependsOnlyOnTheSeed(t *testing.T) {
 	a, b := Garbage(1, 100), Garbage(1, 100)
 	if !bytes.Equal(a, b) || bytes.Equal(a, Garbage(2, 100)) || len(a) != 100 {
 		t.Error("garbage depends on more or less than its seed")
 	}
 }
 
-func TestOverTCP(t *testing.T) {
+func TestBroker_OverTCP(t *testing.T) {
 	b := NewTCP(t)
 	nc, err := b.Dial(t.Context(), nil)
 	if err != nil {
@@ -254,7 +254,7 @@ func TestOverTCP(t *testing.T) {
 	}
 }
 
-func TestNobodyDialsWhenTheTestIsOver(t *testing.T) {
+func TestDial_FailsAfterTheTest(t *testing.T) {
 	var b *Broker
 	t.Run("over", func(t *testing.T) { b = New(t) })
 	if _, err := b.Dial(context.Background(), nil); err == nil {

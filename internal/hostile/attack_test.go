@@ -5,10 +5,10 @@ import (
 	"testing"
 )
 
-// TestAttacks: each attack by itself, with sockets and without, on two
-// connections in a row. What was accepted is delivered to the next server that
-// behaves; and where none does, all who wait get their answer. Without
-// -hostile.for each attack is made in one of the four ways.
+// TestAttacks makes each attack separately, with and without sockets, on two consecutive
+// connections. Accepted messages are delivered to the next server that behaves correctly. If there
+// is none, all waiting callers get an answer. Without -hostile.for, each attack is made in one of
+// the four ways.
 func TestAttacks(t *testing.T) {
 	for i, a := range slices.Concat(malformed, steps, words, floods, huge, silences) {
 		t.Run(a.name, func(t *testing.T) {
@@ -26,7 +26,7 @@ func TestAttacks(t *testing.T) {
 	}
 }
 
-// endure lets a client go through an attack.
+// endure exposes a client to an attack.
 func endure(t *testing.T, a *attack, tcp bool, ending func(*bed)) {
 	const connections, attempts = 2, 100
 	results := make(chan error, connections)
@@ -34,7 +34,7 @@ func endure(t *testing.T, a *attack, tcp bool, ending func(*bed)) {
 		err := a.on(p)
 		select {
 		case results <- err:
-		default: // one connection more
+		default: // one more connection
 		}
 	}, a.edit)
 	b.start()

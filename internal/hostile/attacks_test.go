@@ -14,32 +14,31 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// What must come of an attack, besides the reason code of a DISCONNECT.
+// Required results of an attack, in addition to the reason codes of DISCONNECT.
 const (
-	stands = -1 - iota // the connection goes on
-	closes             // the client closes it; MQTT asks for no word, or leaves it open
-	free               // the server ends it, or nothing is said about it
+	stands = -1 - iota // the connection stays up
+	closes             // the client closes it; MQTT requires no DISCONNECT or leaves it open
+	free               // the server ends it, or no result is required
 )
 
 // attack is one way to break the rules.
 type attack struct {
 	name  string
-	due   int // a reason code, or one of the above
+	due   int // a reason code, or one of the constants above
 	do    func(p *peer)
 	ack   control.Connack
 	edit  func(*client.Config)
-	bound uint64 // of the heap; 0: heapBound
-	bare  bool   // do begins with the connection; otherwise after CONNACK, with messages in flight
+	bound uint64 // limit of the heap; 0: heapBound
+	bare  bool   // do starts with the connection; otherwise after CONNACK, with messages in flight
 }
 
-// on runs the attack on one connection and returns what is wrong with the
-// client's answer.
+// on runs the attack on one connection and returns an error if the client's reaction is wrong.
 func (a *attack) on(p *peer) error {
 	if !a.bare {
 		if !p.accept(a.ack) || p.inFlight(1) == 0 || p.inFlight(2) == 0 {
 			return nil // the test has ended it
 		}
-		for range 20 { // the client's writer comes to rest: see errSilent
+		for range 20 { // until the client's writer is idle; see errSilent
 			runtime.Gosched()
 		}
 	}
@@ -64,29 +63,29 @@ func (a *attack) on(p *peer) error {
 	return fmt.Errorf("DISCONNECT with %#x, want %#x", reason, a.due)
 }
 
-// errSilent: the connection was closed without the DISCONNECT that was due. That
-// happens where the client is writing in the same moment, and where a socket is
-// closed with something unread, which takes the DISCONNECT along.
+// errSilent means that the connection was closed without the required DISCONNECT. That happens if
+// the client is writing at the same moment. It also happens if a socket is closed with unread data,
+// which drops the DISCONNECT.
 var errSilent = errors.New("closed without a DISCONNECT")
 
-// impatient is a client that soon gives a silent connection up.
+// impatient configures a client that soon gives up a silent connection.
 func impatient(cfg *client.Config) { cfg.Connection.AckTimeout = 20 * time.Millisecond }
 
-// patient is one that gives a server time while it floods.
-func patient(cfg *client.Config) { cfg.Connection.AckTimeout = patience }
+// patient configures a client that gives a server time while it floods.
+func patient(cfg *client.Config) { cfg.Connection.AckTimeout = timeout }
 
-// budgeted is one with the default limits of what is received, scaled down by 16;
-// by its Receive Maximum alone it would keep 64 MiB.
+// budgeted configures a client with the default limits for received messages, scaled down by 16.
+// With its Receive Maximum alone it would keep 64 MiB.
 func budgeted(cfg *client.Config) {
 	cfg.Receiving.ReceiveMaximum, cfg.Connection.MaximumPacketSize, cfg.Receiving.MaxBufferedBytes, cfg.Receiving.QoS0QueueSize = 64, hugePacket, budget, 1024
-	cfg.Connection.AckTimeout = 500 * time.Millisecond // until then a slow machine has read all there is room for
+	cfg.Connection.AckTimeout = 500 * time.Millisecond // by then, a slow machine has read as much as the budget allows
 }
 
 const (
 	hugePacket = 1 << 20
 	budget     = 4 << 20
-	// hugeBound has room for what is allocated on both sides while a packet is made
-	// and read, which a look at the heap may see before it is collected.
+	// hugeBound includes the memory that both sides allocate while a packet is created and read. A
+	// heap sample may see it before it is collected.
 	hugeBound = budget + 32*hugePacket
 )
 
@@ -94,13 +93,12 @@ func sends(b ...byte) func(*peer) { return func(p *peer) { p.send(b) } }
 
 func sendsAll(s string) func(*peer) { return func(p *peer) { p.send([]byte(s)) } }
 
-// slow is a message that its handler holds for as long as the connection is
-// attacked.
+// slow returns a message that its handler holds during the attack on the connection.
 func (p *peer) slow(qos byte, id uint16) wire.Publish {
 	return wire.Publish{Topic: "slow", QoS: qos, PacketID: id, ContentType: strconv.Itoa(p.n), Payload: []byte("x")}
 }
 
-// malformed are packets that no server may send, as they are.
+// malformed are packets that no server may send.
 var malformed = []attack{
 	{name: "packet type 0", due: 0x81, do: sends(0, 0)},
 	{name: "length not minimal", due: 0x81, do: sends(0xD0, 0x80, 0)},
@@ -122,7 +120,7 @@ var malformed = []attack{
 	{name: "PUBLISH, identifier 0", due: 0x82, do: sendsAll("\x32\x06\x00\x01t\x00\x00\x00")},
 	{name: "PUBLISH without topic", due: 0x82, do: sendsAll("\x30\x03\x00\x00\x00")},
 	{name: "alias 0", due: 0x82, do: sendsAll("\x30\x07\x00\x01t\x03\x23\x00\x00")},
-	{name: "alias above our maximum", due: 0x94, do: sendsAll("\x30\x07\x00\x01t\x03\x23\x00\x05")},
+	{name: "alias above the maximum", due: 0x94, do: sendsAll("\x30\x07\x00\x01t\x03\x23\x00\x05")},
 	{name: "alias that was not set", due: 0x82, do: sendsAll("\x30\x06\x00\x00\x03\x23\x00\x04")},
 	{name: "PUBACK, identifier 0", due: 0x82, do: sends(0x40, 2, 0, 0)},
 	{name: "PUBREC, reason of another packet", due: 0x82, do: sends(0x50, 3, 0, 1, 0x92)},
@@ -134,11 +132,11 @@ var malformed = []attack{
 	{name: "SUBSCRIBE", due: 0x82, do: sends(0x82, 7, 0, 1, 0, 0, 1, 'a', 0)},
 	{name: "UNSUBSCRIBE", due: 0x82, do: sends(0xA2, 6, 0, 1, 0, 0, 1, 'a')},
 	{name: "PINGREQ", due: 0x82, do: sends(0xC0, 0)},
-	{name: "larger than we take", due: 0x95, do: func(p *peer) { p.publish(wire.Publish{Topic: "t", Payload: make([]byte, packetSize)}) }},
+	{name: "larger than the client accepts", due: 0x95, do: func(p *peer) { p.publish(wire.Publish{Topic: "t", Payload: make([]byte, packetSize)}) }},
 	{name: "256 MiB announced", due: 0x95, do: sends(0x30, 0xFF, 0xFF, 0xFF, 0x7F, 0, 1, 't')},
 }
 
-// steps are packets at the wrong time, or with the wrong identifier.
+// steps are packets at the wrong time or with the wrong identifier.
 var steps = []attack{
 	{name: "PUBACK for a QoS 2 message", due: 0x82, do: func(p *peer) { p.ack(wire.PUBACK, p.inFlight(2)) }},
 	{name: "PUBREC for a QoS 1 message", due: 0x82, do: func(p *peer) { p.ack(wire.PUBREC, p.inFlight(1)) }},
@@ -194,7 +192,7 @@ var steps = []attack{
 	}},
 }
 
-// words are those of a server that ends it all, or does not begin.
+// words are packets of a server that ends connections or refuses them.
 var words = []attack{
 	{name: "PUBLISH before CONNACK", due: closes, bare: true, do: func(p *peer) { p.early("\x30\x04\x00\x01t\x00") }},
 	{name: "PINGRESP before CONNACK", due: closes, bare: true, do: func(p *peer) { p.early("\xD0\x00") }},
@@ -226,7 +224,7 @@ var words = []attack{
 	}},
 }
 
-// floods are more than anyone should have to take.
+// floods exceed what a client must accept.
 var floods = []attack{
 	{name: "PINGRESPs", due: stands, edit: patient, do: func(p *peer) { p.flood(100_000, []byte{0xD0, 0}) }},
 	{name: "acknowledgements for nobody, in masses", due: stands, edit: patient, do: func(p *peer) {
@@ -247,7 +245,7 @@ var floods = []attack{
 		}
 	}},
 	{name: "as many properties as fit", due: stands, edit: patient, do: func(p *peer) {
-		// Five bytes on the wire are 32 in memory.
+		// Five bytes on the wire take 32 bytes in memory.
 		empty := wire.Properties(strings.Repeat("\x26\x00\x00\x00\x00", packetSize/5-20))
 		for range 80 {
 			m := p.slow(0, 0)
@@ -263,7 +261,8 @@ var floods = []attack{
 		}
 	}},
 	{name: "all identifiers again on a resumed session", due: free, bare: true, do: func(p *peer) {
-		// DUP 1 is not counted against our Receive Maximum; identifiers bound it.
+		// Messages with DUP 1 do not count against the client's Receive Maximum. The number of
+		// identifiers limits them.
 		p.accept(control.Connack{SessionPresent: p.n > 1})
 		for id := 1; id < 65_536; id++ {
 			m := p.slow(1, uint16(id))
@@ -274,7 +273,7 @@ var floods = []attack{
 	}, bound: 64 << 20},
 }
 
-// huge are for clients with limits of their own, and not for the mixed attack.
+// huge are attacks on clients with separate limits. They are not part of the mixed attack.
 var huge = []attack{
 	{name: "huge QoS 1 messages to a slow handler", due: 0x97, edit: budgeted, do: func(p *peer) { p.huge(1) }, bound: hugeBound},
 	{name: "huge QoS 2 messages to a slow handler", due: 0x97, edit: budgeted, do: func(p *peer) { p.huge(2) }, bound: hugeBound},
@@ -284,7 +283,7 @@ var huge = []attack{
 	}, do: func(p *peer) { p.huge(0) }, bound: hugeBound},
 }
 
-// silences are a server that stops, or hardly moves.
+// silences are attacks of a server that stops or hardly continues.
 var silences = []attack{
 	{name: "half a PUBLISH, then nothing", due: closes, edit: impatient, do: sendsAll("\x32\x40\x00\x01t\x00\x01\x00half")},
 	{name: "half a header, then nothing", due: closes, edit: impatient, do: sends(0x30)},
@@ -303,7 +302,7 @@ var silences = []attack{
 	{name: "nothing is read any more", due: free, bare: true, do: func(p *peer) {
 		r := wire.NewReader(p.nc, 0)
 		_, _ = r.Next()
-		// It asks for more answers than it takes.
+		// The server requests more answers than it reads.
 		p.send(control.AppendConnack(nil, &control.Connack{}))
 		for p.send(bytes.Repeat([]byte{0x62, 2, 0x75, 0x30}, 16<<10)) {
 		}

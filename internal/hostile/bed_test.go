@@ -19,7 +19,7 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// lasts is how long the mixed attack goes on; 0: a moment.
+// lasts is the duration of the mixed attack. 0: a short time.
 var lasts = flag.Duration("hostile.for", 0, "how long the mixed attack lasts; with it all reconnects are made")
 
 func TestMain(m *testing.M) {
@@ -28,8 +28,8 @@ func TestMain(m *testing.M) {
 	leaktest.Main(m)
 }
 
-// What the client under test takes in. Together they bound what a server can
-// make it keep: queue is what may wait for handlers, at MaximumPacketSize each.
+// Limits of the client under test. Together they bound the memory that a server can make it use.
+// queue is the number of messages of MaximumPacketSize that may wait for handlers.
 const (
 	receiveMaximum = 16
 	packetSize     = 64 << 10
@@ -38,12 +38,11 @@ const (
 	queue          = receiveMaximum + lanes*qos0Queue
 )
 
-// heapBound is what the heap may grow by during an attack, unless it says
-// otherwise: what may wait for handlers, as it came and once more as it is
-// decoded, and a few MiB for everything else.
+// heapBound is the maximum growth of the heap during an attack that sets no other bound. It covers
+// the messages that wait for handlers, both encoded and decoded, and a few MiB for everything else.
 const heapBound = 2*queue*packetSize + 16<<20
 
-// bed is a client that has all kinds of callers waiting, and its server.
+// bed is a client with all kinds of waiting callers, and its server.
 type bed struct {
 	t testing.TB
 	s *server
@@ -58,7 +57,7 @@ type bed struct {
 	endSampling func()
 }
 
-// accepted is a message that Publish took.
+// accepted is a message that Publish has accepted.
 type accepted struct {
 	payload string
 	d       *client.Delivery
@@ -97,7 +96,7 @@ func newBed(t testing.TB, tcp bool, play func(*peer), edit func(*client.Config))
 		t.Fatal(err)
 	}
 	b.c = c
-	t.Cleanup(func() { // behind a failure; otherwise both have ended
+	t.Cleanup(func() { // after a failure; otherwise both have already ended
 		_ = c.Close()
 		b.s.close()
 		b.endSampling()
@@ -109,8 +108,8 @@ func newBed(t testing.TB, tcp bool, play func(*peer), edit func(*client.Config))
 	return b
 }
 
-// handle holds a slow message while its connection is attacked, and takes all
-// else at once.
+// handle holds a slow message while its connection is attacked, and accepts all other messages at
+// once.
 func (b *bed) handle(ctx context.Context, m *client.Message) error {
 	n, _ := strconv.Atoi(m.ContentType)
 	if over := b.s.over(n); over != nil {
@@ -123,7 +122,7 @@ func (b *bed) handle(ctx context.Context, m *client.Message) error {
 	return nil
 }
 
-// start connects, with one message of each QoS on its way.
+// start connects with one message of each QoS in flight.
 func (b *bed) start() {
 	b.t.Helper()
 	b.publish("one", client.AtLeastOnce)
@@ -133,7 +132,7 @@ func (b *bed) start() {
 	}
 }
 
-// publish has a caller wait for the outcome.
+// publish publishes a message and makes a caller wait for the outcome.
 func (b *bed) publish(payload string, qos client.QoS) {
 	b.t.Helper()
 	d, err := b.c.Publish(b.t.Context(), client.Message{Topic: "t", Payload: []byte(payload), QoS: qos})
@@ -147,15 +146,15 @@ func (b *bed) publish(payload string, qos client.QoS) {
 	b.callers.Go(func() { _, _ = d.Wait(context.Background()) })
 }
 
-// subscribe has a caller wait for the server's answer.
+// subscribe makes a caller wait for the server's answer.
 func (b *bed) subscribe(filter string) {
 	b.callers.Go(func() {
 		_, _ = b.c.Subscribe(context.Background(), filter, client.AtLeastOnce, client.HandlerFunc(b.handle))
 	})
 }
 
-// watch samples the heap, collected, until endSampling. It takes a fifth of a core
-// at most: the others have work to do.
+// watch samples the heap after garbage collection, until endSampling. It uses at most a fifth of a
+// core.
 func (b *bed) watch() {
 	b.baseline = heap()
 	quit := make(chan struct{})
@@ -177,8 +176,8 @@ func (b *bed) watch() {
 	})
 }
 
-// sample takes a look at the heap. What would be a new peak is looked at again, and
-// the lowest of the readings counts: in each is what was made while it was taken.
+// sample takes a sample of the heap. A possible new peak is sampled again, and the lowest value
+// counts, because each sample includes what was allocated while it was taken.
 func (b *bed) sample() {
 	b.mu.Lock()
 	peak := b.peak
@@ -192,7 +191,7 @@ func (b *bed) sample() {
 	b.peak = max(b.peak, now)
 }
 
-// heap is what a collection leaves.
+// heap returns the size of the heap after a garbage collection.
 func heap() uint64 {
 	runtime.GC()
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
@@ -200,7 +199,7 @@ func heap() uint64 {
 	return live[0].Value.Uint64()
 }
 
-// within fails unless f returns in time.
+// within fails the test unless f returns in time.
 func (b *bed) within(what string, f func()) {
 	b.t.Helper()
 	done := make(chan struct{})
@@ -210,20 +209,20 @@ func (b *bed) within(what string, f func()) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		stacks := make([]byte, 1<<20)
 		b.t.Fatalf("%s hangs:\n%s", what, stacks[:runtime.Stack(stacks, true)])
 	}
 }
 
-// recover has the server behave. Everything that was accepted is delivered, and
-// all callers have their answer.
+// recover makes the server behave correctly, and checks that all accepted messages are delivered
+// and all callers have an answer.
 func (b *bed) recover() {
 	b.t.Helper()
 	b.s.plays(b.s.behave)
 	b.within("a caller", b.callers.Wait)
 	b.within("Drain", func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), timeout)
 		defer cancel()
 		if err := b.c.Drain(ctx); err != nil {
 			b.t.Errorf("Drain: %v", err)
@@ -232,7 +231,7 @@ func (b *bed) recover() {
 	for _, m := range b.sent {
 		o := m.d.Outcome()
 		if poison := (*client.PoisonError)(nil); errors.As(o.Err, &poison) {
-			continue // the server said five times in a row that it is the message
+			continue // the server has blamed the message five times in succession
 		}
 		if o.State != client.Acked || !b.s.took(m.payload) {
 			b.t.Errorf("message %s ended as %v, %v; the server has it: %v", m.payload, o.State, o.Err, b.s.took(m.payload))
@@ -240,7 +239,8 @@ func (b *bed) recover() {
 	}
 }
 
-// giveUp drains in vain while the attack goes on. All callers have their answer.
+// giveUp drains without success while the attack continues, and checks that all callers have an
+// answer.
 func (b *bed) giveUp() {
 	b.t.Helper()
 	b.within("Drain", func() {
@@ -259,7 +259,7 @@ func (b *bed) giveUp() {
 	}
 }
 
-// end checks what must hold behind every attack.
+// end checks the conditions that must hold after every attack.
 func (b *bed) end(bound uint64) {
 	b.t.Helper()
 	b.within("Close", func() {
@@ -281,9 +281,9 @@ func (b *bed) end(bound uint64) {
 	}
 }
 
-// leaks waits for all goroutines to end but those that run the tests.
+// leaks waits for all goroutines to end, except those that run the tests.
 func leaks() (left []string) {
-	for end := time.Now().Add(patience); ; {
+	for end := time.Now().Add(timeout); ; {
 		left = slices.DeleteFunc(leaktest.Wait(time.Millisecond), func(stack string) bool { return strings.Contains(stack, "testing.(*T).Run(") })
 		if len(left) == 0 || time.Now().After(end) {
 			return left

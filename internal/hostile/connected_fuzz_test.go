@@ -15,12 +15,12 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// FuzzConnected: what a server says to a client that has QoS 1 and 2 messages in
-// flight, a subscription and a handler; or, early, in place of CONNACK. Then the
-// server is silent or hangs up, and the next one keeps the rules, with the
-// session or without it. On fake time, where a hang is a deadlock that fails at
-// once, and a goroutine that is left too; so the server always reads, since a
-// write that waits under a lock would stop the clock.
+// FuzzConnected tests arbitrary data of a server. The client has QoS 1 and 2 messages in flight, a
+// subscription and a handler. With early, the data replaces CONNACK. Afterwards the server is
+// silent or closes the connection. The next server behaves correctly, with or without the session.
+// The test uses fake time, so a hang is a deadlock that fails at once, and so does a leaked
+// goroutine. The server must always read, because a write that blocks under a lock would stop the
+// clock.
 func FuzzConnected(f *testing.F) {
 	ack := func(t wire.Type, id uint16, reason byte) []byte {
 		return wire.AppendAck(nil, wire.Ack{Type: t, PacketID: id, Reason: reason})
@@ -55,8 +55,8 @@ func FuzzConnected(f *testing.F) {
 	})
 }
 
-// connected is one run: said is what the first server says; it hangs up behind
-// it or is silent, and the second server has the session or not.
+// connected is one run. said is the data of the first server. With hangUp, that server closes the
+// connection afterwards; otherwise it is silent. With present, the second server has the session.
 func connected(t *testing.T, said []byte, hangUp, present, early bool) {
 	store := persistence.NewMemory(persistence.Options{})
 	s := newServer(t, false, func(p *peer) {
@@ -77,7 +77,7 @@ func connected(t *testing.T, said []byte, hangUp, present, early bool) {
 		if first {
 			first = false
 			s.mu.Lock()
-			s.play = func(p *peer) { // the next one keeps the rules
+			s.play = func(p *peer) { // the next server behaves correctly
 				p.behaves = true
 				if p.accept(control.Connack{SessionPresent: present}) {
 					<-p.gone
@@ -111,7 +111,7 @@ func connected(t *testing.T, said []byte, hangUp, present, early bool) {
 		t.Fatal(err)
 	}
 	if early {
-		select { // a refusal may be for good: then another client goes on
+		select { // a refusal may be final; then another client continues
 		case <-c.Done():
 			c = newClient()
 			if err := c.Start(t.Context()); err != nil {
@@ -140,7 +140,7 @@ func connected(t *testing.T, said []byte, hangUp, present, early bool) {
 	}
 }
 
-// answers reports whether said has an acknowledgement of a message in it.
+// answers reports whether said contains an acknowledgement of a message.
 func answers(said []byte) bool {
 	for r := wire.NewReader(bytes.NewReader(said), 0); ; {
 		f, err := r.Next()

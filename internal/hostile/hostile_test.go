@@ -12,9 +12,9 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// TestAMinuteOfAHostileServer: all attacks on one client, in random order, one
-// connection after the other, while it publishes and subscribes.
-func TestAMinuteOfAHostileServer(t *testing.T) {
+// TestMixedAttack runs all attacks on one client in random order, on consecutive connections, while
+// the client publishes and subscribes.
+func TestMixedAttack(t *testing.T) {
 	duration := max(*lasts, 700*time.Millisecond)
 	all := slices.Concat(malformed, steps, words, floods, silences)
 	seed := uint64(time.Now().UnixNano())
@@ -33,7 +33,7 @@ func TestAMinuteOfAHostileServer(t *testing.T) {
 	}()
 	b := newBed(t, true, func(p *peer) {
 		a := <-next
-		// With a short AckTimeout a connection that stands may end all the same.
+		// With a short AckTimeout, a connection that should stay up may still end.
 		if err := a.on(p); err != nil && err != errSilent && a.due != stands {
 			t.Errorf("%s: %v", a.name, err)
 		}
@@ -51,10 +51,10 @@ func TestAMinuteOfAHostileServer(t *testing.T) {
 	t.Logf("%d connections", b.s.connections())
 	b.recover()
 	close(done)
-	b.end(64 << 20) // the largest of all attacks
+	b.end(64 << 20) // the largest bound of all attacks
 }
 
-// TestReconnects: a server that accepts and hangs up, 10,000 times in a row.
+// TestReconnects tests a server that accepts and closes connections, 10,000 times in succession.
 func TestReconnects(t *testing.T) {
 	connections := 300
 	if *lasts > 0 {
@@ -63,7 +63,7 @@ func TestReconnects(t *testing.T) {
 	for _, tcp := range []bool{false, true} {
 		enough := make(chan struct{})
 		b := newBed(t, tcp, func(p *peer) {
-			if p.n%3 > 0 { // else it does not even answer
+			if p.n%3 > 0 { // otherwise it does not even answer
 				p.accept(control.Connack{SessionPresent: p.n%2 > 0})
 			}
 			if p.n == connections {
@@ -82,8 +82,8 @@ func TestReconnects(t *testing.T) {
 	}
 }
 
-// TestAFatalRefusal: the client stops by itself, and all who wait are told.
-func TestAFatalRefusal(t *testing.T) {
+// TestFatalRefusal checks that the client stops, and that all waiting callers get an error.
+func TestFatalRefusal(t *testing.T) {
 	b := newBed(t, true, func(p *peer) { p.early("\x20\x03\x00\x85\x00") }, nil)
 	b.start()
 	b.subscribe("more")

@@ -10,31 +10,31 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// peer is one connection as the server sees it. What the client says is read at
-// once and noted.
+// peer is one connection on the server's side. It reads and records everything that the client
+// sends at once.
 type peer struct {
 	s       *server
 	nc      net.Conn
-	n       int // of the connection, from 1
+	n       int // number of the connection, from 1
 	connect control.Connect
-	behaves bool          // answer everything as a server should
-	mute    bool          // leave SUBSCRIBE without an answer
+	behaves bool          // answer all packets correctly
+	mute    bool          // do not answer SUBSCRIBE
 	sent    sync.Mutex    // held while writing
 	gone    chan struct{} // closed when the client has ended the connection
 	changed chan struct{}
 	over    chan struct{} // closed when play has returned
 
 	mu        sync.Mutex
-	ids       map[byte]uint16 // of a message in flight, by QoS
-	asked     uint16          // of the client's SUBSCRIBE
-	completed uint16          // of the client's last PUBCOMP
-	reason    int             // of the client's DISCONNECT, -1: none came
+	ids       map[byte]uint16 // identifier of a message in flight, by QoS
+	asked     uint16          // identifier of the client's SUBSCRIBE
+	completed uint16          // identifier of the client's last PUBCOMP
+	reason    int             // of the client's DISCONNECT; -1: none received
 }
 
-// accept reads CONNECT, answers it, and reads on behind the caller's back. It
-// returns false where the client has gone before.
+// accept reads CONNECT, answers it, and continues to read on a goroutine. It returns false if the
+// client has already ended the connection.
 func (p *peer) accept(ack control.Connack) bool {
-	_ = p.nc.SetReadDeadline(time.Now().Add(patience))
+	_ = p.nc.SetReadDeadline(time.Now().Add(timeout))
 	r := wire.NewReader(p.nc, 0)
 	f, err := r.Next()
 	if err == nil {
@@ -52,7 +52,7 @@ func (p *peer) accept(ack control.Connack) bool {
 	return true
 }
 
-// listen reads what the client says until it closes the connection.
+// listen reads packets until the client closes the connection.
 func (p *peer) listen(r *wire.Reader) {
 	_ = p.nc.SetReadDeadline(time.Time{})
 	p.s.all.Go(func() {
@@ -63,13 +63,13 @@ func (p *peer) listen(r *wire.Reader) {
 				return
 			}
 			if answer := p.heard(f); len(answer) > 0 {
-				p.s.all.Go(func() { p.send(answer) }) // reading goes on meanwhile
+				p.s.all.Go(func() { p.send(answer) }) // reading continues meanwhile
 			}
 		}
 	})
 }
 
-// heard notes a packet and returns the answer to it.
+// heard records a packet and returns the answer to it.
 func (p *peer) heard(f wire.Frame) (answer []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -125,7 +125,7 @@ func (p *peer) heard(f wire.Frame) (answer []byte) {
 			p.s.t.Errorf("the client's PUBCOMP: %v", err)
 		}
 		p.completed = a.PacketID
-	case wire.CONNECT: // where CONNACK came first
+	case wire.CONNECT: // if CONNACK came first
 	case wire.DISCONNECT:
 		d, err := control.ParseDisconnect(f)
 		if err != nil {
@@ -138,11 +138,11 @@ func (p *peer) heard(f wire.Frame) (answer []byte) {
 	return nil
 }
 
-// send writes b; false means that the client has had enough.
+// send writes b. It returns false if the client has ended the connection.
 func (p *peer) send(b []byte) bool {
 	p.sent.Lock()
 	defer p.sent.Unlock()
-	_ = p.nc.SetWriteDeadline(time.Now().Add(patience))
+	_ = p.nc.SetWriteDeadline(time.Now().Add(timeout))
 	_, err := p.nc.Write(b)
 	return err == nil
 }
@@ -153,7 +153,7 @@ func (p *peer) ack(t wire.Type, id uint16) bool {
 	return p.send(wire.AppendAck(nil, wire.Ack{Type: t, PacketID: id}))
 }
 
-// flood sends b again and again, until the client closes or n is reached.
+// flood sends b repeatedly, until the client closes the connection or n is reached.
 func (p *peer) flood(n int, b []byte) {
 	const at = 64 << 10
 	var many []byte
@@ -168,10 +168,10 @@ func (p *peer) flood(n int, b []byte) {
 	p.send(many)
 }
 
-// await waits until done, which is called with mu held, or until the client has
-// closed the connection.
+// await waits until done returns true or the client has closed the connection. done is called with
+// mu held.
 func (p *peer) await(done func() bool) bool {
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	for {
 		p.mu.Lock()
@@ -191,7 +191,7 @@ func (p *peer) await(done func() bool) bool {
 	}
 }
 
-// inFlight waits for a message of the client's and returns its identifier.
+// inFlight waits for a message of the client and returns its identifier.
 func (p *peer) inFlight(qos byte) (id uint16) {
 	p.await(func() bool { id = p.ids[qos]; return id != 0 })
 	return id
@@ -203,7 +203,7 @@ func (p *peer) subscribes() (id uint16) {
 	return id
 }
 
-// early reads CONNECT, and answers it with b.
+// early reads CONNECT and answers it with b.
 func (p *peer) early(b string) {
 	r := wire.NewReader(p.nc, 0)
 	_, err := r.Next()
@@ -213,15 +213,15 @@ func (p *peer) early(b string) {
 	}
 }
 
-// ended waits for the client to close the connection and returns the reason
-// code of its DISCONNECT.
+// ended waits until the client closes the connection, and returns the reason code of its
+// DISCONNECT.
 func (p *peer) ended() (reason int, err error) {
 	select {
 	case <-p.gone:
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		return p.reason, nil
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		return 0, fmt.Errorf("connection %d still stands", p.n)
 	}
 }
@@ -232,9 +232,9 @@ func (p *peer) stands() bool {
 	return p.ack(wire.PUBREL, nobody) && p.await(func() bool { return p.completed == nobody })
 }
 
-// huge sends as many of the largest messages as our Receive Maximum allows, of
-// which handlers give none back while it lasts. It ends when the client has had
-// enough, or all are sent.
+// huge sends as many messages of the maximum size as the client's Receive Maximum allows. Meanwhile
+// handlers finish none of them. It ends when the client ends the connection or all messages are
+// sent.
 func (p *peer) huge(qos byte) {
 	m := p.slow(qos, 0)
 	m.Payload = make([]byte, hugePacket-64)

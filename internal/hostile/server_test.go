@@ -12,12 +12,10 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// patience is how long anything may take that must come to an end. Failures alone
-// use it up.
-const patience = time.Minute
+// timeout is the maximum time for anything that must end. Only failures use all of it.
+const timeout = time.Minute
 
-// server plays what it is told to on each connection, over TCP or without
-// sockets.
+// server runs a given function on each connection, over TCP or without sockets.
 type server struct {
 	t  testing.TB
 	ln net.Listener // nil: net.Pipe
@@ -29,9 +27,9 @@ type server struct {
 	stop  bool
 	all   sync.WaitGroup
 
-	sample func()         // takes a look at the heap
-	peers  map[int]*peer  // whose play is not over
-	taken  map[string]int // payloads that were acknowledged by behave
+	sample func()         // takes a sample of the heap
+	peers  map[int]*peer  // peers whose function has not returned
+	taken  map[string]int // payloads acknowledged by behave
 }
 
 func newServer(t testing.TB, tcp bool, play func(*peer)) *server {
@@ -93,8 +91,7 @@ func (s *server) serve(nc net.Conn) bool {
 	return true
 }
 
-// plays is what happens on connections that begin from now on. Those that stand
-// are ended.
+// plays sets the function for connections that begin from now on. It ends existing connections.
 func (s *server) plays(play func(*peer)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,15 +105,15 @@ func (s *server) dropLocked() {
 	}
 }
 
-// connections is how many there were.
+// connections returns the number of connections so far.
 func (s *server) connections() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.count
 }
 
-// over is closed when the attack on the connection with this number is; nil if
-// it was before.
+// over returns a channel that is closed at the end of the attack on the connection with this
+// number, or nil if it has already ended.
 func (s *server) over(n int) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,7 +123,7 @@ func (s *server) over(n int) <-chan struct{} {
 	return nil
 }
 
-// close ends the server and waits for all that it started.
+// close ends the server and waits for all its goroutines.
 func (s *server) close() {
 	s.mu.Lock()
 	s.stop = true
@@ -138,7 +135,7 @@ func (s *server) close() {
 	s.all.Wait()
 }
 
-// behave is what a server does that keeps the rules.
+// behave is the function of a server that behaves correctly.
 func (s *server) behave(p *peer) {
 	p.behaves = true
 	if p.accept(control.Connack{}) {

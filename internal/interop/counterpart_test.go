@@ -97,7 +97,7 @@ func startCounterpart(t *testing.T, dir, program string, args ...string) (*count
 
 func (c *counterpart) stop(t *testing.T) {
 	_ = c.stdin.Close() // it ends by itself then
-	kill := time.AfterFunc(patience, func() { _ = c.cmd.Process.Kill() })
+	kill := time.AfterFunc(timeout, func() { _ = c.cmd.Process.Kill() })
 	defer kill.Stop()
 	<-c.ended
 	if err := c.cmd.Wait(); err != nil {

@@ -1,18 +1,15 @@
-// Package interop holds tests only: the promises of package client, kept on
-// other people's brokers and towards other people's clients.
+// Package interop contains only tests. They check the guarantees of package client with other
+// brokers and other clients.
 //
-// Each test runs on each broker there is: mqtttest, always; mosquitto, if it is
-// on PATH; and the broker that MQTT_TEST_BROKER names, such as
-// mqtt://user:password@localhost:1883. The tests use topics and client
-// identifiers that no other run uses, and leave neither sessions nor retained
-// messages behind. With MOORING_REQUIRE_MOSQUITTO=1 a missing mosquitto is a
-// failure and not a skip.
+// Each test runs on each available broker: mqtttest, always; mosquitto, if it is on PATH; and the
+// broker in MQTT_TEST_BROKER, for example mqtt://user:password@localhost:1883. The tests use topics
+// and client identifiers that no other run uses. They leave neither sessions nor retained messages.
+// With MOORING_REQUIRE_MOSQUITTO=1, a missing mosquitto is a failure instead of a skip.
 //
-// TestMatrix has mooring's client, MQTT.js and paho-python publish to each other
-// through mqtttest and mosquitto, and writes docs/interop.md with -update-docs.
-// A client that is not installed is skipped, or a failure with
-// MOORING_REQUIRE_PEERS=1.
+// In TestMatrix, mooring's client, MQTT.js and paho-python publish to each other through mqtttest
+// and mosquitto. With -update-docs the test writes docs/interop.md. A client that is not installed
+// is skipped. With MOORING_REQUIRE_PEERS=1 it is a failure.
 //
-// Where a broker does not do what MQTT 5 asks, its traits say so, the test logs
-// it, and asserts what mooring promises nevertheless.
+// If a broker does not conform to MQTT 5, its traits list the difference. The test then logs the
+// difference and checks what mooring guarantees nevertheless.
 package interop

@@ -106,7 +106,7 @@ func (c *cell) expect(got received, want packet, retain bool) {
 	if got.Size != want.Size || got.SHA256 != digest(payloadOf(want.Size, want.UTF8)) {
 		c.Errorf("%s: %d bytes came, want %d, or they differ", got.Topic, got.Size, want.Size)
 	}
-	if got.Expiry > want.Expiry || got.Expiry+uint32(rowPatience.Seconds()) < want.Expiry {
+	if got.Expiry > want.Expiry || got.Expiry+uint32(rowTimeout.Seconds()) < want.Expiry {
 		c.Errorf("%s: Message Expiry Interval %d, want %d less the time on the way", got.Topic, got.Expiry, want.Expiry)
 	}
 	if got.UTF8 != want.UTF8 || got.ContentType != want.ContentType || got.ResponseTopic != want.ResponseTopic {

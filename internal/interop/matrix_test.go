@@ -53,9 +53,9 @@ type matrix struct {
 
 func column(pub, sub party) string { return pub.name + " → " + sub.name }
 
-// rowPatience is what one row of a cell may take. It is used up by failures
+// rowTimeout is what one row of a cell may take. It is used up by failures
 // only.
-const rowPatience = 40 * time.Second
+const rowTimeout = 40 * time.Second
 
 // cell is one publisher and one subscriber on a broker, and in runRow's hands
 // one row of that.
@@ -81,7 +81,7 @@ func (m *matrix) runCell(t *testing.T, b broker, name string, pub, sub party) {
 	c.publisher, c.subscriber = c.dial(pub, "pub", dialing{}), c.dial(sub, "sub", dialing{})
 	for i, row := range matrixRows {
 		t.Run(row.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(context.Background(), rowPatience)
+			ctx, cancel := context.WithTimeout(context.Background(), rowTimeout)
 			defer cancel()
 			c := *c
 			c.run = &run{T: t, ctx: ctx, broker: b, name: fmt.Sprintf("%s%d", r.name, i), retained: r.retained, sessions: r.sessions}
@@ -98,7 +98,7 @@ func (m *matrix) runCell(t *testing.T, b broker, name string, pub, sub party) {
 			return // what comes late, or came twice, would confuse the next rows
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), rowPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), rowTimeout)
 	defer cancel()
 	r.ctx = ctx
 	c.expectNoMore()
@@ -113,7 +113,7 @@ func (c *cell) dial(p party, name string, o dialing) endpoint {
 	}
 	c.Cleanup(func() {
 		// Not the cell's context, which has ended by now.
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), timeout)
 		defer cancel()
 		if err := e.End(ctx); err != nil {
 			c.Error(err)

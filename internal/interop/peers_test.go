@@ -63,7 +63,7 @@ func TestMessagesOfMosquittoPubAreDeduplicatedAndOrdered(t *testing.T) {
 		cache := dedupe.NewMemory(dedupe.Options{})
 		r.Cleanup(func() { _ = cache.Close() })
 		cfg.Receiving.Dedupe = cache
-		cfg.Receiving.Ordering = &client.Ordering{Options: ordering.Options{Start: ordering.FromOne, GapTimeout: patience}}
+		cfg.Receiving.Ordering = &client.Ordering{Options: ordering.Options{Start: ordering.FromOne, GapTimeout: timeout}}
 		sub := r.start(cfg)
 		in := r.subscribe(sub, topic, client.ExactlyOnce)
 		ids := make([]string, 6)
@@ -129,7 +129,7 @@ func TestMosquittoSubReadsOurMessagesWithAllProperties(t *testing.T) {
 				r.Errorf("mosquitto_sub reads\n got %q\nwant %q and the expiry", line, want[i])
 				continue
 			}
-			if seconds, err := strconv.Atoi(left); err != nil || seconds > 3600 || seconds < 3600-int(patience.Seconds()) {
+			if seconds, err := strconv.Atoi(left); err != nil || seconds > 3600 || seconds < 3600-int(timeout.Seconds()) {
 				r.Errorf("mosquitto_sub reads the expiry %q, want 3600 less the time on the way", left)
 			}
 		}

@@ -60,7 +60,7 @@ func TestEveryPropertyArrivesUnchanged(t *testing.T) {
 func expectProperties(r *run, got *client.Message, want client.Message, retain bool) {
 	r.Helper()
 	want.Retain = retain
-	if left := got.Expiry; left > want.Expiry || left < want.Expiry-patience {
+	if left := got.Expiry; left > want.Expiry || left < want.Expiry-timeout {
 		r.Errorf("%s: expires in %v, want %v less the time on the way", want.Topic, left, want.Expiry)
 	}
 	have := *got

@@ -62,7 +62,7 @@ func surviveRestarts(r *run, kill bool) {
 	cache := dedupe.NewMemory(dedupe.Options{})
 	r.Cleanup(func() { _ = cache.Close() })
 	subCfg.Servers, subCfg.Receiving.Dedupe = []string{subLink.URL()}, cache
-	subCfg.Receiving.Ordering = &client.Ordering{Options: ordering.Options{Start: ordering.FromOne, GapTimeout: patience}}
+	subCfg.Receiving.Ordering = &client.Ordering{Options: ordering.Options{Start: ordering.FromOne, GapTimeout: timeout}}
 	// What the broker itself does is seen by a receiver without dedupe.
 	rawCfg := r.config("raw")
 	rawCfg.Servers = subCfg.Servers

@@ -26,11 +26,11 @@ type run struct {
 	sessions map[string]bool // client identifiers
 }
 
-// patience is what a test may take. It is used up by failures only.
-const patience = 20 * time.Second
+// timeout is what a test may take. It is used up by failures only.
+const timeout = 20 * time.Second
 
 func newRun(t *testing.T, b broker) *run {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	t.Cleanup(cancel)
 	// Letters and digits, and short, since a server need not take more
 	// [MQTT-3.1.3-5].
@@ -123,7 +123,7 @@ func (r *run) visit(clientID string, do func(context.Context, *client.Client) er
 	if err != nil {
 		r.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	if err = c.Start(ctx); err == nil {
 		err = c.AwaitConnection(ctx)

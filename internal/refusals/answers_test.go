@@ -13,24 +13,24 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// answerCodes are the reason codes of PUBACK and PUBREC in the specification (tables 3-4 and 3-5), and
-// codes that are undefined, or belong to other packets.
+// answerCodes are the reason codes of PUBACK and PUBREC in the specification (tables 3-4 and 3-5),
+// and codes that are undefined or belong to other packets.
 var answerCodes = []byte{0x10, 0x7F, 0x80, 0x81, 0x82, 0x83, 0x86, 0x87, 0x88, 0x8E, 0x90, 0x91, 0x92, 0x94, 0x95, 0x97, 0x99, 0x9A, 0x9B, 0x9C, 0xA7, 0xFF}
 
-// final are the codes that name the message itself.
+// final are the codes that are about the message itself.
 var final = map[byte]bool{0x81: true, 0x82: true, 0x90: true, 0x93: true, 0x94: true, 0x95: true, 0x99: true, 0x9A: true, 0x9B: true}
 
-// giveUp are those over which a message is given up that ended connections.
+// giveUp are the codes with which a message that ended connections is given up.
 var giveUp = map[byte]bool{0x81: true, 0x82: true, 0x90: true, 0x95: true, 0x99: true, 0x9A: true, 0x9B: true}
 
-// answered is what has become of the messages: on the first topic, and on the others.
+// answered is the outcome for the messages on the first topic and on the others.
 type answered struct {
 	acked, deferred, refused [2]int
 	others                   time.Duration // until all messages on the other topics had a result
-	all                      time.Duration // until all had one; 0: some are pending
+	all                      time.Duration // until all messages had a result; 0: some are pending
 }
 
-// scope is for which messages a server refuses.
+// scope defines which messages the server refuses.
 type scope int
 
 const (
@@ -38,7 +38,7 @@ const (
 	oneTopic
 )
 
-// settleAnswers waits for an hour at most.
+// settleAnswers waits for the results, at most an hour.
 func settleAnswers(t *testing.T, c *client.Client, all []*client.Delivery) (a answered) {
 	t.Helper()
 	began, limit := time.Now(), time.After(time.Hour)
@@ -75,7 +75,7 @@ func settleAnswers(t *testing.T, c *client.Client, all []*client.Delivery) (a an
 	return a
 }
 
-// refuseMessages plays a server that answers with a reason code, or ends connections with it.
+// refuseMessages runs a server that answers with a reason code or ends connections with it.
 func refuseMessages(t *testing.T, code byte, ends bool, w when, which scope) (a answered) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t)
@@ -130,7 +130,7 @@ func refuseMessages(t *testing.T, code byte, ends bool, w when, which scope) (a 
 	return a
 }
 
-// String returns the text of a cell: what became of the messages that are refused.
+// String returns the text of a table cell: the outcome of the refused messages.
 func (a answered) String() string {
 	acked, deferred, refused := a.acked[0]+a.acked[1], a.deferred[0]+a.deferred[1], a.refused[0]+a.refused[1]
 	var parts []string
@@ -141,7 +141,7 @@ func (a answered) String() string {
 		}
 		parts = append(parts, fmt.Sprintf("%d delivered %s", acked, within(took)))
 	}
-	if refused > 0 && deferred > 0 { // it goes on
+	if refused > 0 && deferred > 0 { // some are still deferred
 		return strings.Join(append(parts, "the others refused one by one"), ", ")
 	}
 	if refused > 0 {
@@ -153,7 +153,7 @@ func (a answered) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// within rounds a time so that the order of goroutines does not change it.
+// within rounds a duration, so that the scheduling of goroutines does not change it.
 func within(d time.Duration) string {
 	for _, limit := range []time.Duration{time.Second, 30 * time.Second, 3 * time.Minute, 10 * time.Minute} {
 		if d < limit {
@@ -163,8 +163,8 @@ func within(d time.Duration) string {
 	return "late"
 }
 
-// lost reports whether a message was given up that could have been delivered, or whether a topic that
-// works was held up for longer than a minute.
+// lost reports whether a message was given up that could have been delivered, or whether a working
+// topic was delayed for longer than a minute.
 func (a answered) lost(given bool, which scope) bool {
 	total := 0
 	for i := range 2 {
@@ -173,7 +173,8 @@ func (a answered) lost(given bool, which scope) bool {
 	return total != messages || !given && a.refused != [2]int{} || which == oneTopic && (a.acked[1] != messages*(topics-1)/topics || a.others > 10*time.Minute)
 }
 
-// TestAnswers covers each reason code of PUBACK and PUBREC, and of a DISCONNECT that answers a PUBLISH.
+// TestAnswers covers each reason code of PUBACK and PUBREC, and of a DISCONNECT that answers a
+// PUBLISH.
 func TestAnswers(t *testing.T) {
 	type column struct {
 		name  string

@@ -14,14 +14,14 @@ import (
 )
 
 // The reason codes of CONNACK and DISCONNECT in the specification (tables 3-1 and 3-13), and codes
-// that are undefined, or belong to other packets.
+// that are undefined or belong to other packets.
 var (
 	connackCodes = []byte{0x01, 0x7F, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8B, 0x8C, 0x90, 0x95, 0x97, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9F, 0xA3, 0xFF}
 
 	disconnectCodes = []byte{0x00, 0x01, 0x04, 0x7F, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, 0x8D, 0x8E, 0x8F, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9E, 0x9F, 0xA0, 0xA1, 0xA2, 0xA3, 0xFF}
 )
 
-// outcome is what has become of the messages.
+// outcome is the outcome for the messages.
 type outcome struct {
 	took      time.Duration // until the last one was acknowledged
 	attempts  int
@@ -31,7 +31,7 @@ type outcome struct {
 	lost      int
 }
 
-// bad reports whether a message is gone.
+// bad reports whether a message is lost.
 func (o outcome) bad() bool { return o.lost != 0 || o.delivered+int(o.pending) < messages }
 
 func (o outcome) String() string {
@@ -75,7 +75,7 @@ func settle(t *testing.T, s *server, c *client.Client, all []*client.Delivery) (
 	return o
 }
 
-// refuseConnect plays a server that refuses connections.
+// refuseConnect runs a server that refuses connections.
 func refuseConnect(t *testing.T, code byte, w when, acceptedBefore bool) (o outcome) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t)
@@ -116,7 +116,7 @@ func refuseConnect(t *testing.T, code byte, w when, acceptedBefore bool) (o outc
 	return o
 }
 
-// endConnection plays a server that ends connections after fifty messages.
+// endConnection runs a server that ends connections after fifty messages.
 func endConnection(t *testing.T, code byte, w when) (o outcome) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t)
@@ -208,7 +208,7 @@ const connectIntro = `500 messages at QoS 1 and 2 wait on 5 topics, and the clie
 
 *Delivered, 5s, 3*: all 500 are acknowledged after 5 s and three attempts to connect. *Stops*: the client has ended, ` + "`Err`" + ` returns why, and the messages wait in the store. *Tries on*: the client still tries to connect after an hour. What stops is selected by ` + "`Connection.StopOn`" + `, see [adr/0056](adr/0056-select-the-refusals-that-stop-a-client.md).`
 
-// codeName is a reason code for the first column.
+// codeName returns a reason code for the first column.
 func codeName(code byte) string {
 	if strings.HasPrefix(reliability.ReasonName(code), "Unknown") {
 		return fmt.Sprintf("0x%02X (undefined)", code)

@@ -18,8 +18,8 @@ const docs = "../../docs/refusals.md"
 
 var writing sync.Mutex
 
-// section wants the section of docs/refusals.md with this heading to have this text. With
-// -update-docs it writes the section, at the end of the file if there is none.
+// section checks that the section of docs/refusals.md with this heading has this text. With
+// -update-docs it writes the section, at the end of the file if it does not exist.
 func section(t *testing.T, heading, text string) {
 	t.Helper()
 	writing.Lock()

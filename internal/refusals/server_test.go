@@ -14,13 +14,13 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// messages is how many wait in each case: at QoS 1 and 2 in turn, on topics topics.
+// messages is the number of messages in each case: at QoS 1 and 2 alternately, on topics topics.
 const (
 	messages = 500
 	topics   = 5
 )
 
-// when is for how long a server refuses.
+// when defines how long a server refuses.
 type when int
 
 const (
@@ -31,7 +31,7 @@ const (
 
 var whens = []when{always, twoSeconds, once}
 
-// now reports whether the server refuses: it has done so n times, the first time at began.
+// now reports whether the server refuses. It has already refused n times, first at began.
 func (w when) now(began time.Time, n int) bool {
 	switch w {
 	case twoSeconds:
@@ -42,22 +42,22 @@ func (w when) now(began time.Time, n int) bool {
 	return true
 }
 
-// silent stands for the end of a connection without a DISCONNECT.
+// silent means that a connection ends without a DISCONNECT.
 const silent = 0xFE
 
 // server is a scripted server that keeps the session. Its functions run on its goroutine.
 type server struct {
 	*fakebroker.Broker
-	connack    func() byte                                // the reason code of the next CONNACK; nil: 0
-	disconnect func(completed int) *control.Disconnect    // asked after each PUBACK and PUBCOMP; nil: none
-	puback     func(topic string, qos byte) (reason byte) // of PUBACK or PUBREC; nil: 0
-	end        func(topic string) *control.Disconnect     // ends the connection over a PUBLISH; nil: no. Reason 0xFE: silently
+	connack    func() byte                                // returns the reason code of the next CONNACK; nil: 0
+	disconnect func(completed int) *control.Disconnect    // called after each PUBACK and PUBCOMP; may be nil
+	puback     func(topic string, qos byte) (reason byte) // returns the reason code of PUBACK or PUBREC; nil: 0
+	end        func(topic string) *control.Disconnect     // ends the connection on a PUBLISH if not nil; reason 0xFE: without DISCONNECT
 	conn       *fakebroker.Conn
 	connected  bool            // a connection was accepted
-	held       map[uint16]bool // packet identifiers of QoS 2 messages that were received, until PUBREL
+	held       map[uint16]bool // packet identifiers of received QoS 2 messages, until PUBREL
 
 	mu       sync.Mutex
-	attempts int            // CONNECT packets
+	attempts int            // number of CONNECT packets
 	accepted map[string]int // by payload
 }
 
@@ -65,7 +65,7 @@ func newServer(t *testing.T) *server {
 	return &server{Broker: fakebroker.New(t), accepted: map[string]int{}, held: map[uint16]bool{}}
 }
 
-// run serves the connections, one after the other, until the test is over.
+// run serves the connections one at a time until the test ends.
 func (s *server) run() {
 	for {
 		conn, ok := s.Take()
@@ -140,7 +140,7 @@ func (s *server) take(p wire.Frame, completed *int) bool {
 	return true
 }
 
-// completed counts a message and ends the connection if that is due. It returns false then.
+// completed counts a message. If the connection must end, it ends the connection and returns false.
 func (s *server) completed(n *int) bool {
 	*n++
 	if s.disconnect == nil {
@@ -176,7 +176,7 @@ func (s *server) takeConnect(p wire.Frame) bool {
 	return reason == 0
 }
 
-// middle is the default backoff without chance.
+// middle is the default backoff without randomness.
 var middle = reliability.Backoff{Rand: func() float64 { return 0.5 }}
 
 // newClient returns a client of s with the default configuration, except that the jitter is fixed.

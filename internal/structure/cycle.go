@@ -26,11 +26,10 @@ func (g graph) edges() (n int) {
 	return n
 }
 
-// fileReferences returns which file of a package refers to which. File A refers
-// to file B when A names an object that B declares: a type, function, variable,
-// constant, method or struct field. A promoted field or method counts as a
-// reference to the file that declares it. Test files and files of other systems
-// are not part of the graph.
+// fileReferences returns which file of a package refers to which. File A refers to file B if A
+// names an object that B declares: a type, function, variable, constant, method or struct field. A
+// promoted field or method counts as a reference to the file that declares it. Test files and files
+// for other systems are not part of the graph.
 func fileReferences(fset *token.FileSet, p *source.Package) graph {
 	g := graph{}
 	for _, f := range p.Syntax {
@@ -52,8 +51,8 @@ func file(fset *token.FileSet, pos token.Pos) string {
 	return filepath.Base(fset.Position(pos).Filename)
 }
 
-// largestCycle returns the nodes of the largest strongly connected component, in
-// order of their names. It returns nil for a graph without a cycle.
+// largestCycle returns the nodes of the largest strongly connected component, sorted by name. It
+// returns nil for a graph without a cycle.
 func largestCycle(g graph) (largest []string) {
 	for _, component := range components(g) {
 		if len(component) > 1 && len(component) > len(largest) {
@@ -102,7 +101,7 @@ func components(g graph) (all [][]string) {
 	return all
 }
 
-// sorted returns the keys of a map in order.
+// sorted returns the sorted keys of a map.
 func sorted[V any](m map[string]V) []string {
 	keys := make([]string, 0, len(m))
 	for k := range m {

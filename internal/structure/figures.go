@@ -20,7 +20,7 @@ var measuredTypes = []string{"client.Client", "persistence.Log"}
 // optionTypes are the types whose top-level fields are counted in each package.
 var optionTypes = []string{"Config", "Options"}
 
-// figures are what the program measures.
+// figures holds the measured values.
 type figures struct {
 	types    []typeFigures
 	paths    []pathFigures
@@ -37,21 +37,21 @@ type pathFigures struct {
 	route
 }
 
-// packageFigures describe one package. Test files count in testLines only.
+// packageFigures describes one package. Test files count only in testLines.
 type packageFigures struct {
 	path           string
 	kind           kind
-	files          int      // of the build for Linux
+	files          int      // of the Linux build
 	cycle          []string // files of the largest reference cycle
-	references     int      // between files
-	function       string   // the longest one
+	references     int      // number of references between files
+	function       string   // longest function
 	functionLines  int
-	file           string // the longest one
+	file           string // longest file
 	fileLines      int
 	names, members int // exported names of the package; exported methods and fields of its types
 	options        []typeFigures
 	lines          int // all lines, for every system
-	code           int // lines with more than a comment, for every system
+	code           int // lines that contain code, for every system
 	testLines      int
 }
 
@@ -90,9 +90,8 @@ func measure(m *source.Module, paths []path) (*figures, error) {
 	return f, nil
 }
 
-// packageKinds tells library packages from others. The public packages whose names
-// end in "test" are support, and so is an internal package that no public package
-// imports.
+// packageKinds separates library packages from others. Public packages whose names end in "test"
+// are support. An internal package that no public package imports is support too.
 func packageKinds(m *source.Module) map[string]kind {
 	kinds := map[string]kind{}
 	var mark func(path string)
@@ -137,8 +136,8 @@ func measureType(name string, t types.Type) typeFigures {
 	return f
 }
 
-// fields counts the fields of a struct. A field whose type is a struct without a
-// name counts as the fields of that struct, since it only groups them.
+// fields counts the fields of a struct. A field with an anonymous struct type counts as the fields
+// of that struct, because it only groups them.
 func fields(t types.Type) (n int) {
 	s, ok := t.(*types.Struct)
 	if !ok {
@@ -217,7 +216,7 @@ func functionName(d *ast.FuncDecl) string {
 	return fmt.Sprintf("(%s%s).%s", star, t.(*ast.Ident).Name, d.Name.Name)
 }
 
-// codeLines counts the lines that hold a token other than a comment.
+// codeLines counts the lines that contain a token other than a comment.
 func codeLines(text []byte) int {
 	fset := token.NewFileSet()
 	f := fset.AddFile("", -1, len(text))
@@ -230,8 +229,8 @@ func codeLines(text []byte) int {
 	return len(lines)
 }
 
-// exported counts the exported names of a package, and the exported methods and
-// fields of its exported types.
+// exported counts the exported names of a package, and the exported methods and fields of its
+// exported types.
 func exported(p *types.Package) (names, members int) {
 	for _, name := range p.Scope().Names() {
 		object := p.Scope().Lookup(name)

@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// limit is one line of the file of limits: a measure, what it applies to, and the
-// highest value. The subject is a name, a kind of package, or "*" for all.
+// limit is one line of the file of limits: a measure, the subject to which it applies, and the
+// maximum. The subject is a name, a kind of package, or "*" for all.
 type limit struct {
 	measure, subject string
 	most             int
-	before           string // the figure at commit e2bd7dc, for the reader
+	before           string // the value at commit e2bd7dc, for information
 	used             bool
 }
 
-// value is one measured figure that a limit can apply to.
+// value is one measured value to which a limit can apply.
 type value struct {
 	measure, subject string
 	kind             kind
@@ -74,9 +74,9 @@ func readLimits(path string) (all []limit, err error) {
 	return all, nil
 }
 
-// exceeded returns a line for each value above its limit, and for each limit that
-// applies to nothing. The limit for a name goes before that for a kind, and that
-// before the limit for all.
+// exceeded returns a line for each value above its limit, and for each limit that applies to
+// nothing. A limit for a name has precedence over one for a kind, which has precedence over the
+// limit for all.
 func exceeded(all []value, limits []limit) (problems []string) {
 	for _, v := range all {
 		at := -1
@@ -106,7 +106,7 @@ func exceeded(all []value, limits []limit) (problems []string) {
 	return problems
 }
 
-// compared lists the values that have a limit of their own.
+// compared lists the values that have a separate limit.
 func compared(all []value, limits []limit) string {
 	var b strings.Builder
 	for _, v := range all {

@@ -1,12 +1,12 @@
-// Command structure measures how the code of this module is divided, and checks
-// that against limits.
+// Command structure measures how the code of this module is divided, and compares the result with
+// limits.
 //
-//	go run ./internal/structure            print the figures, before and now
+//	go run ./internal/structure            print the values, before and now
 //	go run ./internal/structure -check     compare them with limits.txt
 //	go run ./internal/structure -explain   list the functions on the two paths
 //
-// It measures the build for Linux, without tests and nested modules. The meaning
-// of each figure is in docs/structure.md.
+// It measures the Linux build, without tests and nested modules. The file docs/structure.md
+// explains each value.
 package main
 
 import (

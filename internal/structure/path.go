@@ -11,31 +11,28 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/source"
 )
 
-// A path is the way of a message through the packages that own it: from its
-// entries to its ends. The data is in paths.go.
+// A path is the way of a message through the packages that handle it, from its entries to its ends.
+// The data is in paths.go.
 //
-// The rule: a file is on the path if it declares a function on a chain of calls
-// that leads from an entry to an end. The ends themselves are not on the path. A
-// function that is called on the way but leads to no end (a check, a counter, a
-// conversion) is not on the path either: a reader does not have to open it to
-// follow a message. A second figure, the reach, counts the files of these
+// A file is on the path if it declares a function on a chain of calls that leads from an entry to
+// an end. The ends themselves are not on the path. A function that is called on the way but leads
+// to no end (a check, a counter, a conversion) is not on the path either, because a reader does not
+// need to open it to follow a message. A second value, the reach, counts the files of these
 // functions as well.
 //
-// A call is any mention of a function or method that is known statically; a
-// function literal belongs to the function that contains it. A mention without a
-// call counts too, so a method value cannot hide a step. Only functions of the
-// path's packages are followed.
+// A call is any mention of a function or method that is known statically. A function literal
+// belongs to the function that contains it. A mention without a call counts too, so a method value
+// cannot hide a step. Only functions of the path's packages are followed.
 //
-// Calls through interfaces and function fields are not followed. Where a message
-// crosses one (the session reports an acknowledgement, for example), the function
-// on the other side is an entry.
+// Calls through interfaces and function fields are not followed. If a message crosses one (for
+// example, the session reports an acknowledgement), the function on the other side is an entry.
 type path struct {
 	name string
 	// packages are the packages whose functions belong to the path.
 	packages []string
 	// entries are functions of these packages, such as "client.(*Client).Publish".
 	entries []string
-	// ends are functions or methods, of interfaces too, that take the message out of
+	// ends are functions or methods, including those of interfaces, that pass the message out of
 	// the packages or complete it.
 	ends []string
 }
@@ -44,7 +41,7 @@ type path struct {
 type route struct {
 	files []string // on the path, with their packages
 	steps int      // calls on the path from one file to another
-	reach int      // files of all functions that the entries call, directly or not
+	reach int      // files of all functions that the entries call, directly or indirectly
 }
 
 // calls is the static call graph of a module.
@@ -100,14 +97,14 @@ func (c *calls) name(m *source.Module, f *types.Func) string {
 	if p, ok := receiver.(*types.Pointer); ok {
 		receiver, star = p.Elem(), "*"
 	}
-	typeName := "?" // of an interface without a name
+	typeName := "?" // for a method of an anonymous interface
 	if named, ok := receiver.(*types.Named); ok {
 		typeName = named.Obj().Name()
 	}
 	return fmt.Sprintf("%s.(%s%s).%s", pkg, star, typeName, f.Name())
 }
 
-// known reports whether a function or method of that name is declared or called.
+// known reports whether a function or method with that name is declared or called.
 func (c *calls) known(name string) bool {
 	if c.at[name] != "" {
 		return true
@@ -120,7 +117,7 @@ func (c *calls) known(name string) bool {
 	return false
 }
 
-// unknown returns the names in p's data that the module does not have.
+// unknown returns the names in the data of p that the module does not have.
 func (c *calls) unknown(p path) (names []string) {
 	for _, name := range slices.Concat(p.entries, p.ends) {
 		if !c.known(name) {
@@ -150,8 +147,8 @@ func (c *calls) route(p path) route {
 	return r
 }
 
-// reached returns the functions of the path's packages that the entries call,
-// directly or not, without those behind an end.
+// reached returns the functions of the path's packages that the entries call, directly or
+// indirectly, without those after an end.
 func (c *calls) reached(p path) map[string]bool {
 	reached := map[string]bool{}
 	var visit func(name string)
@@ -170,7 +167,7 @@ func (c *calls) reached(p path) map[string]bool {
 	return reached
 }
 
-// leading returns the reached functions that call an end, directly or not.
+// leading returns the reached functions that call an end, directly or indirectly.
 func (c *calls) leading(p path, reached map[string]bool) map[string]bool {
 	leading := map[string]bool{}
 	for changed := true; changed; {
@@ -190,7 +187,7 @@ func (c *calls) leading(p path, reached map[string]bool) map[string]bool {
 	return leading
 }
 
-// explain lists the functions on a path, for people who change the data.
+// explain lists the functions on a path, for maintainers of the data.
 func (c *calls) explain(p path) string {
 	leading := c.leading(p, c.reached(p))
 	var b strings.Builder

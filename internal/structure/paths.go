@@ -1,6 +1,6 @@
 package main
 
-// pathsBefore are the paths as they were at commit e2bd7dc, with the same rule.
+// pathsBefore are the paths at commit e2bd7dc, by the same rule.
 var pathsBefore = []path{
 	{
 		name:     "publish",

@@ -12,8 +12,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/source"
 )
 
-// sample is a module with known figures. The files a to d of package p form a cycle
-// through calls, a type, a field and a constant. e is not part of it.
+// sample is a module with known values. The files a to d of package p form a cycle through calls, a
+// type, a field and a constant. File e is not part of it.
 var sample = map[string]string{
 	"go.mod": "module sample\n\ngo 1.25\n",
 	"p/a.go": `package p
@@ -122,8 +122,8 @@ func TestMeasure(t *testing.T) {
 
 func TestRoute(t *testing.T) {
 	c := callGraph(load(t))
-	// check and helper lead to no end. done is an end. The method value in settled
-	// and the call in the function literal of store count.
+	// check and helper lead to no end. done is an end. The method value in settled and the call in
+	// the function literal of store count.
 	got := c.route(samplePath)
 	if want := (route{files: []string{"p/a.go", "p/b.go", "p/c.go", "p/d.go"}, steps: 2, reach: 4}); !reflect.DeepEqual(got, want) {
 		t.Errorf("route %+v, want %+v", got, want)

@@ -6,8 +6,8 @@ import (
 	"iter"
 )
 
-// tokens yields the first and last position of each token that is in the text.
-// Comments, and the semicolons that end lines, are left out.
+// tokens yields the first and last position of each token in the text. It omits comments and the
+// semicolons that end lines.
 func tokens(f *token.File, text []byte) iter.Seq2[token.Pos, token.Pos] {
 	return func(yield func(first, last token.Pos) bool) {
 		var s scanner.Scanner
