@@ -119,22 +119,22 @@ func TestConnect_RefusesOtherPacketsBeforeConnack(t *testing.T) {
 		bytes []byte
 		code  byte
 	}{
-		"PUBLISH":                       {wire.AppendPublish(nil, &wire.Publish{Topic: "t"}), 0x82},
-		"PUBACK":                        {[]byte{0x40, 2, 0, 1}, 0x82},
-		"PINGRESP":                      {[]byte{0xD0, 0}, 0x82},
-		"DISCONNECT":                    {[]byte{0xE0, 0}, 0x82},
-		"SUBACK":                        {[]byte{0x90, 4, 0, 1, 0, 0}, 0x82},
-		"CONNECT":                       {control.AppendConnect(nil, &control.Connect{}), 0x82},
-		"AUTH that we did not ask for":  {[]byte{0xF0, 6, 0x18, 4, 0x15, 0, 1, 'm'}, 0x82},
-		"packet type 0":                 {[]byte{0x00, 0}, 0x81},
-		"CONNACK too short":             {[]byte{0x20, 2, 0, 0}, 0x81},
-		"CONNACK with flags":            {[]byte{0x20, 3, 2, 0, 0}, 0x81},
-		"CONNACK with header flags":     {[]byte{0x21, 3, 0, 0, 0}, 0x81},
-		"CONNACK with reason 0x01":      {[]byte{0x20, 3, 0, 1, 0}, 0x82},
-		"CONNACK with bytes behind":     {[]byte{0x20, 4, 0, 0, 0, 0}, 0x81},
-		"CONNACK with a property twice": {[]byte{0x20, 9, 0, 0, 6, 0x21, 0, 1, 0x21, 0, 1}, 0x82},
-		"CONNACK, Receive Maximum 0":    {[]byte{0x20, 6, 0, 0, 3, 0x21, 0, 0}, 0x82},
-		"larger than we take":           {[]byte{0x20, 0xFF, 0x7F}, 0x95},
+		"PUBLISH":                        {wire.AppendPublish(nil, &wire.Publish{Topic: "t"}), 0x82},
+		"PUBACK":                         {[]byte{0x40, 2, 0, 1}, 0x82},
+		"PINGRESP":                       {[]byte{0xD0, 0}, 0x82},
+		"DISCONNECT":                     {[]byte{0xE0, 0}, 0x82},
+		"SUBACK":                         {[]byte{0x90, 4, 0, 1, 0, 0}, 0x82},
+		"CONNECT":                        {control.AppendConnect(nil, &control.Connect{}), 0x82},
+		"AUTH that we did not ask for":   {[]byte{0xF0, 6, 0x18, 4, 0x15, 0, 1, 'm'}, 0x82},
+		"packet type 0":                  {[]byte{0x00, 0}, 0x81},
+		"CONNACK too short":              {[]byte{0x20, 2, 0, 0}, 0x81},
+		"CONNACK with flags":             {[]byte{0x20, 3, 2, 0, 0}, 0x81},
+		"CONNACK with header flags":      {[]byte{0x21, 3, 0, 0, 0}, 0x81},
+		"CONNACK with reason 0x01":       {[]byte{0x20, 3, 0, 1, 0}, 0x82},
+		"CONNACK with bytes behind":      {[]byte{0x20, 4, 0, 0, 0, 0}, 0x81},
+		"CONNACK with a property twice":  {[]byte{0x20, 9, 0, 0, 6, 0x21, 0, 1, 0x21, 0, 1}, 0x82},
+		"CONNACK, Receive Maximum 0":     {[]byte{0x20, 6, 0, 0, 3, 0x21, 0, 0}, 0x82},
+		"larger than the client accepts": {[]byte{0x20, 0xFF, 0x7F}, 0x95},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
