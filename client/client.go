@@ -17,7 +17,6 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/status"
 	"github.com/mooring-mqtt/mooring/internal/subs"
-	"github.com/mooring-mqtt/mooring/internal/summary"
 	"github.com/mooring-mqtt/mooring/persistence"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
@@ -58,7 +57,7 @@ func New(cfg Config) (*Client, error) {
 	c.functions().guardAll(&cfg)
 	c.cfg, c.store = cfg, cfg.Store.Custom
 	c.life.init()
-	c.reports.losses = summary.New(len(lossKinds), c.logLoss)
+	c.reports.init(c)
 	made := false
 	defer undo(c, &made)
 	c.subs = subs.New(subs.Config{Report: c.subscriptionResult, NoAnswer: ErrAckTimeout})
@@ -140,7 +139,7 @@ func (c *Client) newBreaker() *reliability.Breaker {
 	onChange := o.OnStateChange
 	o.OnStateChange = func(from, to reliability.State) {
 		if onChange != nil {
-			c.panicked("OnStateChange", c.guard.Call(func() { onChange(from, to) }))
+			c.reports.notices.add(notice{"OnStateChange", func() { onChange(from, to) }, nil})
 		}
 		e := BreakerChanged{From: from.String(), To: to.String()}
 		if to == reliability.Open {
@@ -165,14 +164,14 @@ func (c *Client) openStore(outages *storeOutages) error {
 	onCorruption := options.OnCorruption
 	options.OnCorruption = func(x persistence.Corruption) {
 		if onCorruption != nil {
-			c.panicked("OnCorruption", c.guard.Call(func() { onCorruption(x) }))
+			c.reports.notices.add(notice{"OnCorruption", func() { onCorruption(x) }, nil})
 		}
 		c.corrupted(x)
 	}
 	onDegraded := options.OnDegraded
 	options.OnDegraded = func(err *persistence.DegradedError) {
 		if onDegraded != nil {
-			c.panicked("OnDegraded", c.guard.Call(func() { onDegraded(err) }))
+			c.reports.notices.add(notice{"OnDegraded", func() { onDegraded(err) }, nil})
 		}
 		outages.report(c, err)
 	}

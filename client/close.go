@@ -199,7 +199,7 @@ func (c *Client) teardown(started, clean bool) {
 	err := c.Err()
 	l.phase.enter(ConnectionState{Phase: PhaseEnded, Err: err})
 	c.reports.losses.Close()
-	c.event(Stopped{Err: err})
+	c.reports.notices.finish(Stopped{Err: err}, l.timeLeft())
 	c.guard.End()
 	close(l.done)
 }

@@ -7,10 +7,19 @@ import (
 )
 
 // Event is something that happens in a client outside a call of the application. Config.OnEvent
-// receives each type below. Calls come from goroutines of the client and from callers of its
-// methods, several at a time. OnEvent must not block: it must not call Drain, or Publish with
-// WhenFull Block. Close returns at once in it. When an event is delivered, State already reflects
-// it or a later change.
+// receives each type below.
+//
+// The client calls OnEvent with one event at a time, in order, on a goroutine of its own. OnEvent
+// may therefore block, and may call all methods of the client, such as Subscribe after Connected.
+// The client continues meanwhile: State may already reflect a later change than the event.
+//
+// Up to 4 MiB of events wait for OnEvent. Further events are dropped, counted in Stats.EventsMissed
+// and reported by EventsMissed. Close waits until OnEvent has received all events, at most
+// CloseTimeout. Stopped is the last event. Close and Drain do not wait for the end of the client if
+// OnEvent calls them.
+//
+// If OnEvent publishes again what MessageDropped reports, and the store is still full, another
+// message is dropped.
 type Event interface{ event() }
 
 // Connecting reports the start of an attempt to connect.
@@ -265,13 +274,6 @@ type ChangesMissed struct {
 	Missed int // since the previous event
 }
 
-// CallbackPanicked reports a panic of a function of the application. Panics of handlers are
-// reported by HandlerFailed instead. A panic of OnEvent is only logged.
-type CallbackPanicked struct {
-	Function string // such as "OnChange", "OnStateChange" or "Logger"
-	Err      *PanicError
-}
-
 // StatusFailed reports a status message that the server did not accept.
 type StatusFailed struct{ Err error }
 
@@ -305,7 +307,6 @@ func (SubscriptionDowngraded) event() {}
 func (MarkerFailed) event()           {}
 func (ViewFull) event()               {}
 func (ChangesMissed) event()          {}
-func (CallbackPanicked) event()       {}
 func (HandlerFailed) event()          {}
 func (Unhandled) event()              {}
 func (MessageSetAside) event()        {}

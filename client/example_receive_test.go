@@ -69,7 +69,7 @@ func ExampleOrdering() {
 	for range 4 {
 		fmt.Println(<-told)
 	}
-	// Output:
+	// Unordered output:
 	// number 1: reading 1
 	// 2 to 2 of press-7 on plant/temp are missing
 	// number 3: reading 3

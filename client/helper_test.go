@@ -31,8 +31,11 @@ func (r *recorder) add(e client.Event) {
 	r.list = append(r.list, e)
 }
 
-// eventsOf returns the recorded events of one type.
+// eventsOf returns the recorded events of one type. In a bubble it waits until all have come.
 func eventsOf[T client.Event](r *recorder) (found []T) {
+	if time.Now().Year() < 2020 {
+		synctest.Wait()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, e := range r.list {

@@ -46,6 +46,7 @@ const (
 	lossMarker
 	lossViewFull
 	lossChanges
+	lossEvents
 	lossStatus
 	lossContested
 	lossStore
@@ -102,6 +103,7 @@ var lossKinds = [...]struct {
 	lossMarker:            {"marker-failed", "server does not accept the marker: the end of retained messages is a guess", MarkerFailed{}, "MarkerFailures"},
 	lossViewFull:          {"view-full", "retained message or device refused: the view is full", ViewFull{}, "ViewRefused"},
 	lossChanges:           {"changes-missed", "changes dropped: their reader is too slow", ChangesMissed{}, "ChangesMissed"},
+	lossEvents:            {"events-missed", "events dropped: OnEvent is too slow", EventsMissed{}, "EventsMissed"},
 	lossStatus:            {"status-failed", "status message or its subscription not accepted", StatusFailed{}, "StatusFailures"},
 	lossContested:         {"status-contested", "another process uses the status topic", StatusContested{}, "Status.Contested"},
 	lossStore:             {"store-failed", "store or dedupe cache failed", StoreFailed{}, "StoreFailures"},

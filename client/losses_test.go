@@ -365,6 +365,22 @@ var provoked = map[string]func(*lossBed){
 			r.set("a/1", fmt.Sprint("secret", i))
 		}
 	}),
+	"events-missed": func(b *lossBed) {
+		var gate chan struct{}
+		offline(func(cfg *client.Config) {
+			cfg.Store.Options.Limits.MaxMessages, cfg.Store.WhenFull = 1, client.DropNewest
+			gate = make(chan struct{})
+			add := cfg.OnEvent
+			cfg.OnEvent = func(e client.Event) { <-gate; add(e) }
+		}, func(b *lossBed) {
+			for range 100 { // a topic is in each event
+				publish(b, b.c, strings.Repeat("t", 60_000), "secret", client.AtLeastOnce)
+			}
+			close(gate)
+			synctest.Wait()
+			publish(b, b.c, "t", "secret", client.AtLeastOnce) // its event follows the one for those that were dropped
+		})(b)
+	},
 	"status-failed": scripted(func(cfg *client.Config) {
 		cfg.Presence.Status = &client.Status{Topic: "status/c", NoCorrection: true}
 		cfg.Presence.MarkerTopic = client.NoMarker

@@ -17,16 +17,22 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// reports holds the counters, log and events of the client, up to Stopped.
+// reports holds the counters, log and events of the client.
 type reports struct {
-	findings   []Finding   // of Config.Lint
-	shared     sync.Once   // sharedUnordered was reported
-	undeclared sync.Once   // a subscription of an earlier process was reported
-	stopped    atomic.Bool // Stopped was reported
+	findings   []Finding // of Config.Lint
+	shared     sync.Once // sharedUnordered was reported
+	undeclared sync.Once // a subscription of an earlier process was reported
+	notices    notices
 
 	losses *summary.Summary[lossDetail] // by lossKind; it counts them too
 
 	connections, abandoned, viewRefused, changesMissed, loggerPanics, lostQoS0, deadLettersDropped atomic.Uint64
+}
+
+func (r *reports) init(c *Client) {
+	r.losses = summary.New(len(lossKinds), c.logLoss)
+	call := func(x notice) { c.panicked(x.function, c.guard.Call(x.call)) }
+	r.notices.init(c.cfg.OnEvent, call, func(n int) { r.losses.Add(int(lossEvents), about(MessageID{}, nil, slog.Int("missed", n))) })
 }
 
 // count returns how often losses of these kinds were reported.
@@ -37,15 +43,11 @@ func (r *reports) count(kinds ...lossKind) (n uint64) {
 	return n
 }
 
-// event reports e. It reports nothing after Stopped, which is the last event.
+// event reports e to OnEvent, without waiting for it.
 func (c *Client) event(e Event) {
-	if c.cfg.OnEvent == nil || c.reports.stopped.Load() {
-		return
+	if c.cfg.OnEvent != nil {
+		c.reports.notices.add(c.reports.notices.of(e))
 	}
-	if _, last := e.(Stopped); last {
-		c.reports.stopped.Store(true)
-	}
-	c.panicked("OnEvent", c.guard.Call(func() { c.cfg.OnEvent(e) }))
 }
 
 // corrupted reports damage of the log and ends the message that was lost.

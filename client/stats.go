@@ -67,6 +67,7 @@ type Stats struct {
 	MarkerFailures          uint64 // refusals of MarkerTopic
 	ViewRefused             uint64 // messages and devices that exceeded the limits of watches and mirrors
 	ChangesMissed           uint64 // changes dropped because a reader was too slow
+	EventsMissed            uint64 // dropped events, see the event EventsMissed
 	Panics                  uint64 // panics of the application's functions, including handlers
 
 	UnknownAcks   uint64 // acknowledgements with an unused packet identifier
@@ -103,7 +104,7 @@ func (c *Client) Stats() Stats {
 		DroppedQoS0: in.DroppedQoS0.Load(), LostQoS0: n.lostQoS0.Load(),
 		InboundBytes: in.Bytes.Load(), ReadStalls: in.Stalls.Load(), LeftToServer: n.count(lossLeft),
 		SubscriptionFailures: n.count(lossSubscription), SubscriptionsDowngraded: n.count(lossDowngraded), StatusFailures: n.count(lossStatus), MarkerFailures: n.count(lossMarker),
-		ViewRefused: n.viewRefused.Load(), ChangesMissed: n.changesMissed.Load(), Panics: n.count(lossPanic) + n.loggerPanics.Load(),
+		ViewRefused: n.viewRefused.Load(), ChangesMissed: n.changesMissed.Load(), EventsMissed: n.notices.missed.Load(), Panics: n.count(lossPanic) + n.loggerPanics.Load(),
 		UnknownAcks: ss.UnknownAcks, StaleAcks: ss.StaleAcks, StoreFailures: n.count(lossStore), StoreRenewals: n.count(lossCopied, lossRenewed),
 	}
 	st.SetAsideNow, st.SetAsideBytes = c.aside.size()

@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"fmt"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -132,8 +133,8 @@ func TestStatus_NoBirthAfterOffline(t *testing.T) {
 		goOn := make(chan struct{})
 		cfg := testConfig("c", &recorder{}, s.dial)
 		withStatus(&cfg)
-		cfg.OnEvent = func(e client.Event) {
-			if _, ok := e.(client.Connected); ok {
+		defaultLog(t).also = func(r slog.Record) {
+			if r.Message == "connected" {
 				<-goOn
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -342,8 +343,8 @@ func TestSubscribe_OncePerConnection(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		restore := make(chan struct{})
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.OnEvent = func(e client.Event) {
-			if _, ok := e.(client.Connected); ok {
+		defaultLog(t).also = func(r slog.Record) {
+			if r.Message == "connected" {
 				<-restore
 			}
 		}

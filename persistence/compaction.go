@@ -9,6 +9,7 @@ import "github.com/mooring-mqtt/mooring/persistence/internal/index"
 // begins. About one byte is moved, at most, for each byte written.
 type compaction struct {
 	running  bool
+	reading  uint64 // the segment that is open for reading, which stays; 0: none
 	round    uint64 // the newest segment when the round began; 0: no round yet
 	floor    int64  // the size that was left after the last round
 	squeezed uint64 // the newest segment when compaction last began for want of room

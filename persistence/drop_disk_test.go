@@ -3,6 +3,7 @@ package persistence
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -234,4 +235,41 @@ func TestMaxDiskBytes_WhileSegmentsCannotBeRead(t *testing.T) {
 			t.Fatalf("the disk is mended: %v", err)
 		}
 	}
+}
+
+// TestDropOldest_WhileSegmentsAreRemoved publishes while another goroutine removes segments slowly.
+// A compaction that meets that removal has not failed, so no message may be refused.
+func TestDropOldest_WhileSegmentsAreRemoved(t *testing.T) {
+	o := small
+	o.Limits.MaxDiskBytes, o.Limits.WhenFull, o.Limits.Reserved = 64<<10, DropOldest, 20
+	fsys := newMemFS()
+	fsys.setFault(func(op, _ string, n int) (int, error) {
+		if op == "remove" {
+			time.Sleep(time.Millisecond)
+		}
+		return n, nil
+	})
+	l := open(t, fsys, o)
+	defer l.Close()
+	var all sync.WaitGroup
+	for worker := range 4 {
+		all.Go(func() {
+			for i := range 2000 {
+				m := numbered(uint64(worker*2000+i+1), 500)
+				if i%100 == 0 {
+					m = numbered(uint64(worker*2000+i+1), 60)
+					m.Priority = Urgent
+				}
+				ticket, err := l.Enqueue(t.Context(), m)
+				if err == nil {
+					err = l.Wait(t.Context(), ticket)
+				}
+				if err != nil {
+					t.Errorf("worker %d, message %d: %v", worker, i, err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
 }

@@ -123,7 +123,7 @@ func (l *Log) removable() (number uint64, name string, ok bool) {
 		return 0, l.waste.garbage[0], true
 	}
 	s := l.state.catalog.Segments[0]
-	if s == l.state.catalog.Active() || s.Alive+s.Dead > 0 || s.Emptied > l.pipe.durable {
+	if s == l.state.catalog.Active() || s.Alive+s.Dead > 0 || s.Emptied > l.pipe.durable || s.Number == l.waste.compaction.reading {
 		return 0, "", false
 	}
 	return s.Number, segment.Name(l.folder.dir, s.Number), true
@@ -154,6 +154,7 @@ func (l *Log) compact() {
 	defer l.mu.Unlock()
 	for writable(l) && l.compactable() {
 		s := l.state.catalog.Segments[0]
+		l.waste.compaction.reading = s.Number
 		l.mu.Unlock()
 		r := segment.NewReader(l.o.FS, l.folder.dir, min(l.o.Files.BufferBytes, 256<<10))
 		after, more := uint64(0), true
@@ -162,10 +163,13 @@ func (l *Log) compact() {
 		}
 		r.Close()
 		l.mu.Lock()
+		l.waste.compaction.reading = 0
 		l.sweep()
 		if l.state.catalog.Segments[0] == s {
-			l.waste.stuck = time.Now()
-			break // the disk fails; the next commit tries again
+			if s.Alive+s.Dead > 0 {
+				l.waste.stuck = time.Now() // the disk fails
+			}
+			break // the next commit tries again, and so does the next message that needs room
 		}
 	}
 	l.waste.compaction.running = false

@@ -142,3 +142,12 @@ func (o *Outbox) NewSession() Lost {
 	o.lost.report, o.lost.earlier = Lost{}, [persistence.Priorities]uint64{}
 	return report
 }
+
+// endAll ends the messages in o.over.
+func (o *Outbox) endAll() {
+	for _, x := range o.over {
+		o.end(x.seq, x.End)
+		o.Wake() // the next message of the topic may be sent
+	}
+	o.over = o.over[:0]
+}

@@ -1,9 +1,12 @@
 package outbox
 
 import (
+	"errors"
 	"math/bits"
 	"sync"
 	"weak"
+
+	"github.com/mooring-mqtt/mooring/persistence"
 )
 
 // openTable holds the open messages: the messages that Add has registered, and messages of an
@@ -279,3 +282,32 @@ func (t *openTable) isReplaced(seq uint64) bool {
 	p, _, bit := t.find(seq)
 	return p != nil && p.replaced&bit != 0
 }
+
+// deferredLimit is the Limit of a *DeferredFullError.
+const deferredLimit = "deferred messages"
+
+// DeferredFullError is the error of Add for a message that would be deferred while the limit of
+// deferred messages is reached.
+type DeferredFullError struct {
+	persistence.FullError
+	Code   byte   // of the last refusal of the topic
+	oldest uint64 // the message to drop to make room, already removed from the queue; 0: none
+}
+
+func (e *DeferredFullError) Unwrap() error { return &e.FullError }
+
+// storeFull reports whether err is a limit to which FullPolicy applies.
+func storeFull(err error) bool {
+	if full := (*persistence.FullError)(nil); errors.As(err, &full) {
+		return full.Limit == "MaxMessages" || full.Limit == "MaxBytes" || full.Limit == "MaxDiskBytes" || full.Limit == deferredLimit
+	}
+	return errors.Is(err, persistence.ErrFull) // a custom store may not name the limit
+}
+
+// mayPass reports whether the store may accept the message later.
+func mayPass(err error) bool {
+	return storeFull(err) || errors.Is(err, persistence.ErrDegraded) || stalled(err)
+}
+
+// stalled reports whether the disk did not answer in time.
+func stalled(err error) bool { return errors.As(err, new(*persistence.StalledError)) }

@@ -315,12 +315,3 @@ func (o *Outbox) report(w *Waiter, e End) {
 	w.Resolve(e.outcome())
 	o.ended.Notify()
 }
-
-// endAll ends the messages in o.over.
-func (o *Outbox) endAll() {
-	for _, x := range o.over {
-		o.end(x.seq, x.End)
-		o.Wake() // the next message of the topic may be sent
-	}
-	o.over = o.over[:0]
-}

@@ -296,9 +296,6 @@ func (o *Outbox) retry(g *session.Generation, idle bool) (alone bool) {
 	return false
 }
 
-// deferredLimit is the Limit of a *DeferredFullError.
-const deferredLimit = "deferred messages"
-
 // fullOfDeferred returns an error if d would be deferred and the limit of deferred messages is
 // reached. The rest of the store is reserved for topics that the server accepts.
 func (o *Outbox) fullOfDeferred(d *Draft) *DeferredFullError {
@@ -313,13 +310,3 @@ func (o *Outbox) fullOfDeferred(d *Draft) *DeferredFullError {
 	}
 	return err
 }
-
-// DeferredFullError is the error of Add for a message that would be deferred while the limit of
-// deferred messages is reached.
-type DeferredFullError struct {
-	persistence.FullError
-	Code   byte   // of the last refusal of the topic
-	oldest uint64 // the message to drop to make room, already removed from the queue; 0: none
-}
-
-func (e *DeferredFullError) Unwrap() error { return &e.FullError }

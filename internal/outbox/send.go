@@ -291,22 +291,6 @@ func (o *Outbox) storeLater(m added) {
 // during that time, so nothing else would trigger an attempt.
 const stalledAgain = 250 * time.Millisecond
 
-// storeFull reports whether err is a limit to which FullPolicy applies.
-func storeFull(err error) bool {
-	if full := (*persistence.FullError)(nil); errors.As(err, &full) {
-		return full.Limit == "MaxMessages" || full.Limit == "MaxBytes" || full.Limit == "MaxDiskBytes" || full.Limit == deferredLimit
-	}
-	return errors.Is(err, persistence.ErrFull) // a custom store may not name the limit
-}
-
-// mayPass reports whether the store may accept the message later.
-func mayPass(err error) bool {
-	return storeFull(err) || errors.Is(err, persistence.ErrDegraded) || stalled(err)
-}
-
-// stalled reports whether the disk did not answer in time.
-func stalled(err error) bool { return errors.As(err, new(*persistence.StalledError)) }
-
 // waitRoom waits until the store may accept a message that it has refused with the given error. If
 // ctx ends or Stop is called first, waitRoom returns the cause.
 func (o *Outbox) waitRoom(ctx context.Context, changed <-chan struct{}, refused error) error {

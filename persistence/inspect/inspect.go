@@ -13,8 +13,7 @@
 //		return true
 //	})
 //
-// A [Folder] is the state at the time of [Open]: counters, session, segments, receipts and damage.
-// docs/format.md describes the files.
+// A [Folder] is the state at the time of [Open]. docs/format.md describes the files.
 package inspect
 
 import (
