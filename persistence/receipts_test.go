@@ -17,8 +17,8 @@ import (
 
 var withReceipts = with(small, func(o *Options) { o.Retention.MaxReceipts = 1000 })
 
-// receiptsLog returns a folder in which the outcomes of the first messages are in
-// receipts files: sequence n was acked, or refused with reason n if n is even.
+// receiptsLog returns a folder in which the results of the first n messages are in receipts files.
+// Message n was refused with reason n if n is even, and acked otherwise.
 func receiptsLog(t *testing.T, o Options, n uint64) *memFS {
 	t.Helper()
 	fsys := newMemFS()
@@ -54,7 +54,7 @@ func receiptFiles(fsys *memFS) (names []string) {
 	return names
 }
 
-// knows returns which of the first n messages have a receipt, which must be right.
+// knows returns which of the first n messages have a receipt. Each receipt must be correct.
 func knows(t *testing.T, l *Log, n uint64) (seqs []uint64) {
 	t.Helper()
 	for seq := uint64(1); seq <= n; seq++ {
@@ -73,8 +73,8 @@ func knows(t *testing.T, l *Log, n uint64) (seqs []uint64) {
 	return seqs
 }
 
-// TestReceiptDamaged: each entry of a file in turn is damaged. The others are
-// found, the damage is told, and the file stays.
+// TestReceiptDamaged damages each receipt of a file in turn. The others must be found, the damage
+// must be reported, and the file must stay.
 func TestReceiptDamaged(t *testing.T) {
 	const n = 40
 	fsys := receiptsLog(t, withReceipts, n)
@@ -102,15 +102,16 @@ func TestReceiptDamaged(t *testing.T) {
 	}
 }
 
-// TestReceiptsUnfinished: a file that is not what its header says is copied, told
-// and given up; one whose segment is there was never finished and goes silently.
+// TestReceiptsUnfinished checks files that differ from their header. Such a file is copied,
+// reported and removed. A file whose segment still exists was not finished, and is removed without
+// a report.
 func TestReceiptsUnfinished(t *testing.T) {
 	const n = 40
 	fsys := receiptsLog(t, withReceipts, n)
 	name := receiptFiles(fsys)[0]
 	whole := fsys.data(name)
 	fewer := slices.Clone(whole)
-	fewer[20]-- // its count, under a valid checksum
+	fewer[20]-- // the number of receipts, with a valid checksum
 	binary.LittleEndian.PutUint32(fewer[60:], record.CRC(fewer[:60]))
 	zeros := make([]byte, len(whole))
 	for what, data := range map[string][]byte{
@@ -142,8 +143,8 @@ func TestReceiptsUnfinished(t *testing.T) {
 	}
 }
 
-// TestReceiptsNewerVersion: the folder is refused, and left as it is, however
-// often.
+// TestReceiptsNewerVersion checks that a folder with a newer file is refused at each opening, and
+// not changed.
 func TestReceiptsNewerVersion(t *testing.T) {
 	fsys := receiptsLog(t, withReceipts, 40)
 	name := receiptFiles(fsys)[0]
@@ -164,8 +165,8 @@ func TestReceiptsNewerVersion(t *testing.T) {
 	}
 }
 
-// TestReceiptsByCount: at least MaxReceipts are known, and files more than that
-// are given up, the oldest first.
+// TestReceiptsByCount checks that at least MaxReceipts receipts are kept, and that the oldest files
+// above that are removed.
 func TestReceiptsByCount(t *testing.T) {
 	const n = 200
 	o := with(small, func(o *Options) { o.Retention.MaxReceipts = 20 })
@@ -181,8 +182,8 @@ func TestReceiptsByCount(t *testing.T) {
 	}
 }
 
-// TestReceiptsByAge: what is older than ReceiptAge is not found any more, and
-// its files go when the next one is written.
+// TestReceiptsByAge checks that receipts older than ReceiptAge are not found, and that their files
+// are removed when the next file is written.
 func TestReceiptsByAge(t *testing.T) {
 	const n = 40
 	o := with(withReceipts, func(o *Options) { o.Retention.ReceiptAge = time.Hour })
@@ -193,7 +194,7 @@ func TestReceiptsByAge(t *testing.T) {
 	l.mu.Lock()
 	l.state.ledger.Clock.Offset += time.Hour.Milliseconds() + 60_000
 	l.mu.Unlock()
-	inLog := uint64(0) // those still have their segment
+	inLog := uint64(0) // number of messages whose segment still exists
 	for _, s := range l.state.catalog.Segments {
 		inLog += uint64(len(s.Locs))
 	}
@@ -218,15 +219,15 @@ func TestReceiptsByAge(t *testing.T) {
 	}
 }
 
-// TestReceipt_NewestOfSameID: of several messages with one ID the newest counts,
-// wherever each of them is.
+// TestReceipt_NewestOfSameID checks that Receipt returns the newest of several messages with one
+// ID, wherever they are stored.
 func TestReceipt_NewestOfSameID(t *testing.T) {
 	fsys := newMemFS()
 	l := open(t, fsys, withReceipts)
 	same := [16]byte{1, 2, 3}
 	seq, others := uint64(0), uint64(100)
 	for round := range 4 {
-		for i := range 2 { // two in one segment
+		for i := range 2 { // two messages in one segment
 			var err error
 			if seq, err = Append(l, &Message{ID: same, Packet: make([]byte, 100)}); err != nil {
 				t.Fatal(err)
@@ -238,7 +239,7 @@ func TestReceipt_NewestOfSameID(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for range 12 { // and more segments
+		for range 12 { // fills more segments
 			others++
 			s, err := Append(l, numbered(others, 400))
 			if err == nil {

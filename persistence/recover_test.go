@@ -11,8 +11,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// smallLog returns a folder with ten messages, of which 3 and 4 are done and 5
-// is released, in one segment, and the segment's name.
+// smallLog returns a folder with one segment, and the name of the segment. Of its ten messages, 3
+// and 4 are done and 5 is released.
 func smallLog(t *testing.T) (*memFS, string) {
 	t.Helper()
 	fsys := newMemFS()
@@ -40,7 +40,8 @@ func smallLog(t *testing.T) (*memFS, string) {
 	return fsys, "log/" + names[0]
 }
 
-// TestCutAtEachByte: what is left of the file is a prefix, and so are the messages.
+// TestCutAtEachByte truncates the file at each byte. The messages that are found must be a prefix
+// of all messages.
 func TestCutAtEachByte(t *testing.T) {
 	fsys, name := smallLog(t)
 	whole := fsys.data(name)
@@ -79,8 +80,8 @@ func TestCutAtEachByte(t *testing.T) {
 	}
 }
 
-// TestFlipEachBit: one bit takes at most the one record it is in, and is
-// reported, with a copy.
+// TestFlipEachBit checks that a flipped bit affects at most the record that contains it, and is
+// reported with a copy.
 func TestFlipEachBit(t *testing.T) {
 	fsys, name := smallLog(t)
 	whole := fsys.data(name)
@@ -101,7 +102,7 @@ func TestFlipEachBit(t *testing.T) {
 			}
 			for _, seq := range seqs {
 				if !slices.Contains(all, seq) {
-					back++ // its done record was hit
+					back++ // its done record is damaged
 				}
 			}
 			s := l.Stats()
@@ -138,8 +139,8 @@ func TestFlipEachBit(t *testing.T) {
 	}
 }
 
-// manySegments returns a folder in which messages are spread over segments, and
-// the first is pending.
+// manySegments returns a folder with messages in several segments, of which the first message is
+// pending.
 func manySegments(t *testing.T, n uint64) *memFS {
 	t.Helper()
 	fsys := newMemFS()
@@ -161,8 +162,8 @@ func manySegments(t *testing.T, n uint64) *memFS {
 	return fsys
 }
 
-// TestDamagedPage: 512 bytes anywhere in any segment are lost; the others are
-// read, and the counters do not go back.
+// TestDamagedPage overwrites 512 bytes anywhere in any segment. All other messages must be found,
+// and counters must not decrease.
 func TestDamagedPage(t *testing.T) {
 	const n = 60
 	fsys := manySegments(t, n)
@@ -175,7 +176,7 @@ func TestDamagedPage(t *testing.T) {
 	l.Close()
 	for _, name := range names {
 		if name == recovery.ReserveName {
-			continue // there is nothing in it
+			continue // the page contains no records
 		}
 		name = "log/" + name
 		whole := fsys.data(name)
@@ -199,7 +200,7 @@ func TestDamagedPage(t *testing.T) {
 	}
 }
 
-// TestMissingSegment: somebody deleted a file from the middle.
+// TestMissingSegment removes a segment that is neither the oldest nor the newest.
 func TestMissingSegment(t *testing.T) {
 	fsys := manySegments(t, 60)
 	names, _ := fsys.ReadDir("log")
@@ -223,7 +224,7 @@ func TestMissingSegment(t *testing.T) {
 	}
 }
 
-// TestForeignFiles: what is not ours stays as it is.
+// TestForeignFiles checks that the log does not change files that do not belong to it.
 func TestForeignFiles(t *testing.T) {
 	fsys, _ := smallLog(t)
 	foreign := []string{"log/notes.txt", "log/1.mlog", "log/00000000000000FF.mlog", "log/zzzzzzzzzzzzzzzz.mlog", "log/0000000000000001.mlog.bak"}
@@ -242,8 +243,8 @@ func TestForeignFiles(t *testing.T) {
 	}
 }
 
-// TestPacketWithALogInside: a copy of a log is a fine payload, also when the
-// record around it is damaged.
+// TestPacketWithALogInside checks that a payload may be a copy of a log, even if the record around
+// it is damaged.
 func TestPacketWithALogInside(t *testing.T) {
 	inner, innerName := smallLog(t)
 	fsys := newMemFS()
@@ -259,7 +260,7 @@ func TestPacketWithALogInside(t *testing.T) {
 	names, _ := fsys.ReadDir("log")
 	name := "log/" + names[0]
 	data := fsys.data(name)
-	data[bytes.Index(data, payload)-3] ^= 1 // in the header of the record
+	data[bytes.Index(data, payload)-3] ^= 1 // before the payload, in the same record
 	l = open(t, fsys.edit(name, data), Options{})
 	defer l.Close()
 	if seqs, _ := contents(t, l); !slices.Equal(seqs, []uint64{2}) {
@@ -267,8 +268,7 @@ func TestPacketWithALogInside(t *testing.T) {
 	}
 }
 
-// TestDamageWhileRunning: a message that was fine when the log was opened is
-// damaged when its turn comes.
+// TestDamageWhileRunning damages a message after the log was opened, and before Next reads it.
 func TestDamageWhileRunning(t *testing.T) {
 	fsys := manySegments(t, 60)
 	var reports []Corruption
@@ -284,7 +284,7 @@ func TestDamageWhileRunning(t *testing.T) {
 	}
 }
 
-// TestManyRestarts: a restart costs no file, whatever is pending.
+// TestManyRestarts checks that restarts do not create more and more files, whatever is pending.
 func TestManyRestarts(t *testing.T) {
 	fsys := newMemFS()
 	for boot := uint64(1); boot <= 100; boot++ {
@@ -308,8 +308,8 @@ func TestManyRestarts(t *testing.T) {
 	}
 }
 
-// TestRead_EndsUnreadableMessage: the error says which message, and the program can go on
-// without it.
+// TestRead_EndsUnreadableMessage checks that the error names the message, and that Next continues
+// after the application has ended the message.
 func TestRead_EndsUnreadableMessage(t *testing.T) {
 	l := open(t, manySegments(t, 60), small)
 	defer l.Close()

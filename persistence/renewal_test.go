@@ -19,7 +19,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// onHost is a file system of another host than that of the one below.
+// onHost is a file system that reports another host than the file system below it.
 type onHost struct {
 	*memFS
 	host fsys.Host
@@ -27,7 +27,7 @@ type onHost struct {
 
 func (o onHost) Host() fsys.Host { return o.host }
 
-// life opens the log, numbers some messages and leaves it as a running process has it.
+// life opens the log and numbers some messages. It leaves the log as a running process does.
 func life(t *testing.T, fs fsys.FS, sync SyncPolicy) *Log {
 	t.Helper()
 	l := open(t, fs, Options{Sync: sync, Interval: 24 * time.Hour})
@@ -45,11 +45,11 @@ func life(t *testing.T, fs fsys.FS, sync SyncPolicy) *Log {
 	return l
 }
 
-// power cuts the power, so that nothing unsynced is left.
+// power simulates a power failure after which no unsynced data is left.
 func power(t *testing.T, fs *memFS) *memFS {
 	t.Helper()
 	for state := range fs.Trace().States(faultfs.Plan{}) {
-		if state.Cut == fs.Len() { // the first one keeps nothing
+		if state.Cut == fs.Len() { // the first state has no unsynced data
 			return onMemFS(state.FS())
 		}
 	}
@@ -57,8 +57,9 @@ func power(t *testing.T, fs *memFS) *memFS {
 	return nil
 }
 
-// TestRenewal_BySyncPolicy: an epoch ends where a power cut may have taken numbers, under
-// the policy that was in force when they were written, and goes on everywhere else.
+// TestRenewal_BySyncPolicy checks that a new epoch begins if a power failure may have removed
+// numbers, under the policy with which they were written. In all other cases, the epoch must
+// continue.
 func TestRenewal_BySyncPolicy(t *testing.T) {
 	const killed, cut, closed = "killed", "power cut", "closed, power cut"
 	for _, c := range []struct {
@@ -91,7 +92,7 @@ func TestRenewal_BySyncPolicy(t *testing.T) {
 				if l.Renewal() != c.want || (l.Epoch() == epoch) != (c.want == Continued) || l.Epoch() < epoch {
 					t.Errorf("%v, epoch %d, it was %d; want %v", l.Renewal(), l.Epoch(), epoch, c.want)
 				}
-				// Now the policy of this opening counts.
+				// From now on, the policy of this opening is in force.
 				epoch, left = l.Epoch(), power(t, left)
 				l.Close()
 				want := TailLost
@@ -108,8 +109,8 @@ func TestRenewal_BySyncPolicy(t *testing.T) {
 	}
 }
 
-// TestRenewal_UnknownBoot: where the system does not show its boots, a kill may have been a
-// power cut.
+// TestRenewal_UnknownBoot checks that, if the boot of the system is unknown, the end of a process
+// may have been a power failure.
 func TestRenewal_UnknownBoot(t *testing.T) {
 	for _, c := range []struct {
 		before, after uint64
@@ -127,8 +128,9 @@ func TestRenewal_UnknownBoot(t *testing.T) {
 	}
 }
 
-// TestRenewal_NoNumberTwice: whatever a power cut leaves, no number of an epoch is given to
-// two messages that a process may have sent, also while the clock shows 1970.
+// TestRenewal_NoNumberTwice checks that no number of an epoch is assigned to two messages that a
+// process may have sent. It tests any state after a power failure, also with a clock that was never
+// set.
 func TestRenewal_NoNumberTwice(t *testing.T) {
 	lives := func(t *testing.T) {
 		for seed := range uint64(50) {
@@ -163,11 +165,12 @@ func TestRenewal_NoNumberTwice(t *testing.T) {
 		}
 	}
 	t.Run("clock set", lives)
-	t.Run("clock never set", func(t *testing.T) { synctest.Test(t, lives) }) // it shows the year 2000, always the same moment
+	t.Run("clock never set", func(t *testing.T) { synctest.Test(t, lives) }) // it always shows the same moment of the year 2000
 }
 
-// TestEpoch_ClockNeverSet: stores that are created, restored or declared copies at the same
-// moment of a clock that was never set have different epochs, which never fall.
+// TestEpoch_ClockNeverSet checks stores that are created, restored or declared copies at the same
+// moment of a clock that was never set. They must have different epochs, and an epoch must never
+// decrease.
 func TestEpoch_ClockNeverSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		epochs := map[uint64]bool{}
@@ -195,8 +198,8 @@ func TestEpoch_ClockNeverSet(t *testing.T) {
 	})
 }
 
-// TestRenewal_ClockSet: an epoch of a clock that was never set ends when the clock is set, so
-// that it is above that of a store that is created later. It ends once.
+// TestRenewal_ClockSet checks that an epoch of a clock that was never set ends once, when the clock
+// is set. The new epoch is the time of that clock.
 func TestRenewal_ClockSet(t *testing.T) {
 	disk := newMemFS()
 	synctest.Test(t, func(t *testing.T) { life(t, disk, SyncEveryCommit).Close() })
@@ -210,8 +213,8 @@ func TestRenewal_ClockSet(t *testing.T) {
 	}
 }
 
-// TestRenewal_OtherHost: the log was written on another machine. A machine that is not
-// known, for a while, is not another one.
+// TestRenewal_OtherHost opens a log that another machine wrote. A machine that is unknown for some
+// time does not count as another machine.
 func TestRenewal_OtherHost(t *testing.T) {
 	disk := newMemFS()
 	for i, c := range []struct {
@@ -232,8 +235,8 @@ func TestRenewal_OtherHost(t *testing.T) {
 	}
 }
 
-// realLog makes a log on a real disk with a session, a released and a pending message, or
-// skips the test where the file system does not identify files.
+// realLog creates a log on a real disk, with a session, a released message and a pending one. It
+// skips the test if the file system does not identify files.
 func realLog(t *testing.T) (dir string, l *Log) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "log")
@@ -284,7 +287,7 @@ func wantVoid(t *testing.T, l *Log, cause Renewal, epoch uint64) {
 	}
 }
 
-// wantOriginal checks that the original goes on.
+// wantOriginal checks that the original continues its epoch.
 func wantOriginal(t *testing.T, dir string, epoch uint64) {
 	t.Helper()
 	l, err := Open(dir, Options{})
@@ -298,8 +301,8 @@ func wantOriginal(t *testing.T, dir string, epoch uint64) {
 	}
 }
 
-// TestRenewal_CopiedFolder: copies that were taken while the log was open and after it was
-// closed are noticed, once, and so is a copy of a copy. The original goes on.
+// TestRenewal_CopiedFolder checks copies of an open and of a closed log, and a copy of a copy. Each
+// must be detected once. The original continues its epoch.
 func TestRenewal_CopiedFolder(t *testing.T) {
 	dir, l := realLog(t)
 	running, stopped, again := dir+".running", dir+".stopped", dir+".again"
@@ -327,8 +330,9 @@ func TestRenewal_CopiedFolder(t *testing.T) {
 	wantOriginal(t, dir, l.Epoch())
 }
 
-// TestRenewal_CopiedWhileWriting: a copy that is taken while messages are accepted has all that
-// were accepted before, and is noticed, whatever moments its files are from.
+// TestRenewal_CopiedWhileWriting copies a folder while messages are accepted. The copy must contain
+// all messages that were accepted before, and must be detected, although its files are from
+// different moments.
 func TestRenewal_CopiedWhileWriting(t *testing.T) {
 	dir, l := realLog(t)
 	l.Close()
@@ -374,8 +378,8 @@ func TestRenewal_CopiedWhileWriting(t *testing.T) {
 	l.Close()
 }
 
-// TestRenewal_RestoredFolder: an older copy takes the place of the log. The new files may
-// have the inode numbers of the old ones.
+// TestRenewal_RestoredFolder replaces the log with an older copy. The new files may have the inode
+// numbers of the old ones.
 func TestRenewal_RestoredFolder(t *testing.T) {
 	dir, l := realLog(t)
 	backup := dir + ".backup"
@@ -402,7 +406,7 @@ func TestRenewal_RestoredFolder(t *testing.T) {
 	}
 }
 
-// TestRenewal_NotACopy: what happens to a folder in ordinary operation is not taken for a copy.
+// TestRenewal_NotACopy checks that ordinary operations on a folder do not count as a copy.
 func TestRenewal_NotACopy(t *testing.T) {
 	dir, l := realLog(t)
 	epoch := l.Epoch()
@@ -439,7 +443,8 @@ func TestRenewal_NotACopy(t *testing.T) {
 	}
 }
 
-// TestDeclareCopy: a declared copy has a new epoch, no session, and its messages, or none.
+// TestDeclareCopy checks that a declared copy has a new epoch and no session, and that it keeps or
+// drops its messages.
 func TestDeclareCopy(t *testing.T) {
 	disk := newMemFS()
 	l := open(t, disk, Options{})
@@ -488,9 +493,10 @@ func TestDeclareCopy(t *testing.T) {
 	}
 }
 
-// TestDeclareCopy_CrashStates: a crash at any moment leaves the log as it was, or the copy.
+// TestDeclareCopy_CrashStates checks that a crash at any moment leaves either the log as it was or
+// the declared copy.
 func TestDeclareCopy_CrashStates(t *testing.T) {
-	for _, n := range []uint64{2, 200} { // all is written again; the old segment stays
+	for _, n := range []uint64{2, 200} { // with few messages, the opening writes all of them again; with many, the old segment stays
 		disk := newMemFS()
 		l := open(t, disk, Options{Files: Files{SegmentBytes: 64 << 10, BufferBytes: 4 << 10}})
 		for seq := uint64(1); seq <= n; seq++ {
@@ -529,8 +535,8 @@ func TestDeclareCopy_CrashStates(t *testing.T) {
 	}
 }
 
-// TestSentLost: from the opening that has lost messages until the caller sends again, or the session is
-// lost, across restarts and power cuts.
+// TestSentLost checks that SentLost is true from the opening that has lost messages until SetSent
+// or ResetSession, across restarts and power failures.
 func TestSentLost(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(l *Log) error
@@ -588,7 +594,8 @@ func TestSentLost(t *testing.T) {
 	}
 }
 
-// A damaged place that stays in the log is reported by each opening. It has lost messages only once.
+// Each opening reports a damaged place that stays in the log. Only the first of them has lost
+// messages.
 func TestSentLost_OnceForEachDamage(t *testing.T) {
 	dir, o := t.TempDir(), Options{Sync: SyncNever}
 	o.Files.SegmentBytes = 64 << 10

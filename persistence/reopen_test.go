@@ -10,8 +10,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// TestEpoch_ChangesAfterDamage: a message with a number of a stream is damaged behind the
-// last checkpoint. The number may be given out again, so the epoch changes, once.
+// TestEpoch_ChangesAfterDamage damages a numbered message after the last checkpoint. Its number may
+// be assigned again, so a new epoch begins, once.
 func TestEpoch_ChangesAfterDamage(t *testing.T) {
 	fsys := newMemFS()
 	l := open(t, fsys, Options{})
@@ -40,8 +40,8 @@ func TestEpoch_ChangesAfterDamage(t *testing.T) {
 	l.Close()
 }
 
-// TestOpen_PowerFailureDuringOpening: the new segment's file is there, but its first
-// page never reached the disk. It does not count, and that is no damage.
+// TestOpen_PowerFailureDuringOpening checks a new segment whose first page never reached the disk.
+// The segment is not in use, and that is not damage.
 func TestOpen_PowerFailureDuringOpening(t *testing.T) {
 	fsys := newMemFS()
 	l := open(t, fsys, Options{})
@@ -67,8 +67,8 @@ func TestOpen_PowerFailureDuringOpening(t *testing.T) {
 	}
 }
 
-// openingEnd returns where the opening of the active segment ends: behind its
-// first checkpoint.
+// openingEnd returns the offset of the end of the opening of the active segment, which is the end
+// of its first checkpoint.
 func openingEnd(t *testing.T, l *Log) (end int64) {
 	t.Helper()
 	f, err := l.o.FS.Open(segment.Name(l.folder.dir, l.writer.Number))
@@ -86,8 +86,8 @@ func openingEnd(t *testing.T, l *Log) (end int64) {
 	return end
 }
 
-// TestOpen_DamageInOpening: the messages were taken over, the process was killed
-// right after, and one of the records is damaged. The old segment is gone.
+// TestOpen_DamageInOpening checks an opening that contains the messages of the old segment, which
+// is removed. The process was killed directly afterwards, and one of the records is damaged.
 func TestOpen_DamageInOpening(t *testing.T) {
 	fsys, _ := smallLog(t)
 	l := open(t, fsys, Options{})
@@ -102,10 +102,10 @@ func TestOpen_DamageInOpening(t *testing.T) {
 	}
 }
 
-// TestOpen_MakesFoundMessagesDurable: a process that did not sync is killed. What the
-// next one finds, it may send, so it must not vanish with the power any more.
+// TestOpen_MakesFoundMessagesDurable kills a process that has not synced. The next process may send
+// the messages that it finds, so a power failure must not remove them any more.
 func TestOpen_MakesFoundMessagesDurable(t *testing.T) {
-	for _, n := range []uint64{5, 400} { // all taken over; too much for that
+	for _, n := range []uint64{5, 400} { // few enough to be written again, and too many
 		fsys := newMemFS()
 		l := open(t, fsys, Options{Sync: SyncNever, Files: Files{BufferBytes: 4 << 10, SegmentBytes: 64 << 10}})
 		for seq := uint64(1); seq <= n; seq++ {

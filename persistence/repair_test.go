@@ -13,10 +13,10 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/receipts"
 )
 
-// What a hostile reading has found.
+// Tests for defects that a review has found.
 
-// TestMaxDiskBytes_NothingPending: when MaxDiskBytes is reached and all messages
-// are done, what was recorded is made durable so that segments can go.
+// TestMaxDiskBytes_NothingPending checks that, when MaxDiskBytes is reached and all messages are
+// done, the done records are made durable, so that segments can be removed.
 func TestMaxDiskBytes_NothingPending(t *testing.T) {
 	for _, sync := range []SyncPolicy{SyncEveryCommit, SyncInterval, SyncNever} {
 		for leave := range uint64(2) {
@@ -43,8 +43,8 @@ func TestMaxDiskBytes_NothingPending(t *testing.T) {
 	}
 }
 
-// TestCompaction_StopsAfterOneRound: when what is pending takes more room than is reckoned, with
-// long keys or many streams, compaction goes round once and stops.
+// TestCompaction_StopsAfterOneRound checks pending messages that take more space than estimated,
+// because of long keys or many streams. Compaction must stop after one round.
 func TestCompaction_StopsAfterOneRound(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -74,12 +74,12 @@ func TestCompaction_StopsAfterOneRound(t *testing.T) {
 		if err := c.fill(l); err != nil {
 			t.Fatal(err)
 		}
-		for range 20 { // each may start a compaction
+		for range 20 { // each commit may start a compaction
 			if err := errors.Join(l.Seen(1, 7), l.Cleared(1), l.Sync()); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := l.Close(); err != nil { // waits for it
+		if err := l.Close(); err != nil { // waits for the compaction
 			t.Fatal(err)
 		}
 		if s := l.Stats(); s.Moved > 3*s.Accepted {
@@ -88,8 +88,8 @@ func TestCompaction_StopsAfterOneRound(t *testing.T) {
 	}
 }
 
-// TestReceipts_LostOnFullDisk: a full disk needs the room of a segment that is done
-// with more than its receipts.
+// TestReceipts_LostOnFullDisk checks that, on a full disk, an ended segment is removed although its
+// receipts cannot be written.
 func TestReceipts_LostOnFullDisk(t *testing.T) {
 	fsys := newMemFS()
 	l := open(t, fsys, with(small, func(o *Options) { o.Retention.MaxReceipts = 1000 }))
@@ -116,8 +116,8 @@ func TestReceipts_LostOnFullDisk(t *testing.T) {
 	}
 }
 
-// TestDeadLetters_UncommittedMessage: what is a dead letter before it was committed
-// is shown when it is.
+// TestDeadLetters_UncommittedMessage checks that a message that becomes a dead letter before it is
+// committed is returned after the commit.
 func TestDeadLetters_UncommittedMessage(t *testing.T) {
 	for _, s := range []Store{NewMemory(Options{}), open(t, newMemFS(), Options{})} {
 		if _, err := s.Enqueue(context.Background(), numbered(1, 50)); err != nil {
@@ -140,7 +140,7 @@ func TestDeadLetters_UncommittedMessage(t *testing.T) {
 	}
 }
 
-// TestSetSent_RejectsTooHighNumber: what could not be read back is not written.
+// TestSetSent_RejectsTooHighNumber checks that a number that could not be decoded is not written.
 func TestSetSent_RejectsTooHighNumber(t *testing.T) {
 	m := NewMemory(Options{})
 	defer m.Close()
@@ -149,7 +149,8 @@ func TestSetSent_RejectsTooHighNumber(t *testing.T) {
 	}
 }
 
-// TestOpen_ManyMovedMessages: the time is not the square of their number.
+// TestOpen_ManyMovedMessages checks that the time of an opening does not grow with the square of
+// the number of moved messages.
 func TestOpen_ManyMovedMessages(t *testing.T) {
 	m := NewMemory(Options{Files: Files{SegmentBytes: 64 << 10}})
 	const messages = 60_000
@@ -184,7 +185,7 @@ func TestOpen_ManyMovedMessages(t *testing.T) {
 	}
 }
 
-// TestKeys_RemovedAfterMessagesEnd: keys of messages that are done do not stay.
+// TestKeys_RemovedAfterMessagesEnd checks that the keys of messages that are done are removed.
 func TestKeys_RemovedAfterMessagesEnd(t *testing.T) {
 	m := NewMemory(Options{Files: Files{SegmentBytes: 64 << 10}})
 	defer m.Close()
@@ -213,7 +214,7 @@ func TestKeys_RemovedAfterMessagesEnd(t *testing.T) {
 	}
 }
 
-// TestMaxAge_FarFuture: what is accepted can be read back.
+// TestMaxAge_FarFuture checks that the expiry of each accepted message can be read back.
 func TestMaxAge_FarFuture(t *testing.T) {
 	m := NewMemory(Options{Limits: Limits{MaxAge: time.Hour}})
 	defer m.Close()
@@ -226,7 +227,8 @@ func TestMaxAge_FarFuture(t *testing.T) {
 	}
 }
 
-// TestNow_IgnoresMessageAccepted: a program may make that time up.
+// TestNow_IgnoresMessageAccepted checks that Message.Accepted does not affect the clock, because
+// the caller may choose any time.
 func TestNow_IgnoresMessageAccepted(t *testing.T) {
 	m := NewMemory(Options{})
 	begin := m.Now()

@@ -8,7 +8,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
-// TestIndexMemory: ten million pending messages take less than two hundred megabytes.
+// TestIndexMemory checks that ten million pending messages would take less than 200 MB.
 func TestIndexMemory(t *testing.T) {
 	const messages = 1_000_000
 	l := open(t, nullFS{newMemFS()}, Options{Limits: Limits{MaxMessages: messages}, Files: Files{SegmentBytes: 16 << 20}})
@@ -23,7 +23,7 @@ func TestIndexMemory(t *testing.T) {
 	if err := l.Sync(); err != nil {
 		t.Fatal(err)
 	}
-	if each := float64(heap()-before) / messages; each > 20 { // 11, and what slices have spare
+	if each := float64(heap()-before) / messages; each > 20 { // 11, plus the spare capacity of slices
 		t.Errorf("%.1f bytes a pending message", each)
 	}
 }
@@ -35,7 +35,7 @@ func heap() int64 {
 	return int64(s.HeapAlloc)
 }
 
-// nullFS keeps no data, so that only the log's own memory is measured.
+// nullFS keeps no data, so that only the memory of the log is measured.
 type nullFS struct{ *memFS }
 
 func (n nullFS) Create(name string) (fsys.File, error) {
@@ -48,6 +48,7 @@ type nullFile struct{ fsys.File }
 func (nullFile) WriteAt(b []byte, _ int64) (int, error) { return len(b), nil }
 
 // TestEnqueueAllocations: at most one for a message.
+// TestEnqueueAllocations checks that Enqueue makes at most one allocation.
 func TestEnqueueAllocations(t *testing.T) {
 	l := open(t, nullFS{newMemFS()}, Options{})
 	defer l.Close()

@@ -12,7 +12,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// hangs makes operations of a disk wait until the result is called.
+// hangs makes operations of a disk wait until release is called.
 func hangs(disk *faultfs.FS, kinds ...faultfs.Kind) (release func()) {
 	c := make(chan struct{})
 	disk.SetHang(func(op faultfs.Op) <-chan struct{} {
@@ -29,8 +29,8 @@ func hangs(disk *faultfs.FS, kinds ...faultfs.Kind) (release func()) {
 	}
 }
 
-// A disk that hangs holds up Wait and Enqueue until the context ends or WriteTimeout has passed. What was
-// handed over is stored when the disk answers.
+// While the disk hangs, Wait and Enqueue block until the context ends or WriteTimeout has passed.
+// Enqueued messages are stored when the disk responds.
 func TestLog_BoundsWaitsForHangingDisk(t *testing.T) {
 	for _, kind := range []faultfs.Kind{faultfs.Write, faultfs.Sync} {
 		t.Run(kind.String(), func(t *testing.T) {

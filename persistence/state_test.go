@@ -11,7 +11,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// bed is a state without a disk: its batches are installed at once.
+// bed is a state without a disk. Its batches are installed at once.
 type bed struct {
 	state
 	b    *batch
@@ -58,7 +58,7 @@ func (s *bed) accept(t *testing.T, m *Message) Ticket {
 	return s.state.accept(s.b, m, accepted, expires, a)
 }
 
-// kinds returns kind and sequence of each record.
+// kinds returns the kind and the sequence of each record.
 func kinds(list []record.Record) (k [][2]uint64) {
 	for _, r := range list {
 		k = append(k, [2]uint64{uint64(r.Kind), r.Seq})
@@ -66,8 +66,8 @@ func kinds(list []record.Record) (k [][2]uint64) {
 	return k
 }
 
-// TestState_Records checks which records each change appends, and that a change
-// without an effect appends none.
+// TestState_Records checks which records each change appends, and that a change without effect
+// appends none.
 func TestState_Records(t *testing.T) {
 	s := newBed(Options{Retention: Retention{MaxDeadLetters: 1}})
 	for n := range uint64(4) {
@@ -110,8 +110,8 @@ func TestState_Records(t *testing.T) {
 	}
 }
 
-// TestState_Drops checks that the end of a dropped message follows the message that
-// it is dropped for: a crash in between may leave both, and never neither.
+// TestState_Drops checks that the done record of a dropped message follows the message that it is
+// dropped for. A crash between them may keep both messages, but never loses both.
 func TestState_Drops(t *testing.T) {
 	s := newBed(Options{Limits: Limits{MaxMessages: 2, WhenFull: DropOldest}})
 	m := numbered(1, 20)
@@ -146,15 +146,14 @@ func TestState_Drops(t *testing.T) {
 	}
 }
 
-// TestAdmit checks which messages are dropped for a new one, by policy, priority and
-// watermark.
+// TestAdmit checks which messages are dropped for a new one, by policy, priority and watermark.
 func TestAdmit(t *testing.T) {
 	full := errors.New("")
 	for _, c := range []struct {
 		name     string
 		policy   FullPolicy
-		stored   string // the priorities of the stored messages, of 10 bytes each
-		sent     uint64 // the watermark of Normal
+		stored   string // the priorities of the stored messages; each has 10 bytes
+		sent     uint64 // the sent watermark of Normal
 		released uint64
 		open     bool // the messages are not committed yet
 		priority Priority
@@ -201,8 +200,7 @@ func TestAdmit(t *testing.T) {
 	}
 }
 
-// TestAdmit_LoweredWatermark checks that messages can be dropped again when the
-// watermark is lowered.
+// TestAdmit_LoweredWatermark checks that messages become droppable when the watermark is lowered.
 func TestAdmit_LoweredWatermark(t *testing.T) {
 	s := newBed(Options{Limits: Limits{MaxMessages: 2, WhenFull: DropOldest}})
 	for n := range uint64(2) {
@@ -222,7 +220,7 @@ func TestAdmit_LoweredWatermark(t *testing.T) {
 	}
 }
 
-// TestState_Sum checks that the totals add up through random changes.
+// TestState_Sum checks that the totals stay consistent through random changes.
 func TestState_Sum(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
 	s := newBed(Options{Limits: Limits{MaxMessages: 20, WhenFull: DropOldest}, Retention: Retention{MaxDeadLetters: 3, MaxReceipts: 10}})

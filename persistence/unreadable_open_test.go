@@ -11,8 +11,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/faultfs"
 )
 
-// TestOpen_UnreadablePlace opens a log of which a place, or a whole segment, cannot be read: for some time,
-// or for good. What can be read is there, and the rest is reported.
+// TestOpen_UnreadablePlace opens a log in which a place, or a whole segment, cannot be read for
+// some time or permanently. All readable data must be found, and the rest must be reported.
 func TestOpen_UnreadablePlace(t *testing.T) {
 	whole := manySegments(t, 60) // 30 are pending
 	names := []string{oldest, "log/0000000000000003.mlog"}
@@ -24,7 +24,7 @@ func TestOpen_UnreadablePlace(t *testing.T) {
 	}
 	for _, name := range append(names, last) {
 		for _, place := range [][2]int64{{0, 1}, {100, 101}, {600, 1200}, {0, 1 << 20}} {
-			for _, lasts := range []time.Duration{time.Second, 0} { // 0: for good
+			for _, lasts := range []time.Duration{time.Second, 0} { // 0: permanently
 				t.Run(fmt.Sprint(name, place, lasts), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						disk := onMemFS(faultfs.From(whole.Files()))
@@ -50,7 +50,7 @@ func TestOpen_UnreadablePlace(t *testing.T) {
 							}
 						case len(seqs) < 20 || len(reported) == 0:
 							t.Errorf("%v are pending, reported %v", seqs, reported)
-						case len(seqs)+int(l.Stats().Lost) < 30 && !(name == last && place[1] == 1<<20): // nothing knows what was in it
+						case len(seqs)+int(l.Stats().Lost) < 30 && !(name == last && place[1] == 1<<20): // there is no record of its messages
 							t.Errorf("%v are pending, %d lost, reported %v", seqs, l.Stats().Lost, reported)
 						}
 						named := false

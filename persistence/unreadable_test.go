@@ -17,10 +17,10 @@ import (
 // oldest is the first segment.
 const oldest = "log/0000000000000001.mlog"
 
-// TestNext_UnreadableMessage has reading fail in each way, for some time or for good.
+// TestNext_UnreadableMessage makes reads fail in each way, for some time or permanently.
 func TestNext_UnreadableMessage(t *testing.T) {
 	const n, forever = 40, 0
-	place := func(op faultfs.Op) bool { return op.Name == oldest && op.Off > 0 && op.Off < 1000 } // of two messages
+	place := func(op faultfs.Op) bool { return op.Name == oldest && op.Off > 0 && op.Off < 1000 } // contains two messages
 	file := func(op faultfs.Op) bool { return op.Name == oldest }
 	all := func(faultfs.Op) bool { return true }
 	for _, c := range []struct {
@@ -68,7 +68,7 @@ func TestNext_UnreadableMessage(t *testing.T) {
 				for {
 					ok, err := l.Next(&cursor, &e)
 					if unread := (*ReadError)(nil); errors.As(err, &unread) && errors.Is(err, c.cause) {
-						if _, err := l.Enqueue(t.Context(), numbered(1, 8)); err != nil && time.Since(begin) < time.Minute { // others are not held up
+						if _, err := l.Enqueue(t.Context(), numbered(1, 8)); err != nil && time.Since(begin) < time.Minute { // other calls must not block
 							t.Fatal(err)
 						}
 						if time.Since(begin) > time.Minute {
@@ -106,7 +106,8 @@ func TestNext_UnreadableMessage(t *testing.T) {
 	}
 }
 
-// A message is not given up while the disk takes no writes either: it may be gone for some time.
+// A message is not given up while the disk also refuses writes, because the whole disk may be
+// unavailable for some time.
 func TestNext_UnreadableMessageDuringOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := newMemFS()
@@ -118,7 +119,7 @@ func TestNext_UnreadableMessageDuringOutage(t *testing.T) {
 		}
 		var fails atomic.Bool
 		fails.Store(true)
-		disk.SetFault(func(op faultfs.Op) (int, error) { // the system has the headers in its memory
+		disk.SetFault(func(op faultfs.Op) (int, error) { // the headers are in the memory of the system
 			if fails.Load() && !(op.Kind == faultfs.Open || op.Kind == faultfs.Read && op.Off == 0) {
 				return 0, syscall.EIO
 			}
@@ -141,7 +142,7 @@ func TestNext_UnreadableMessageDuringOutage(t *testing.T) {
 	})
 }
 
-// A segment that somebody has removed is damage, if the folder is in its place.
+// A segment that was removed counts as damage if the folder still exists.
 func TestNext_RemovedSegment(t *testing.T) {
 	dir := t.TempDir()
 	var reported []string

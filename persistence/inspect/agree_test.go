@@ -15,7 +15,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// agree compares a Folder with what an opening finds after it.
+// agree compares a Folder with the content that the next opening finds.
 func agree(t *testing.T, fs *faultfs.FS, o persistence.Options) *inspect.Folder {
 	t.Helper()
 	before, ops := fs.Files(), fs.Len()
@@ -95,8 +95,8 @@ func agree(t *testing.T, fs *faultfs.FS, o persistence.Options) *inspect.Folder 
 	return in
 }
 
-// TestOpen_AgreesWithLog checks that after power failures at any moment, and with
-// damage anywhere, a Folder shows what the next opening of the log finds.
+// TestOpen_AgreesWithLog checks that a Folder shows the same content as the next opening of the log
+// finds, after power failures at any moment and with damage anywhere.
 func TestOpen_AgreesWithLog(t *testing.T) {
 	for seed := range uint64(30) {
 		rnd := rand.New(rand.NewPCG(seed, 5))
@@ -135,9 +135,9 @@ func TestOpen_AgreesWithLog(t *testing.T) {
 	}
 }
 
-// FuzzInspect checks that for any bytes of a segment, Open returns, changes nothing
-// and shows what the next opening of the log finds. With sealed, everything that
-// looks like a record gets a valid checksum first.
+// FuzzInspect checks that Open returns for arbitrary bytes of a segment, changes nothing, and shows
+// the same content as the next opening of the log finds. With sealed, everything that looks like a
+// record gets a valid checksum first.
 func FuzzInspect(f *testing.F) {
 	disk, name := smallLog(f)
 	whole := disk.Files()[name]

@@ -6,8 +6,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/recovery"
 )
 
-// TestFolder_ListsAreBounded checks that the lists are bounded, and that all damage
-// is counted.
+// TestFolder_ListsAreBounded checks that the lists are bounded, but that all damage is counted.
 func TestFolder_ListsAreBounded(t *testing.T) {
 	var f Folder
 	for i := range uint64(2 * maxListed) {

@@ -12,9 +12,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/inspect"
 )
 
-// TestOpen_WhileInUse checks that, whatever a process does meanwhile, a Folder shows no
-// damage and everything that was accepted before and has not ended, and that it goes
-// on showing it.
+// TestOpen_WhileInUse inspects a log while a process uses it. A Folder must show no damage, and all
+// messages that were accepted before and have not ended. It must show the same messages later.
 func TestOpen_WhileInUse(t *testing.T) {
 	dir, o := t.TempDir(), persistence.Options{Files: persistence.Files{SegmentBytes: 32 << 10, BufferBytes: 8 << 10, PreallocateBytes: 8 << 10}}
 	l, err := persistence.Open(dir, o)
@@ -22,7 +21,7 @@ func TestOpen_WhileInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	var mu sync.Mutex
-	var last uint64 // accepted
+	var last uint64 // the last accepted message
 	var wg sync.WaitGroup
 	stop := make(chan struct{})
 	wg.Go(func() {
@@ -93,7 +92,7 @@ func (b busyFS) Open(name string) (fsys.File, error) {
 
 func (f busyFile) ReadAt(b []byte, off int64) (int, error) {
 	n, err := f.File.ReadAt(b, off)
-	if len(b) > 64<<10 { // records, and not only to find the end
+	if len(b) > 64<<10 { // reads of records, and not only those that find the end
 		f.meanwhile(off + int64(len(b)))
 	}
 	return n, err
@@ -104,8 +103,8 @@ func written(disk *faultfs.FS) int64 {
 	return int64(len(bytes.TrimRight(disk.Files()["log/0000000000000001.mlog"], "\x00")))
 }
 
-// TestOpen_WhileAppending checks that zeros that become records while the file is read
-// are not taken for damage.
+// TestOpen_WhileAppending checks that zeros that become records while the file is read do not count
+// as damage.
 func TestOpen_WhileAppending(t *testing.T) {
 	disk := faultfs.New()
 	l := open(t, disk, persistence.Options{Files: persistence.Files{PreallocateBytes: 4 << 20}})

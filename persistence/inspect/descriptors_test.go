@@ -12,7 +12,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/inspect"
 )
 
-// countingFS counts the files that are open.
+// countingFS counts the open files.
 type countingFS struct {
 	fsys.FS
 	now, most *atomic.Int64
@@ -37,8 +37,8 @@ func (f countedFile) Close() error {
 	return f.File.Close()
 }
 
-// TestFolder_NeedsFewDescriptors inspects a log of 500 segments. A segment that is removed meanwhile is
-// reported.
+// TestFolder_NeedsFewDescriptors inspects a log of 500 segments, with few descriptors. The removal
+// of a segment meanwhile is reported.
 func TestFolder_NeedsFewDescriptors(t *testing.T) {
 	const n = 500
 	disk := faultfs.New()

@@ -8,7 +8,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/inspect"
 )
 
-// Show what an application left behind.
+// Print the messages that an application has left in its log.
 func ExampleOpen() {
 	dir, err := os.MkdirTemp("", "inspect")
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 
 var small = persistence.Options{Files: persistence.Files{SegmentBytes: 4 << 10, BufferBytes: 4 << 10}}
 
-// numbered returns a message whose packet holds its sequence.
+// numbered returns a message whose packet contains its sequence.
 func numbered(seq uint64, size int) *persistence.Message {
 	m := &persistence.Message{Packet: bytes.Repeat([]byte{byte(seq)}, max(size, 8))}
 	binary.BigEndian.PutUint64(m.Packet, seq)
@@ -63,7 +63,7 @@ func seqsOf(t testing.TB, in *inspect.Folder, filter inspect.Filter) (seqs []uin
 	return seqs
 }
 
-// edit returns a file system in which a file has this content; nil: it is missing.
+// edit returns a file system in which a file has this content, or is missing if data is nil.
 func edit(fs *faultfs.FS, name string, data []byte) *faultfs.FS {
 	files := fs.Files()
 	if files[name] = data; data == nil {
@@ -121,8 +121,7 @@ func manySegments(t testing.TB) *faultfs.FS {
 // names returns the paths of the files, ascending.
 func names(fs *faultfs.FS) []string { return slices.Sorted(maps.Keys(fs.Files())) }
 
-// workload uses a log in all ways, and opens it again a few times, until something
-// fails.
+// workload uses all features of a log and opens it again several times, until an operation fails.
 func workload(fs *faultfs.FS, o persistence.Options, rnd *rand.Rand) {
 	o.FS = fs
 	for range 3 {

@@ -23,7 +23,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// image is what must not change: names, sizes, modes, times and contents.
+// image returns everything that must not change: names, sizes, modes, times and contents.
 func image(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
@@ -49,8 +49,8 @@ func image(t *testing.T, dir string) map[string]string {
 	return files
 }
 
-// TestOpen checks that everything that a log keeps is shown, on a folder that is in
-// use and on one that is not, and that nothing changes.
+// TestOpen checks that everything in a log is shown, for a folder that is in use and one that is
+// not, and that nothing in the folder changes.
 func TestOpen(t *testing.T) {
 	dir, at := t.TempDir(), time.UnixMilli(1_700_000_000_000)
 	o := persistence.Options{Retention: persistence.Retention{MaxReceipts: 100}}
@@ -164,20 +164,20 @@ func TestOpen(t *testing.T) {
 	} else {
 		check(after)
 	}
-	again, err := persistence.Open(dir, o) // the lock was not taken, and the old segment goes
+	again, err := persistence.Open(dir, o) // Open did not lock the folder; this removes the old segment
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer again.Close()
-	check(in) // a moment, whatever became of the files
+	check(in) // it still shows the earlier state
 	in.Close()
 	if err := in.Messages(inspect.All, func(*inspect.Message) bool { return true }); err != persistence.ErrClosed {
 		t.Errorf("after Close: %v", err)
 	}
 }
 
-// TestOpen_Missing checks that the sequences of a missing segment are listed, and that
-// a torn end is not damage.
+// TestOpen_Missing checks that the sequences of a missing segment are listed, and that a torn end
+// does not count as damage.
 func TestOpen_Missing(t *testing.T) {
 	whole := manySegments(t)
 	names := names(whole)
@@ -217,7 +217,7 @@ func TestOpen_Missing(t *testing.T) {
 	}
 }
 
-// TestOpen_OtherFiles checks the list of other files, and paths that are not a folder.
+// TestOpen_OtherFiles checks the list of other files, and paths that are not folders.
 func TestOpen_OtherFiles(t *testing.T) {
 	disk, name := smallLog(t)
 	in := look(t, "log", edit(edit(disk, name+".corrupt", []byte("x")), "log/1.mlog", []byte("y")))
@@ -255,7 +255,7 @@ func TestOpen_OtherFiles(t *testing.T) {
 	}
 }
 
-// TestEachReceipt checks the results whose segment was removed, and damaged ones.
+// TestEachReceipt checks the receipts of messages whose segment was removed, and damaged receipts.
 func TestEachReceipt(t *testing.T) {
 	disk, o := faultfs.New(), small
 	o.Retention.MaxReceipts = 1000
@@ -298,8 +298,7 @@ func TestEachReceipt(t *testing.T) {
 	}
 }
 
-// TestMessages_Moved checks that messages that compaction has written again come in
-// order.
+// TestMessages_Moved checks that Messages returns messages that compaction has moved in order.
 func TestMessages_Moved(t *testing.T) {
 	disk := faultfs.New()
 	l := open(t, disk, small)

@@ -13,8 +13,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// TestOpen_ReadOnly checks that no file of the folder is open for writing, so that the
-// right to read is enough. Permissions do not stop root.
+// TestOpen_ReadOnly checks that Open opens no file of the folder for writing, so read permission
+// suffices. It checks the open files, because permissions do not restrict root.
 func TestOpen_ReadOnly(t *testing.T) {
 	dir := t.TempDir()
 	l, err := persistence.Open(dir, persistence.Options{})

@@ -9,7 +9,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// message is a message as the model knows it.
+// message is a message in the model.
 type message struct {
 	seq, number uint64
 	priority    uint8
@@ -23,7 +23,7 @@ type message struct {
 func (x *message) alive() bool   { return x.state < index.Done || x.state >= index.Deferred }
 func (x *message) inOrder() bool { return x.state < index.Done }
 
-// model drives a Catalog as the log does, and knows the messages in the simplest way.
+// model uses a Catalog as the log does, and keeps the messages in a simple representation.
 type model struct {
 	t    *testing.T
 	rnd  *rand.Rand
@@ -60,7 +60,7 @@ func (m *model) add() {
 	m.list = append(m.list, x)
 }
 
-// move writes messages that keep the oldest segment again.
+// move writes again the messages that keep the oldest segment.
 func (m *model) move() {
 	s := m.c.Segments[0]
 	if s == m.c.Active() {
@@ -81,7 +81,7 @@ func (m *model) move() {
 		at := index.Loc{Off: m.size, Size: x.loc.Size}
 		m.open.AddMove(seq, at)
 		m.size += x.loc.Size + 10
-		if m.rnd.IntN(4) == 0 { // it ends meanwhile
+		if m.rnd.IntN(4) == 0 { // the message ends meanwhile
 			m.c.Find(seq).Set(index.Done)
 			x.state = index.Done
 		} else {
@@ -111,7 +111,7 @@ func (m *model) remove() {
 		m.c.RemoveFirst()
 		for _, x := range m.list {
 			if x.committed && x.segment == number && x.state == index.Done {
-				x.state = index.Lost // not known any more
+				x.state = index.Lost // unknown from now on
 			}
 		}
 	}
@@ -180,7 +180,7 @@ func TestCatalog(t *testing.T) {
 				m.segment()
 			case n < 18 && len(m.list) > 0:
 				x := m.list[m.rnd.IntN(len(m.list))]
-				if n < 16 { // mostly the oldest, so that segments are removed
+				if n < 16 { // usually the oldest, so that segments are removed
 					if i := slices.IndexFunc(m.list, func(x *message) bool { return x.alive() || x.state == index.Dead }); i >= 0 {
 						x = m.list[i]
 					}
@@ -218,8 +218,7 @@ func TestCatalog(t *testing.T) {
 	}
 }
 
-// TestIndex_Cut checks that messages from an offset on can be moved to another
-// segment.
+// TestIndex_Cut checks that the messages from an offset on can be moved to another segment.
 func TestIndex_Cut(t *testing.T) {
 	var x index.Index
 	x.First = 5
@@ -241,8 +240,8 @@ func TestIndex_Cut(t *testing.T) {
 	}
 }
 
-// TestIndex_CutBeforeTheHead checks that a message is found that follows a cut before
-// the place where the last search began.
+// TestIndex_CutBeforeTheHead cuts before the place where the last search began. A message that is
+// added after the cut must be found.
 func TestIndex_CutBeforeTheHead(t *testing.T) {
 	s := &index.Segment{Number: 1, Index: index.Index{First: 1}}
 	c := index.Catalog{Segments: []*index.Segment{s}}
@@ -262,8 +261,8 @@ func TestIndex_CutBeforeTheHead(t *testing.T) {
 	}
 }
 
-// TestCatalog_Results checks which results of a segment are known, by whether its
-// record of a message was written there first or moved there.
+// TestCatalog_Results checks which results of a segment are known, for messages that were first
+// written there and for messages that were moved there.
 func TestCatalog_Results(t *testing.T) {
 	first := &index.Segment{Number: 1, Index: index.Index{First: 1, Keep: true}}
 	second := &index.Segment{Number: 2, Index: index.Index{First: 4, Keep: true}}

@@ -5,8 +5,7 @@ import (
 	"time"
 )
 
-// TestClock_Begin checks the time at an opening, after an earlier opening has
-// recorded a time.
+// TestClock_Begin checks the time at an opening, after an earlier opening has recorded a time.
 func TestClock_Begin(t *testing.T) {
 	const set = neverSet + 1_000_000
 	for _, c := range []struct {
@@ -32,7 +31,7 @@ func TestClock_Begin(t *testing.T) {
 	}
 }
 
-// TestNextEpoch: an epoch is the time, or above the last one by chance.
+// TestNextEpoch checks that an epoch is the time, or a random number above the last epoch.
 func TestNextEpoch(t *testing.T) {
 	const set = neverSet + 1_000_000
 	for _, c := range []struct {

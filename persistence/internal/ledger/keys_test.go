@@ -9,7 +9,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/ledger"
 )
 
-// TestKeys compares Keys with a map, which forgets nothing: only messages that have ended may be forgotten.
+// TestKeys compares Keys with a map that keeps all keys. Keys may only forget messages that have
+// ended.
 func TestKeys(t *testing.T) {
 	for seed := range uint64(10) {
 		var k ledger.Keys
@@ -47,7 +48,8 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// TestKeys_Memory: an entry takes at most 25 bytes, and those of ended messages are given back.
+// TestKeys_Memory checks that an entry takes at most 25 bytes, and that entries of ended messages
+// are removed.
 func TestKeys_Memory(t *testing.T) {
 	heap := func() int64 {
 		var s runtime.MemStats

@@ -58,7 +58,7 @@ func TestCheckpoint_RoundTrip(t *testing.T) {
 	}
 	for n := range b {
 		if n == len(b)-len(g.Owner)-1 {
-			break // the owner is what is left
+			break // the rest is the owner
 		}
 		if cut, _, err := ledger.DecodeCheckpoint(b[:n], false); err == nil {
 			t.Errorf("the first %d bytes are %+v", n, cut)
@@ -66,8 +66,8 @@ func TestCheckpoint_RoundTrip(t *testing.T) {
 	}
 }
 
-// FuzzCheckpoint checks that decoding ends for any bytes, and that a decoded
-// checkpoint is written back with the same meaning.
+// FuzzCheckpoint checks that decoding ends for arbitrary bytes, and that a decoded checkpoint is
+// encoded again with the same meaning.
 func FuzzCheckpoint(f *testing.F) {
 	f.Add(body(f, full().AppendCheckpoint(nil, segment.Link{Number: 1, Size: 2})), false)
 	old := full()
@@ -114,8 +114,8 @@ func TestReconcile(t *testing.T) {
 	}
 }
 
-// TestReleases compares Releases with a simple list, through random changes and
-// readings of their records in any order.
+// TestReleases compares Releases with a simple list, through random changes and through recovery
+// from records in any order.
 func TestReleases(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	var r ledger.Releases

@@ -18,8 +18,8 @@ func id(n uint64) (id [16]byte) {
 	return id
 }
 
-// write returns a file system with the receipts of 100 messages; message 7 comes a
-// second time, as message 200.
+// write returns a file system with the receipts of 100 messages. Message 200 has the same ID as
+// message 7.
 func write(t testing.TB) (*faultfs.FS, receipts.File) {
 	t.Helper()
 	var list []receipts.Receipt
@@ -48,7 +48,7 @@ func TestFile_Find(t *testing.T) {
 	}
 }
 
-// TestFile_Damage checks that each receipt that is not damaged is found.
+// TestFile_Damage checks that each undamaged receipt is found.
 func TestFile_Damage(t *testing.T) {
 	fs, f := write(t)
 	name := receipts.Name("d", 5)
@@ -110,7 +110,7 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// TestSet_Trim checks which files are dropped for the limits on number and age.
+// TestSet_Trim checks which files are dropped at the limits on number and age.
 func TestSet_Trim(t *testing.T) {
 	for _, c := range []struct {
 		max   uint64
@@ -127,9 +127,9 @@ func TestSet_Trim(t *testing.T) {
 	}
 }
 
-// FuzzFile checks that reading ends for any content, and that the newest receipt of
-// each ID is found if the receipts are in order. With sealed, header and receipts get
-// valid checksums first; some stay damaged.
+// FuzzFile checks that reading ends for arbitrary content, and that the newest receipt of each ID
+// is found if the receipts are in order. With sealed, the header and some receipts get valid
+// checksums first.
 func FuzzFile(f *testing.F) {
 	var list []receipts.Receipt
 	for n := range uint64(5) {

@@ -26,8 +26,8 @@ var messages = []record.Record{
 	{Seq: 9, Number: 4, Priority: record.Urgent, Rank: 2, Deferral: deferral, Message: record.Message{Accepted: at, Expires: at + 1, Moved: true, Released: true, Deferred: true, Key: []byte("k"), Packet: []byte("p")}},
 }
 
-// FuzzRecord checks that decoding ends for any bytes, and that a decoded record is
-// written back with the same meaning.
+// FuzzRecord checks that decoding ends for arbitrary bytes, and that a decoded record is encoded
+// again with the same meaning.
 func FuzzRecord(f *testing.F) {
 	for _, r := range messages {
 		f.Add(r.AppendMessage(nil))
@@ -60,7 +60,7 @@ func FuzzRecord(f *testing.F) {
 			again = r.AppendMessage(nil)
 		case record.KindReleased:
 			if again = record.AppendReleased(nil, r.Seq, r.Rank); r.Rank == 0 {
-				return // as earlier releases wrote it
+				return // encoded as by earlier releases
 			}
 		case record.KindDone:
 			again = record.AppendDone(nil, r.Seq, r.Result, r.At)
@@ -121,8 +121,8 @@ func TestAppendMessage_RoundTrip(t *testing.T) {
 	}
 }
 
-// TestSeal checks that a sealed record is valid at its place only, and that only
-// the first record is a fence.
+// TestSeal checks that a sealed record is valid only in its place, and that only the first record
+// has the fence bit.
 func TestSeal(t *testing.T) {
 	b := record.AppendReleased(nil, 1, 1)
 	size := len(b)
@@ -148,8 +148,7 @@ func TestSeal(t *testing.T) {
 	}
 }
 
-// TestFlags checks that the decoder refuses unknown flags, and combinations that
-// have no meaning.
+// TestFlags checks that the decoder refuses unknown flags and invalid combinations.
 func TestFlags(t *testing.T) {
 	const republish, fail, unknown = 1 << 8, 1 << 9, 1 << 10
 	with := func(flags uint64) []byte {
@@ -172,8 +171,8 @@ func TestFlags(t *testing.T) {
 	}
 }
 
-// TestSizes checks that a message takes its packet and at most 40 bytes, and a
-// result at most 24.
+// TestSizes checks that a message takes at most 40 bytes in addition to its packet, and a result at
+// most 24.
 func TestSizes(t *testing.T) {
 	latest := record.Message{Accepted: record.MaxMillis / 1000 * 1000, Expires: record.Millis(time.Unix(1, 1e6)), StreamSeq: 1<<64 - 1}
 	longest := latest

@@ -32,7 +32,7 @@ func newWriter(t *testing.T) *writer {
 	return w
 }
 
-// begin begins a segment, with these records in its opening.
+// begin begins a segment whose opening contains these records.
 func (w *writer) begin(records []byte) {
 	w.t.Helper()
 	prev := segment.Link{Number: w.Number, Size: w.End}
@@ -62,7 +62,7 @@ func (w *writer) done(seq uint64) {
 	w.append(record.AppendDone(nil, seq, record.Result{Kind: record.Acked}, 0))
 }
 
-// read reads the folder, with what was reported.
+// read reads the folder. It returns the state and the reported damage.
 func read(t *testing.T, fs *faultfs.FS) (s *recovery.State, reports []recovery.Damage) {
 	t.Helper()
 	s, err := recovery.Read(recovery.Config{FS: fs, Dir: "d", DeadLetters: true, Report: func(d recovery.Damage) { reports = append(reports, d) }})
@@ -92,8 +92,7 @@ func numbers(s *recovery.State) (list []uint64) {
 	return list
 }
 
-// three returns a log of three segments with two messages each, of which one has
-// ended.
+// three returns a log of three segments. Each contains two messages, of which one has ended.
 func three(t *testing.T) *writer {
 	w := newWriter(t)
 	for n := range 3 {
@@ -120,8 +119,8 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// TestRead_Links checks which segments count when some are superseded, unfinished,
-// missing or damaged.
+// TestRead_Links checks which segments are in use if some are superseded, unfinished, missing or
+// damaged.
 func TestRead_Links(t *testing.T) {
 	name := func(n uint64) string { return segment.Name("d", n) }
 	whole := three(t).fs.Files()
@@ -163,7 +162,7 @@ func TestRead_Links(t *testing.T) {
 	}
 }
 
-// renumber returns a segment under another number.
+// renumber returns the content of a segment under another number.
 func renumber(t *testing.T, data []byte, number uint64) []byte {
 	h, err := segment.ReadHeader(strings.NewReader(string(data)), "")
 	if err != nil {
@@ -175,8 +174,8 @@ func renumber(t *testing.T, data []byte, number uint64) []byte {
 	return b
 }
 
-// TestRead_Damage checks that one damaged record is reported, that a copy is kept, and
-// that the rest is read.
+// TestRead_Damage checks that a damaged record is reported, that a copy is kept, and that all other
+// records are read.
 func TestRead_Damage(t *testing.T) {
 	w := newWriter(t)
 	at := w.End
@@ -209,13 +208,13 @@ func TestState_Carry(t *testing.T) {
 		name          string
 		small, buffer int64
 		first         uint64
-		last          int64 // size of the last segment; 0: it is gone
+		last          int64 // size of the last segment; 0: it is removed
 	}{{"all of a small segment", 1 << 20, 0, 1, 0}, {"what is after the fence", 10, 1 << 20, 3, -1}, {"nothing", 10, 1, 5, -2}} {
 		w := newWriter(t)
 		w.add()
 		w.add()
 		fence := w.End
-		w.MaxUnsynced = 1 << 20 // one more fence
+		w.MaxUnsynced = 1 << 20 // only one more fence
 		w.append(slices.Concat(record.AppendReleased(nil, 1, 1), w.message()))
 		w.append(slices.Concat(w.message(), record.AppendDone(nil, 4, record.Result{Kind: record.Acked}, 0)))
 		s, _ := read(t, w.fs)
@@ -230,7 +229,7 @@ func TestState_Carry(t *testing.T) {
 		if next.First != c.first || h.First != c.first || next != s.Catalog.Active() || next.Number != 2 {
 			t.Errorf("%s: %+v, %+v", c.name, next, h)
 		}
-		// The log goes on with what was carried, and is read again.
+		// The log continues with the carried records and is read again.
 		w.g = s.Ledger
 		if err := w.Begin(h, records, w.g.AppendCheckpoint(nil, h.Prev)); err != nil {
 			t.Fatal(err)
@@ -251,8 +250,8 @@ func TestState_Carry(t *testing.T) {
 	}
 }
 
-// TestRead_Receipts checks that receipts of a segment that counts are garbage, and
-// those that are not wanted.
+// TestRead_Receipts checks that the receipts of a segment in use are garbage, and so are all
+// receipts if they are disabled.
 func TestRead_Receipts(t *testing.T) {
 	files := three(t).fs.Files()
 	for _, number := range []uint64{2, 77} {

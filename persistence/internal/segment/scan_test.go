@@ -8,10 +8,10 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// TestScanner_PacketFullOfBeginnings checks that the search for the next record after
-// damage takes time in proportion to the segment, whatever the payload is.
+// TestScanner_PacketFullOfBeginnings checks that the search for the next record after damage takes
+// time in proportion to the size of the segment, whatever the payload is.
 func TestScanner_PacketFullOfBeginnings(t *testing.T) {
-	payload := bytes.Repeat([]byte{0x81, 0x81, 0x81, 0x01, 0x05}, 1<<18/5) // tag of 66,052 bytes, sequence 5
+	payload := bytes.Repeat([]byte{0x81, 0x81, 0x81, 0x01, 0x05}, 1<<18/5) // tags of 66,052 bytes, with sequence 5
 	first := record.Record{Seq: 1, Message: record.Message{Expires: record.Never, Packet: payload}}
 	data := first.AppendMessage(make([]byte, HeaderSize))
 	data = record.AppendDone(data, 2, record.Result{Kind: record.Acked}, 0)
@@ -28,8 +28,8 @@ func TestScanner_PacketFullOfBeginnings(t *testing.T) {
 	}
 }
 
-// TestScanner_Scan checks which part of a damaged segment is read, and whether the
-// rest is damage or a torn write.
+// TestScanner_Scan checks which part of a damaged segment is read, and whether the rest is damage
+// or a torn write.
 func TestScanner_Scan(t *testing.T) {
 	var data []byte
 	var offs []int
@@ -75,7 +75,7 @@ func TestScanner_Scan(t *testing.T) {
 	}
 }
 
-// TestWriteStats checks that a synced page counts whole.
+// TestWriteStats checks that a synced page counts as a whole.
 func TestWriteStats(t *testing.T) {
 	var s WriteStats
 	for _, c := range []struct{ from, to int64 }{{0, 1}, {4000, 5000}, {4096, 8192}, {10, 10}} {

@@ -27,7 +27,7 @@ func TestName(t *testing.T) {
 	}
 }
 
-// FuzzHeader checks that a parsed header is written back with the same meaning.
+// FuzzHeader checks that a parsed header is encoded again with the same meaning.
 func FuzzHeader(f *testing.F) {
 	f.Add(segment.Header{Number: 3, Epoch: 4, First: 5, Prev: segment.Link{Number: 2, Size: 100}}.Append(nil), uint16(2))
 	f.Add(segment.Header{Number: 1, Epoch: 1, First: 1}.Append(nil), uint16(3))
@@ -53,7 +53,7 @@ func FuzzHeader(f *testing.F) {
 	})
 }
 
-// TestWindow compares what a Window returns with the data.
+// TestWindow compares the views of a Window with the data.
 func TestWindow(t *testing.T) {
 	data := make([]byte, 1000)
 	for i := range data {
@@ -76,7 +76,7 @@ func TestWindow(t *testing.T) {
 	}
 }
 
-// TestTail checks that the newest bytes are kept, and no more than twice the limit.
+// TestTail checks that the newest bytes are kept, but at most twice the limit.
 func TestTail(t *testing.T) {
 	tail := segment.Tail{Limit: 100}
 	for i := range 50 {
@@ -93,14 +93,14 @@ func TestTail(t *testing.T) {
 	if tail.From(2, 400) != nil {
 		t.Error("bytes of another segment are kept")
 	}
-	tail.Add(1, 500, make([]byte, 101)) // too long
+	tail.Add(1, 500, make([]byte, 101)) // too long to keep
 	tail.Add(1, 601, []byte("x"))
 	if b := tail.From(1, 601); string(b) != "x" || tail.From(1, 600) != nil {
 		t.Errorf("after a long write: %q", b)
 	}
 }
 
-// begin returns a Writer with a segment that has one message.
+// begin returns a Writer with a segment that contains one message.
 func begin(t *testing.T, fs *faultfs.FS) *segment.Writer {
 	t.Helper()
 	w := &segment.Writer{FS: fs, Dir: "d", Epoch: 5, SegmentBytes: 1 << 20, Last: 6, Stats: &segment.WriteStats{}}
@@ -117,7 +117,7 @@ func TestWriter_Durability(t *testing.T) {
 		fs := faultfs.New()
 		w := begin(t, fs)
 		w.MaxUnsynced = most
-		synced, cuts := uint64(1), map[int]uint64{} // synced by the number of operations
+		synced, cuts := uint64(1), map[int]uint64{} // cuts: synced messages by number of operations
 		for seq := uint64(2); seq < 9; seq++ {
 			if err := w.Append(record.AppendReleased(nil, seq, seq), seq == 8); err != nil {
 				t.Fatal(err)
@@ -158,8 +158,8 @@ func last(t *testing.T, fs *faultfs.FS, number uint64) (seq uint64) {
 	return seq
 }
 
-// TestWriter_FailedBegin checks that the old segment stays active, and that the new
-// file is left over.
+// TestWriter_FailedBegin checks that the old segment stays active, and that the new file is in
+// Leftover.
 func TestWriter_FailedBegin(t *testing.T) {
 	for _, kind := range []faultfs.Kind{faultfs.Create, faultfs.Write, faultfs.Sync, faultfs.SyncDir} {
 		fs := faultfs.New()
@@ -185,8 +185,8 @@ func TestWriter_FailedBegin(t *testing.T) {
 	}
 }
 
-// TestWriter_Preallocate checks that the file grows by zeros and not by records, and
-// that Trim cuts it to its records.
+// TestWriter_Preallocate checks that the file grows by preallocation only, and that Trim truncates
+// it to its records.
 func TestWriter_Preallocate(t *testing.T) {
 	fs := faultfs.New()
 	w := begin(t, fs)
