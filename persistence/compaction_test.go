@@ -25,7 +25,7 @@ func TestCompaction_Due(t *testing.T) {
 		{"the oldest has ended", &index.Segment{Number: 1}, 900, 100, 9, false},
 		{"more than half has ended", kept(1), 201, 100, 9, true},
 		{"the first round goes on", kept(9), 201, 100, 12, true},
-		{"it went round: what is left is needed", kept(10), 300, 100, 15, false},
+		{"after a round: the remaining messages are needed", kept(10), 300, 100, 15, false},
 		{"less than twice of what was left", kept(10), 600, 100, 20, false},
 		{"more than twice", kept(10), 601, 100, 20, true},
 		{"it became less than what was left", kept(11), 250, 100, 21, false},

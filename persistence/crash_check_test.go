@@ -219,7 +219,7 @@ func (c *checker) counters() {
 		c.wrong("the sum does not hold: %+v, %d messages, last %d", n, len(c.shown.messages), c.lastSeq)
 	}
 	if n.Corruptions > 0 || n.Lost > 0 {
-		c.wrong("a crash was taken for damage: %+v", n)
+		c.wrong("a crash was reported as damage: %+v", n)
 	}
 	if !m.lastSeq.has(c.lastSeq) {
 		c.wrong("the last sequence is %d, not in %v", c.lastSeq, m.lastSeq)

@@ -46,7 +46,7 @@ func noDamage(t *testing.T, fsys *memFS, shown func(cut int) []uint64) {
 			}
 		}
 		if s := l.Stats(); s.Corruptions > 0 || s.Lost > 0 {
-			t.Fatalf("a crash was taken for damage: %+v\n%v%s", s, state, traced(trace, state.Cut))
+			t.Fatalf("a crash was reported as damage: %+v\n%v%s", s, state, traced(trace, state.Cut))
 		}
 	}
 }

@@ -20,7 +20,7 @@ type crashWorkload struct {
 }
 
 // crashWorkloads are the explored workloads. Each consists of steps of a program, which records the
-// guarantees. Random numbers come from the generator of the program.
+// guarantees. Random numbers come from its generator.
 var crashWorkloads = append([]crashWorkload{
 	{name: "publish", o: small, run: mix{append: 9, sync: 1, restart: 1}.steps(25)},
 	{name: "ack", o: small, run: mix{append: 5, done: 5, sync: 2, restart: 1}.steps(40)},

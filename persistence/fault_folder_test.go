@@ -75,7 +75,7 @@ func TestFolderRemoved(t *testing.T) {
 		t.Errorf("Append: %v", err)
 	}
 	if accepted > 0 {
-		t.Errorf("%d messages were accepted that nobody will ever find", accepted)
+		t.Errorf("%d messages were accepted and cannot be found", accepted)
 	}
 	if err := l.Close(); !errors.Is(err, ErrFailed) {
 		t.Errorf("Close: %v", err)
@@ -92,7 +92,7 @@ func TestZeroedSegment(t *testing.T) {
 	l := open(t, fsys, Options{OnCorruption: func(Corruption) { told++ }})
 	defer l.Close()
 	if told == 0 || len(fsys.data(name+recovery.CopySuffix)) != len(zeros) {
-		t.Errorf("told %d times, files: %d", told, len(fsys.Files()))
+		t.Errorf("reported %d times, files: %d", told, len(fsys.Files()))
 	}
 }
 

@@ -134,7 +134,7 @@ func TestLastingFault(t *testing.T) {
 			for _, failure := range failures {
 				var folder *FolderError
 				if told++; !errors.Is(failure, c.cause) || !errors.Is(failure, ErrDegraded) && !errors.Is(failure, ErrFailed) && !errors.As(failure, &folder) {
-					t.Fatalf("%v from operation %d on: the program is told %v", c.cause, at, failure)
+					t.Fatalf("%v from operation %d on: the log returns %v", c.cause, at, failure)
 				}
 			}
 			if err == nil {
@@ -146,7 +146,7 @@ func TestLastingFault(t *testing.T) {
 			}
 		}
 		if told < 100 {
-			t.Errorf("%v: told %d times in 150", c.cause, told)
+			t.Errorf("%v: reported %d times in 150", c.cause, told)
 		}
 	}
 }

@@ -201,7 +201,7 @@ func TestLockFileRemoved(t *testing.T) {
 			break
 		}
 		if time.Now().After(end) {
-			t.Fatal("the lock file was not made again")
+			t.Fatal("the lock file was not created again")
 		}
 	}
 	if err := l.Close(); err != nil {

@@ -27,7 +27,7 @@ func TestInterval(t *testing.T) {
 			}
 		}
 		if n := syncs(l) - before; n != 0 {
-			t.Fatalf("%d syncs before the interval is over", n)
+			t.Fatalf("%d syncs before the interval has ended", n)
 		}
 		if seqs, _ := contents(t, l); len(seqs) != 5 {
 			t.Fatalf("Next shows %v", seqs)

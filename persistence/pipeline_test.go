@@ -47,7 +47,7 @@ func TestPipeline(t *testing.T) {
 	failed, second := errors.New("failed"), p.open
 	p.begin(2, false)
 	if p.open.First != 2 || len(p.open.buf) != 0 || cap(p.open.buf) == 0 || len(p.open.Locs) != 0 {
-		t.Errorf("the buffers were not used again: %+v", p.open)
+		t.Errorf("the buffers were not reused: %+v", p.open)
 	}
 	third := p.open
 	p.begin(2, false) // a failed write ends the open batch too

@@ -429,7 +429,7 @@ func TestRenewal_NotACopy(t *testing.T) {
 				return errors.Join(os.Chmod(path, 0o640), os.Chtimes(path, time.Unix(1, 0), time.Unix(1, 0)))
 			})
 		}},
-		{"behind a link", func() error {
+		{"through a symbolic link", func() error {
 			old := dir
 			dir += ".link"
 			return os.Symlink(old, dir)
