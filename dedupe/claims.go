@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// claim is a key in flight. The zero claim is an unused slot.
+// claim is a claim in flight. The zero claim is an unused slot.
 type claim struct {
 	key, owner string
 	token      uint64
-	deadline   time.Duration // noDeadline: none
-	committing bool          // a File writes it; it cannot be taken over
-	ended      chan struct{} // closed when the claim ends; nil while nobody waits
+	deadline   time.Duration // end of the lease, or noDeadline
+	committing bool          // a File is writing it, so it cannot be taken over
+	ended      chan struct{} // closed when the claim ends; nil if no caller waits
 }
 
 const claimBit, noDeadline = uint64(1) << 63, time.Duration(math.MaxInt64)
 
-// begin sets c to the claim that it returns. The caller has called expire.
+// begin sets c to the claim that Begin returns. The caller has called expire.
 func (t *table) begin(c *Claim, key, owner string, now time.Duration) (Verdict, error) {
 	at, known := t.keys[key]
 	switch {
@@ -51,10 +51,10 @@ func (t *table) begin(c *Claim, key, owner string, now time.Duration) (Verdict, 
 	return Fresh, nil
 }
 
-// slot returns the slot of the claim with a token, or with a map value.
+// slot returns the slot for a token, which may also be a value of t.keys.
 func (t *table) slot(token uint64) *claim { return &t.claims[token&uint64(len(t.claims)-1)] }
 
-// allocate advances t.token to the next one whose slot is unused.
+// allocate advances t.token to the next token whose slot is unused, and returns the slot.
 func (t *table) allocate() *claim {
 	if 2*t.inFlight >= len(t.claims) {
 		old := t.claims
@@ -100,8 +100,8 @@ func (c *claim) wake() {
 	}
 }
 
-// find returns the claim that c names. It is nil if c does not hold its key; then
-// committed reports that c has committed it.
+// find returns the slot of c, or nil if c does not hold its key. In the latter case, committed
+// reports whether c has committed the key.
 func (t *table) find(c *Claim) (held *claim, committed bool) {
 	held = t.slot(c.Token)
 	if held.token == c.Token && held.key == c.Key && held.owner == c.Owner && c.Token != 0 {
@@ -111,7 +111,7 @@ func (t *table) find(c *Claim) (held *claim, committed bool) {
 	return nil, ok && at&claimBit == 0 && t.at(at).token == c.Token && c.Token != 0
 }
 
-// lost counts and describes the loss of c.
+// lost counts the loss of c and returns the error.
 func (t *table) lost(c Claim) error {
 	t.stats.Lost++
 	e := &ClaimLostError{Claim: c}
@@ -140,8 +140,8 @@ type pending struct {
 	token uint64
 }
 
-// beginCommit reports whether c holds its key, and then keeps others from taking it
-// over. Otherwise err is nil if c has committed the key before.
+// beginCommit reports whether c holds its key, and prevents that the key is taken over. If c does
+// not hold the key, err is nil if c has committed it earlier.
 func (t *table) beginCommit(c *Claim) (held bool, err error) {
 	h, committed := t.find(c)
 	switch {
@@ -175,8 +175,8 @@ func (t *table) abort(c Claim) error {
 	return nil
 }
 
-// watch returns a channel that is closed when c ends, and the time until its
-// lease does. The channel is nil if c does not hold its key any more.
+// watch returns a channel that is closed when c ends, and the time until its lease ends. The
+// channel is nil if c does not hold its key.
 func (t *table) watch(c Claim, now time.Duration) (ended <-chan struct{}, remaining time.Duration) {
 	held, _ := t.find(&c)
 	if held == nil || now >= held.deadline && !held.committing {

@@ -8,17 +8,17 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
-// batch is what one write carries.
+// batch is the content of one write.
 type batch struct {
 	keys []pending
-	done chan struct{} // closed when written; err is valid from then on
+	done chan struct{} // closed when written; then err is valid
 	err  error
 }
 
-// Commit implements [Cache]. With [SyncEach] it returns after the key is on
-// disk. An error of the disk is a [*CommitError]. If ctx ends while another
-// Commit is being written, the claim is held as before, or, if it is part of
-// that write, becomes a Duplicate with it. A write itself is not interrupted.
+// Commit implements [Cache]. With [SyncEach], it returns when the key is durable. If the disk
+// fails, it returns [*CommitError]. A write is not interrupted when ctx ends. If ctx ends while
+// another Commit is being written, Commit returns the cause of ctx: the claim is then still held,
+// or it becomes a Duplicate if it is part of that write.
 func (f *File) Commit(ctx context.Context, c Claim) error {
 	f.mu.Lock()
 	if f.closed {
@@ -38,7 +38,7 @@ func (f *File) Commit(ctx context.Context, c Claim) error {
 	f.mu.Unlock()
 
 	select {
-	case f.writer <- struct{}{}: // also if ctx has ended: the effect has happened
+	case f.writer <- struct{}{}: // even if ctx has ended, because the message was handled
 	default:
 		select {
 		case <-b.done:
@@ -52,12 +52,12 @@ func (f *File) Commit(ctx context.Context, c Claim) error {
 	f.write()
 	<-f.writer
 	f.mu.Lock()
-	f.unlock() // OnEvict may call Commit, so not while holding writer
-	<-b.done   // written by this call, or by the writer before it
+	f.unlock() // after writer is released, because OnEvict may call Commit
+	<-b.done   // written by this call or by an earlier writer
 	return b.err
 }
 
-// leave takes p out of the batch unless it is being written.
+// leave removes p from the batch, unless the batch is being written.
 func (f *File) leave(b *batch, p pending) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -95,7 +95,7 @@ func (f *File) write() {
 	wasteful := f.records > max(f.compactAt, 2*int64(f.table.size())+minRecords)
 	f.mu.Unlock()
 
-	// The table has the keys even if writing them failed: the new log contains them.
+	// The table contains the keys even if writing them failed, so the new log will contain them too.
 	if f.broken {
 		if again := f.rewrite(); again == nil {
 			err = nil
@@ -111,8 +111,8 @@ func (f *File) write() {
 	close(b.done)
 }
 
-// compact rewrites the log. The last batch is durable already, so a failure fails no
-// commit. It is tried again when the log has doubled.
+// compact rewrites the log. If this fails, no commit fails, because the last batch is durable
+// already. compact is then called again when the log has doubled in size.
 func (f *File) compact() {
 	err := f.rewrite()
 	f.mu.Lock()
@@ -125,13 +125,14 @@ func (f *File) compact() {
 	f.compactAt = 2 * f.records
 }
 
-// minRecords keeps small logs from being rewritten often.
+// minRecords prevents frequent rewrites of a small log.
 const minRecords = 1024
 
-// lookAfter is how long the log is written before File looks again whether it is in its place.
+// lookAfter is the time after which File checks again whether its log was removed or replaced.
 const lookAfter = 100 * time.Millisecond
 
-// look returns an error if the log was removed or replaced. It looks from time to time; a sync notices by itself.
+// look returns an error if the log was removed or replaced. It checks at most once per lookAfter; a
+// sync always checks.
 func (f *File) look() error {
 	if time.Since(f.looked) < lookAfter {
 		return nil
@@ -148,7 +149,7 @@ func (f *File) look() error {
 
 func (f *File) appendKeys(keys []pending, now time.Duration) error {
 	if f.broken {
-		return nil // write calls rewrite next, which contains the keys
+		return nil // write then calls rewrite, which includes the keys
 	}
 	size := 0
 	for _, p := range keys {

@@ -18,11 +18,11 @@ var (
 	ErrFormat          = safe.New("dedupe: not a dedupe log; use another path, or move the file away")
 )
 
-// ClaimLostError reports a Commit, Renew or Abort of a claim that does not hold
-// its key. It matches [ErrClaimLost].
+// ClaimLostError reports a Commit, Renew or Abort of a claim that does not hold its key. It matches
+// [ErrClaimLost].
 type ClaimLostError struct {
 	Claim     Claim
-	Holder    Claim // holds the key now; zero: none does, or the cache does not know it
+	Holder    Claim // the claim that holds the key; zero: there is none, or it is unknown
 	Committed bool  // another claim has committed the key
 }
 
@@ -41,38 +41,38 @@ func (e *ClaimLostError) Is(target error) bool { return target == ErrClaimLost }
 
 // InFlightError reports that MaxInFlight or MaxBytes was reached. It matches [ErrTooManyInFlight].
 type InFlightError struct {
-	Limit int   // claims
-	Bytes int64 // MaxBytes, if that was reached; else 0
+	Limit int   // number of claims in flight
+	Bytes int64 // MaxBytes if that was reached; otherwise 0
 }
 
 func (e *InFlightError) Error() string {
 	if e.Bytes > 0 {
-		return fmt.Sprintf("dedupe: the keys of %d claims in flight take %d bytes, the limit; commit or abort some, use shorter keys, or raise Options.MaxBytes", e.Limit, e.Bytes)
+		return fmt.Sprintf("dedupe: too many claims in flight: the keys of %d claims take %d bytes, the limit; commit or abort some, use shorter keys, or raise Options.MaxBytes", e.Limit, e.Bytes)
 	}
-	return fmt.Sprintf("dedupe: %d claims are in flight, the limit; commit or abort some, or raise Options.MaxInFlight", e.Limit)
+	return fmt.Sprintf("dedupe: too many claims in flight: %d, the limit; commit or abort some, or raise Options.MaxInFlight", e.Limit)
 }
 
 func (e *InFlightError) Is(target error) bool { return target == ErrTooManyInFlight }
 func (*InFlightError) SafeToRetry() bool      { return true } // no claim was made
 
-// CommitError reports that a committed key is not durable. Within this process
-// the key is a Duplicate all the same, and the next Commit that succeeds makes it
-// durable too. It unwraps to the error of the file system.
+// CommitError reports that a committed key is not durable. Within this process, the key is a
+// Duplicate nevertheless. The next successful Commit makes it durable too. The error unwraps to the
+// error of the file system.
 type CommitError struct {
 	Path string
 	Err  error
 }
 
 func (e *CommitError) Error() string {
-	return fmt.Sprintf("dedupe: commit to %s is not durable: %v: %s; a restart now would handle the message again", e.Path, e.Err, fsys.Remedy(e.Err))
+	return fmt.Sprintf("dedupe: commit to %s is not durable: %v; %s: after a restart, the message would be handled again", e.Path, e.Err, fsys.Remedy(e.Err))
 }
 
 func (e *CommitError) Unwrap() error   { return e.Err }
 func (*CommitError) SafeToRetry() bool { return false } // the key may be stored
 
-// cannot returns an error of the file system with what to do about it.
+// cannot wraps an error of the file system and adds advice.
 func cannot(what string, err error) error {
-	return fmt.Errorf("dedupe: cannot %s: %w: %s", what, err, fsys.Remedy(err))
+	return fmt.Errorf("dedupe: cannot %s: %w; %s", what, err, fsys.Remedy(err))
 }
 
 // LockedError reports that another process, or another File, has the log open.

@@ -11,46 +11,47 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
-// File is a [Cache] that survives restarts. Committed keys are appended to a log
-// and kept in memory while it is open. One process at a time can open a log.
+// File is a [Cache] that survives restarts. It appends committed keys to a log, and keeps them in
+// memory while it is open. Only one process at a time can open a log.
 //
-// Claims are not stored: after a crash, the messages that were being handled are
-// Fresh again, with greater fencing tokens. Concurrent commits share one write
-// and one fsync. The log is rewritten when less than half of it is needed.
+// Claims are not stored. After a crash, the messages that were being handled are Fresh again, with
+// greater fencing tokens. Concurrent commits share one write and one fsync. File rewrites the log
+// when less than half of it is needed.
 //
-// An unfinished record that a crash left at the end of the log is removed when the log
-// is opened. Other damage is counted in Stats.Corrupt: the log is copied to path +
-// ".corrupt", replacing an earlier copy, and the undamaged records are recovered. After
-// a failed write or fsync, the next commit writes a new log with every key. So does a commit that
-// finds the log removed; if it was replaced by another file, commits return a [*CommitError].
+// When the log is opened, an unfinished record at its end is removed. Other damage is counted in
+// Stats.Corrupt. The log is then copied to path + ".corrupt", which replaces an earlier copy, and
+// all undamaged records are used. After a failed write or fsync, the next commit writes a new log
+// with all keys. A commit does the same if the log was removed. If the log was replaced by another
+// file, commits return [*CommitError].
 //
-// Keys age across restarts. The time between two runs is taken from the wall clock
-// and counts as at most half of the TTL, in case the wall clock is wrong.
+// Keys age across restarts. The time between two runs is measured by the wall clock. It counts as
+// at most half of the TTL, in case the wall clock is wrong.
 type File struct {
 	state
 	path string
 	fs   fsys.FS
 	lock fsys.Held // of path + ".lock"; it guards the log
 
-	// writer is a semaphore of one for the next four and lock. It is acquired before mu.
+	// writer is a semaphore with capacity 1. It guards lock and the next four fields. It is
+	// acquired before mu.
 	writer chan struct{}
 	log    fsys.File
-	end    int64     // of log: the next record is written here
-	broken bool      // a write or fsync failed: log must not be written again
-	looked time.Time // when the log was in its place
+	end    int64     // end of the log, where the next record is written
+	broken bool      // a write or fsync failed, so log must not be written to
+	looked time.Time // when look last succeeded
 
 	// The fields below are guarded by mu.
 	open      *batch // commits for the next write
-	records   int64  // in the log, including obsolete ones
-	compactAt int64  // no rewrite below this number of records, after one failed
-	baseToken uint64 // all tokens of earlier processes are below
+	records   int64  // records in the log, including obsolete ones
+	compactAt int64  // after a failed rewrite: no rewrite below this number of records
+	baseToken uint64 // above all tokens of earlier processes
 }
 
 var _ Cache = (*File)(nil)
 
-// OpenFile opens the log at path, or creates it in an existing directory. The
-// files path + ".lock" and, temporarily, path + ".new" are created beside it.
-// The error is [*LockedError], [ErrFormat], or an error of the file system.
+// OpenFile opens the log at path. It creates the log if it does not exist; the directory must
+// exist. It also creates the file path + ".lock" and, temporarily, path + ".new". Errors:
+// [*LockedError], [ErrFormat], or an error of the file system.
 func OpenFile(path string, o Options) (*File, error) { return openFile(path, o, fsys.OS) }
 
 func openFile(path string, o Options, on fsys.FS) (*File, error) {
@@ -61,7 +62,7 @@ func openFile(path string, o Options, on fsys.FS) (*File, error) {
 	lock, err := on.Lock(abs + ".lock")
 	if err == nil {
 		if err = lock.Guard(abs, abs); errors.Is(err, fs.ErrNotExist) {
-			err = nil // rewrite guards it
+			err = nil // rewrite will guard it
 		} else if err != nil {
 			_ = lock.Close()
 		}
@@ -71,7 +72,7 @@ func openFile(path string, o Options, on fsys.FS) (*File, error) {
 	case errors.As(err, &locked):
 		return nil, &LockedError{Path: abs, PID: locked.PID}
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("dedupe: directory %s does not exist; make it first: %w", filepath.Dir(abs), err)
+		return nil, fmt.Errorf("dedupe: directory %s does not exist: %w; create it first", filepath.Dir(abs), err)
 	case err != nil:
 		return nil, cannot("lock the log", err)
 	}
@@ -87,18 +88,19 @@ func openFile(path string, o Options, on fsys.FS) (*File, error) {
 	return f, nil
 }
 
-// Close waits for commits, records the age of the keys, syncs and unlocks the log.
+// Close waits for commits, writes the present time to the log for the age of its keys, and then
+// syncs and unlocks the log.
 func (f *File) Close() error {
 	f.mu.Lock()
 	if f.closed {
 		f.mu.Unlock()
 		return nil
 	}
-	f.closed = true // no further batch can begin
+	f.closed = true // from now on no batch can begin
 	f.table.wakeAll()
 	f.mu.Unlock()
 
-	f.writer <- struct{}{} // never released: nothing is written after this
+	f.writer <- struct{}{} // never released, so nothing is written after this
 	f.write()
 	var err error
 	if f.broken {

@@ -123,7 +123,7 @@ func TestOpenFile_Locked(t *testing.T) {
 
 func TestOpenFile_MissingDirectory(t *testing.T) {
 	_, err := OpenFile(testPath(t)+"/no/such", Options{})
-	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "make it first") {
+	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "create it first") {
 		t.Fatalf("%v, want ErrNotExist and what to do", err)
 	}
 }

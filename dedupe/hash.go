@@ -6,10 +6,10 @@ import (
 	"encoding/binary"
 )
 
-// Hash returns a key for a message without an ID: the SHA-256 of what identifies
-// the message, such as publisher, topic, sequence number or timestamp, and
-// payload, in URL-safe base64 (43 characters). The length of each part is hashed
-// with it, so that ("ab", "c") and ("a", "bc") differ.
+// Hash returns a key for a message without an ID. parts are the values that identify the message:
+// publisher, topic, sequence number or timestamp, payload. The key is their SHA-256 in URL-safe
+// base64 (43 characters). Each part is hashed with its length, so ("ab", "c") and ("a", "bc") have
+// different keys.
 func Hash(parts ...[]byte) string {
 	h := sha256.New()
 	var n [8]byte

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Memory is a [Cache] in memory, for messages that are repeated after a lost
-// connection. It retains the key strings that it is given.
+// Memory is a [Cache] in memory. It suffices for messages that are redelivered after a lost
+// connection. It keeps references to the key strings.
 type Memory struct{ state }
 
 var _ Cache = (*Memory)(nil)

@@ -6,33 +6,33 @@ import (
 	"time"
 )
 
-// Options sets the limits of a cache. The zero value is usable.
+// Options configure a cache. Zero means the default.
 type Options struct {
-	// Capacity is the number of committed keys that are kept; beyond it, the oldest
-	// is dropped. It should exceed the number of messages that can be repeated after
-	// an outage: the message rate times the longest outage. Default 65,536.
+	// Capacity is the maximum number of committed keys. At the limit, the oldest key is dropped. It
+	// should exceed the number of messages that can be redelivered after an outage, which is the
+	// message rate times the longest outage. Default: 65,536.
 	Capacity int
-	// MaxBytes limits the length of all committed keys together, in the same way, and that of all
-	// claimed keys in the same way as MaxInFlight. Publishers may choose the keys. Default 128 bytes
-	// for each key of Capacity.
+	// MaxBytes limits the total length of the committed keys, in the same way as Capacity. It also
+	// limits the total length of the claimed keys, in the same way as MaxInFlight. It matters
+	// because publishers choose the keys. Default: 128 bytes times Capacity.
 	MaxBytes int64
-	// MaxInFlight limits the claims that are held at the same time; beyond it, Begin
-	// returns [*InFlightError]. Default 65,535: all MQTT packet identifiers.
+	// MaxInFlight limits the number of claims in flight. At the limit, Begin returns
+	// [*InFlightError]. Default: 65,535, the number of MQTT packet identifiers.
 	MaxInFlight int
-	// TTL is how long a committed key is kept, on the monotonic clock. Default one
-	// hour; negative: keys do not expire, and only Capacity limits them.
+	// TTL is how long a committed key is kept, by the monotonic clock. Default: one hour. If it is
+	// negative, keys do not expire and only Capacity and MaxBytes limit them.
 	TTL time.Duration
-	// Lease is how long a claim holds unless it is renewed. Memory and File: default
-	// 0, claims hold until Commit, Abort or Close, because they end with the process
-	// anyway. Caches for several processes have a default of their own.
+	// Lease is how long a claim holds without renewal. The default of Memory and File is 0: claims
+	// hold until Commit, Abort or Close, because they end with the process anyway. Caches for
+	// several processes have other defaults.
 	Lease time.Duration
 	// OnEvict is called for each key that is dropped. It may call the cache.
 	OnEvict func(key string, why Reason)
-	// Sync sets when [File] calls fsync. Default [SyncEach]. Memory ignores it.
+	// Sync selects when [File] calls fsync. Default: [SyncEach]. Memory ignores it.
 	Sync Sync
 }
 
-// Reason is why a committed key was dropped.
+// Reason is the reason why a committed key was dropped.
 type Reason uint8
 
 const (
@@ -48,16 +48,16 @@ func (r Reason) String() string {
 	return [...]string{Capacity: "capacity", Age: "age"}[r]
 }
 
-// Sync is when a File makes commits durable.
+// Sync selects when a File makes commits durable.
 type Sync uint8
 
 const (
-	// SyncEach makes Commit return after fsync. No committed key is lost, not even in a
-	// power failure. Concurrent commits share one fsync.
+	// SyncEach makes Commit return after fsync, so no committed key is lost, even in a power
+	// failure. Concurrent commits share one fsync.
 	SyncEach Sync = iota
-	// SyncNever makes Commit return when the operating system has the bytes. A killed
-	// process loses no key. A power failure loses those of about the last 5 to 30
-	// seconds; their messages can then be handled twice.
+	// SyncNever makes Commit return when the operating system has the data. If the process is
+	// killed, no key is lost. A power failure loses the keys of about the last 5 to 30 seconds, so
+	// their messages can be handled twice.
 	SyncNever
 )
 

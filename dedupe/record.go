@@ -8,26 +8,26 @@ import (
 	"time"
 )
 
-// The log is a header and records, numbers in big endian:
+// The log consists of a header and records. Numbers are big-endian:
 //
 //	magic   4  "mdd1": a key; "mdo1": the log was opened or rewritten
 //	length  2  of the key; 0 in a record that only stores the time
 //	crc     4  CRC-32C of the length and of everything after the checksum
-//	clock   8  nanoseconds on the clock of the log, which does not advance, or
-//	           jumps forward, while nobody has the log open
-//	wall    8  Unix nanoseconds, to measure how long nobody had it open
-//	key        "mdo1": 8 bytes, a number that no token of an earlier process
-//	           has reached
+//	clock   8  nanoseconds on the clock of the log, which stands still, or jumps
+//	           forward, while the log is closed
+//	wall    8  Unix nanoseconds, to measure how long the log was closed
+//	key        "mdo1": 8 bytes, a number above all tokens of earlier
+//	           processes
 const (
 	header     = "mooring dedupe 1\n"
-	magicStart = "md" // of both; searched for after damage
+	magicStart = "md" // start of both magics; searched for after damage
 	keyMagic   = "mdd1"
 	openMagic  = "mdo1"
 	recordHead = 4 + 2 + 4 + 8 + 8
 	maxClock   = 1 << 61 // 73 years; sums with a TTL do not overflow
 
-	// tokensPerOpen is how many claims a process can make before its tokens
-	// overlap those of the next: 127 days of 100,000 claims a second.
+	// tokensPerOpen is the number of claims of a process after which its tokens would overlap those
+	// of the next process. It suffices for 127 days with 100,000 claims per second.
 	tokensPerOpen = 1 << 40
 	maxBaseToken  = 1 << 62 // 4 million openings
 )
@@ -65,7 +65,7 @@ func checksum(rec []byte) uint32 {
 	return crc32.Update(crc32.Checksum(rec[4:6], castagnoli), castagnoli, rec[10:])
 }
 
-// parseRecord reads the record at the start of b; ok is false if it is not whole.
+// parseRecord reads the record at the start of b. ok is false if the record is incomplete or invalid.
 func parseRecord(b []byte) (r record, size int, ok bool) {
 	if len(b) < recordHead || string(b[:4]) != keyMagic && string(b[:4]) != openMagic {
 		return record{}, 0, false
@@ -93,12 +93,12 @@ func parseRecord(b []byte) (r record, size int, ok bool) {
 // scanResult is the content of a log.
 type scanResult struct {
 	records []record
-	good    int // offset after the last whole record
-	corrupt int // damaged ranges that are followed by a whole record
+	good    int // offset after the last valid record
+	corrupt int // damaged ranges that are followed by a valid record
 }
 
-// scan reads every whole record and skips damage. Damage that no whole record
-// follows is an unfinished tail and not counted as corrupt.
+// scan reads every valid record and skips damage. Damage that is not followed by a valid record is
+// an unfinished tail and does not count as corrupt.
 func scan(b []byte) scanResult {
 	var s scanResult
 	if bytes.HasPrefix(b, []byte(header)) {
@@ -124,7 +124,7 @@ func scan(b []byte) scanResult {
 	return s
 }
 
-// clock is the time of a cache: a base, plus the time since it was opened.
+// clock is the time of a cache: a base plus the time since the cache was opened.
 type clock struct {
 	base   time.Duration
 	opened time.Time
@@ -132,8 +132,8 @@ type clock struct {
 
 func (c clock) now() time.Duration { return c.base + time.Since(c.opened) }
 
-// rebase restarts the clock of a log that is close to its end, after 36 years or
-// by damage: all keys count as new then. It reports whether it did.
+// rebase restarts the clock of a log that is close to its maximum, after 36 years or because of
+// damage. All keys then count as new. It reports whether it did so.
 func rebase(records []record) bool {
 	if !slices.ContainsFunc(records, func(r record) bool { return r.clock > maxClock/2 }) {
 		return false

@@ -19,7 +19,7 @@ func (f *File) recover() error {
 	if err != nil && !fresh {
 		return cannot("read the log", err)
 	}
-	// Left by a crash during a rewrite. The log itself is whole.
+	// This file was left by a crash during a rewrite. The log itself is complete.
 	if err := f.fs.Remove(f.path + newSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return cannot("remove an unfinished log", err)
 	}
@@ -36,7 +36,7 @@ func (f *File) recover() error {
 		s.corrupt = max(s.corrupt, 1)
 	}
 	f.table.stats.Corrupt = uint64(s.corrupt)
-	if s.corrupt > 0 && f.replace(f.path+".corrupt", data, func() error { return nil }) != nil { // a copy, for a later examination
+	if s.corrupt > 0 && f.replace(f.path+".corrupt", data, func() error { return nil }) != nil { // keeps a copy for inspection
 		f.table.stats.AsideRefused++
 	}
 	if s.corrupt == 0 && !headless && !rebased {
@@ -48,7 +48,7 @@ func (f *File) recover() error {
 	return nil
 }
 
-// load fills the table from records, oldest first.
+// load fills the table from the records, oldest first.
 func (f *File) load(records []record) {
 	var last time.Duration
 	for _, r := range records {
@@ -68,7 +68,7 @@ func (f *File) load(records []record) {
 	f.table.stats.Recovered = uint64(f.table.size())
 }
 
-// reopen continues the log after its last whole record.
+// reopen continues the log after its last valid record.
 func (f *File) reopen(good, size int64) error {
 	l, err := f.fs.Open(f.path)
 	if err != nil {
@@ -80,8 +80,8 @@ func (f *File) reopen(good, size int64) error {
 			return cannot("remove the unfinished tail", err)
 		}
 	}
-	// The sync also covers the keys that were read: an earlier process may not have
-	// synced them, and they are Duplicates from now on.
+	// The sync also covers the keys that were read. An earlier process may not have synced them,
+	// but they are Duplicates from now on.
 	if err := f.append(appendOpenRecord(nil, f.clock.now(), time.Now().UnixNano(), f.baseToken), true); err != nil {
 		return cannot("write the log", err)
 	}
@@ -90,11 +90,12 @@ func (f *File) reopen(good, size int64) error {
 
 const newSuffix = ".new"
 
-// rewrite replaces the log by one with only the keys of the table. The caller
-// holds writer. If it fails before it touches the old log, that one stays in use.
-// If it fails later, or if the old log was broken, the log is broken.
+// rewrite replaces the log with a new one that only contains the keys of the table. The caller
+// holds writer. If rewrite fails before it changes the old log, the old log stays in use. If it
+// fails later, or if the old log was broken, the log is broken.
 func (f *File) rewrite() error {
-	// A log that was removed is written again. Another file in its place is left alone.
+	// If the log was removed, it is written again. If another file has replaced it, that file is
+	// not changed.
 	var gone *fsys.GoneError
 	if err := f.lock.Check(); err != nil && !(errors.As(err, &gone) && gone.Name == f.path && !gone.Replaced) {
 		return err
@@ -107,7 +108,7 @@ func (f *File) rewrite() error {
 		buf = appendRecord(buf, at, wall, key)
 		live++
 	})
-	// The last record stores the time, which may be later than that of any key.
+	// The last record stores the present time, which may be later than the time of any key.
 	buf = appendOpenRecord(buf, f.clock.now(), wall, f.baseToken)
 	f.mu.Unlock()
 
@@ -115,10 +116,10 @@ func (f *File) rewrite() error {
 		if err := f.lock.Guard(f.path, f.path+newSuffix); err != nil {
 			return err
 		}
-		// Windows cannot rename over an open file. From here on the old log may be
-		// gone, or be restored by a power cut: nothing may be appended to it.
+		// Windows cannot rename over an open file. From now on, the old log may be gone, or a power
+		// failure may restore it, so nothing may be appended to it.
 		f.broken = true
-		f.closeLog() // its content is replaced, so its error does not matter
+		f.closeLog() // the log is replaced, so the error does not matter
 		return nil
 	})
 	if err != nil {
@@ -144,7 +145,7 @@ func (f *File) closeLog() error {
 	return err
 }
 
-// replace writes data to path atomically, also with respect to a power failure.
+// replace writes data to path. It is atomic, even with a power failure.
 func (f *File) replace(path string, data []byte, beforeRename func() error) error {
 	if err := f.fs.Remove(path + newSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

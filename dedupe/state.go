@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// state is what Memory and File share: a table and its clock guarded by a mutex.
+// state is the common part of Memory and File: a table and its clock, guarded by a mutex.
 type state struct {
 	opts  Options
 	clock clock
@@ -16,7 +16,7 @@ type state struct {
 	table  table
 }
 
-// unlock releases the lock, and then calls OnEvict for the keys that were dropped.
+// unlock releases the lock and then calls OnEvict for the dropped keys.
 func (s *state) unlock() {
 	dropped := s.table.dropped
 	s.table.dropped = nil
@@ -40,7 +40,7 @@ func (s *state) Begin(ctx context.Context, key, owner string) (Claim, Verdict, e
 	s.mu.Lock()
 	now := s.clock.now()
 	if s.table.expire(now); len(s.table.dropped) > 0 {
-		s.unlock() // before the claim, which nobody would have if OnEvict panicked
+		s.unlock() // before the claim begins: if OnEvict panicked afterwards, no caller would hold the claim
 		s.mu.Lock()
 	}
 	defer s.mu.Unlock()
@@ -93,7 +93,7 @@ func (s *state) Wait(ctx context.Context, c Claim) error {
 		}
 		select {
 		case <-ended:
-		case <-expired: // unless it was renewed
+		case <-expired: // check again: the lease may have been renewed
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

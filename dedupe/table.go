@@ -2,34 +2,34 @@ package dedupe
 
 import "time"
 
-// table holds the keys of a Memory or File: a map of all keys, and a ring of the
-// committed ones by age, whose head both limits remove in amortized O(1). A claim is in
-// the slot that its token selects, so that it is found without the map.
+// table contains the keys of a Memory or File. keys maps all keys. ring contains the committed keys
+// by age; both limits remove keys from its head, in amortized constant time. A claim is in the slot
+// that its token selects, so it can be found without the map.
 //
-// A table is not safe for concurrent use; its owner holds a lock. Times are
-// readings of the owner's clock, which never runs backwards.
+// A table is not safe for concurrent use; its owner holds a lock. Times are readings of the clock
+// of the owner, which never goes back.
 type table struct {
 	opts Options
-	keys map[string]uint64 // position in the ring, or claimBit and token
-	ring []entry           // power of two, position & (len-1)
-	head uint64            // position of the oldest
-	tail uint64            // position of the next
+	keys map[string]uint64 // position in the ring, or claimBit | token
+	ring []entry           // the length is a power of two; index: position & (len-1)
+	head uint64            // position of the oldest key
+	tail uint64            // position of the next key
 
-	claims   []claim // power of two, token & (len-1); at most half are used
-	inFlight int     // used ones
-	claimed  int64   // length of their keys
-	bytes    int64   // length of the committed keys
+	claims   []claim // the length is a power of two; index: token & (len-1); at most half are used
+	inFlight int     // used slots
+	claimed  int64   // total length of the claimed keys
+	bytes    int64   // total length of the committed keys
 	token    uint64  // of the latest claim
 
 	stats   Stats
-	dropped []droppedKey // for OnEvict, when the owner releases its lock
+	dropped []droppedKey // for OnEvict, which is called when the owner releases its lock
 }
 
 // entry is a committed key.
 type entry struct {
 	key   string
 	at    time.Duration
-	token uint64 // of the claim that committed it; 0 if an earlier process did
+	token uint64 // of the claim that committed it; 0: an earlier process committed it
 }
 
 type droppedKey struct {
@@ -41,7 +41,7 @@ func newTable(o Options) table {
 	return table{opts: o, keys: make(map[string]uint64), claims: make([]claim, 16)}
 }
 
-// put makes key, which has no entry in the ring, the newest committed one.
+// put makes key the newest committed key. key must have no entry in the ring.
 func (t *table) put(key string, at time.Duration, token uint64) {
 	if t.tail-t.head == uint64(len(t.ring)) {
 		t.grow()
@@ -73,7 +73,7 @@ func (t *table) drop(why Reason) {
 	*t.at(t.head) = entry{}
 	t.head++
 	if key == "" {
-		return // read from a log, and replaced by a newer entry
+		return // a log contained the key twice, and the newer entry remains
 	}
 	delete(t.keys, key)
 	t.bytes -= int64(len(key))

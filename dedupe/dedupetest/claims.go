@@ -9,7 +9,7 @@ import (
 	"github.com/mooring-mqtt/mooring/dedupe"
 )
 
-// token tests that tokens of a key grow, whatever became of the earlier claims.
+// token tests that the tokens of a key increase, whatever happened to the earlier claims.
 func (h Harness) token(t *testing.T) {
 	c, peer := h.openTwo(t, dedupe.Options{Lease: h.Lease})
 	last := begin(t, c, "a", dedupe.Fresh)
@@ -52,8 +52,8 @@ func (h Harness) owner(t *testing.T) {
 	beginAs(t, peer, "a", "two", dedupe.Duplicate)
 }
 
-// leaseEnds tests that a claim can be taken over when its lease has ended, and
-// that its owner is refused from then on.
+// leaseEnds tests that a claim can be taken over after its lease has ended. From then on, the calls
+// of its owner must fail.
 func (h Harness) leaseEnds(t *testing.T) {
 	c, peer := h.openTwo(t, dedupe.Options{Lease: h.Lease})
 	start := time.Now()
@@ -102,7 +102,8 @@ func (h Harness) leaseRenewed(t *testing.T) {
 	commit(t, c, held)
 }
 
-// leaseNotTakenOver tests that the end of a lease alone loses nothing.
+// leaseNotTakenOver tests that a claim is not lost if its lease has ended and no other owner has
+// taken the key over.
 func (h Harness) leaseNotTakenOver(t *testing.T) {
 	c, peer := h.openTwo(t, dedupe.Options{Lease: h.Lease})
 	a, b, d := begin(t, c, "a", dedupe.Fresh), begin(t, c, "b", dedupe.Fresh), begin(t, c, "d", dedupe.Fresh)
@@ -149,8 +150,7 @@ func (h Harness) wait(t *testing.T) {
 	}
 }
 
-// waitForLease tests that the end of a lease wakes waiters, and a renewal
-// prolongs their wait.
+// waitForLease tests that the end of a lease ends Wait, and that a renewal extends the wait.
 func (h Harness) waitForLease(t *testing.T) {
 	c, peer := h.openTwo(t, dedupe.Options{Lease: h.Lease})
 	held := beginAs(t, c, "a", "one", dedupe.Fresh)

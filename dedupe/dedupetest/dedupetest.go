@@ -10,33 +10,33 @@ import (
 	"github.com/mooring-mqtt/mooring/dedupe"
 )
 
-// Harness creates the caches under test and states which optional promises they
-// make. The suite closes every cache that it gets.
+// Harness creates the caches under test and declares their optional guarantees. The suite closes
+// every cache that it gets.
 type Harness struct {
 	// New returns an empty cache with its own storage. Required.
 	New func(t *testing.T, o dedupe.Options) dedupe.Cache
 
-	// Peer, if set, returns another cache on the same storage, as another process
-	// would open it. The suite then uses it for every second owner.
+	// Peer, if set, returns another cache on the same storage, like the cache of another process.
+	// The suite uses it for every second owner.
 	Peer func(t *testing.T, c dedupe.Cache, o dedupe.Options) dedupe.Cache
 
-	// Reopen, if set, opens the storage of a closed cache again. The suite then tests
-	// that commits and tokens survive the process.
+	// Reopen, if set, opens the storage of a closed cache again. The suite then tests that commits
+	// and tokens survive the process.
 	Reopen func(t *testing.T, closed dedupe.Cache, o dedupe.Options) dedupe.Cache
 
-	// Bounded states that Options.Capacity and Options.MaxInFlight are exact.
+	// Bounded declares that Options.Capacity and Options.MaxInFlight are exact.
 	Bounded bool
 
-	// Synctest states that the cache works in a testing/synctest bubble. The suite
-	// then tests times without waiting, including Options.TTL.
+	// Synctest declares that the cache works in a testing/synctest bubble. The suite then tests
+	// times, including Options.TTL, without waiting.
 	Synctest bool
 
-	// Lease is the lease for tests that wait for its end: without Synctest in real
-	// time. Default one minute with Synctest, otherwise two seconds.
+	// Lease is the lease in tests that wait for its end. Without Synctest, they wait in real time.
+	// Default: one minute with Synctest, otherwise two seconds.
 	Lease time.Duration
 }
 
-// Run runs the suite.
+// Run runs the conformance test suite. Each test is a subtest.
 func Run(t *testing.T, h Harness) {
 	if h.Lease == 0 {
 		h.Lease = 2 * time.Second
@@ -70,7 +70,7 @@ func Run(t *testing.T, h Harness) {
 	}
 }
 
-// inTime runs test in a bubble if the cache allows it.
+// inTime runs test in a synctest bubble if the cache supports it.
 func (h Harness) inTime(test func(*testing.T)) func(*testing.T) {
 	if !h.Synctest {
 		return test
@@ -85,7 +85,7 @@ func (h Harness) open(t *testing.T, o dedupe.Options) dedupe.Cache {
 	return c
 }
 
-// openTwo returns two caches on one storage, or the same cache twice.
+// openTwo returns two caches on one storage, or the same cache twice if the harness has no Peer.
 func (h Harness) openTwo(t *testing.T, o dedupe.Options) (c, peer dedupe.Cache) {
 	t.Helper()
 	c = h.open(t, o)
@@ -97,7 +97,7 @@ func (h Harness) openTwo(t *testing.T, o dedupe.Options) (c, peer dedupe.Cache) 
 	return c, peer
 }
 
-// owner is the owner of claims in tests of a single owner.
+// owner is the owner of claims in tests with a single owner.
 const owner = "one"
 
 func begin(t *testing.T, c dedupe.Cache, key string, want dedupe.Verdict) dedupe.Claim {
@@ -141,7 +141,8 @@ func abort(t *testing.T, c dedupe.Cache, claim dedupe.Claim) {
 	}
 }
 
-// wantLost tests that err is a ClaimLostError because of holder or of a commit.
+// wantLost tests that err is a ClaimLostError that names the holder, or reports that the key was
+// committed.
 func wantLost(t *testing.T, what string, err error, holder dedupe.Claim, committed bool) {
 	t.Helper()
 	var lost *dedupe.ClaimLostError
