@@ -2,7 +2,7 @@ package reliability
 
 import "fmt"
 
-// Traits are the properties of a message that decide on its QoS.
+// Traits are the properties of a message that determine its QoS.
 type Traits struct {
 	DuplicatesTolerable bool // handling the message twice does no harm
 	LossTolerable       bool // losing the message does no harm
@@ -14,9 +14,10 @@ type Advice struct {
 	Reason string
 }
 
-// Advise returns QoS 2 if duplicates are not tolerable, otherwise QoS 0 if loss is tolerable,
-// otherwise QoS 1. QoS 2 holds for each hop between client and server. A message is handled exactly
-// once from end to end only if the subscriber uses QoS 2 too, and deduplicates across restarts.
+// Advise returns QoS 2 if duplicates are not tolerable. Otherwise it returns QoS 0 if loss is
+// tolerable, and QoS 1 if it is not. QoS 2 only covers the hop between client and server. For
+// exactly-once handling from end to end, the subscriber must also use QoS 2, and must deduplicate
+// across restarts.
 func Advise(t Traits) Advice {
 	switch {
 	case !t.DuplicatesTolerable:
@@ -28,7 +29,7 @@ func Advise(t Traits) Advice {
 	}
 }
 
-// Cost is what one message costs between a client and the server.
+// Cost is the cost of one message between a client and the server.
 type Cost struct {
 	Packets    int // MQTT packets sent and received, without resends
 	Handshakes int // round trips until the sender can discard the message
@@ -37,8 +38,8 @@ type Cost struct {
 // Cost returns the cost of the advised QoS.
 func (a Advice) Cost() Cost { return CostOf(a.QoS) }
 
-// CostOf returns the cost of a QoS: PUBLISH for 0; PUBLISH and PUBACK for 1; PUBLISH,
-// PUBREC, PUBREL and PUBCOMP for 2. Values above 2 are treated as 2.
+// CostOf returns the cost of a QoS. QoS 0 uses PUBLISH; QoS 1 uses PUBLISH and PUBACK; QoS 2 uses
+// PUBLISH, PUBREC, PUBREL and PUBCOMP. Values above 2 are treated as 2.
 func CostOf(qos byte) Cost {
 	return [...]Cost{{Packets: 1}, {Packets: 2, Handshakes: 1}, {Packets: 4, Handshakes: 2}}[min(qos, 2)]
 }
@@ -73,7 +74,8 @@ var categories = [...]categoryEntry{
 	Security:      {"security", "access grants, authentication", Advice{2, "each event must be processed exactly once"}},
 }
 
-// ForCategory returns the recommendation for c; QoS 2 if c is none of the constants.
+// ForCategory returns the recommendation for a category. It returns QoS 2 if c is not one of the
+// constants.
 func ForCategory(c Category) Advice { return c.entry().advice }
 
 // Examples returns typical messages of the category.

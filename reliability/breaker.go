@@ -13,13 +13,13 @@ import (
 	"github.com/sony/gobreaker/v2"
 )
 
-// Breaker stops attempts for a while when the server cannot take messages. It
-// opens after FailureThreshold failures in a row and allows no attempt. After
-// RecoveryTimeout it is half-open and allows SuccessesToClose trials. If all
-// succeed it closes; the first failure opens it again. It is safe for concurrent use.
+// Breaker stops attempts for some time when the server cannot take messages. It opens after
+// FailureThreshold consecutive failures, and then allows no attempt. After RecoveryTimeout it is
+// half-open and allows SuccessesToClose trials. If all trials succeed, it closes. If one fails, it
+// opens again. It is safe for concurrent use.
 //
-// To the two-step form of github.com/sony/gobreaker/v2 it adds the judgment of errors,
-// slow acknowledgements, the time of the next trial, and a reentrant OnStateChange.
+// It uses the two-step circuit breaker of github.com/sony/gobreaker/v2. It adds the judgment of
+// errors, slow acknowledgements, the time of the next trial, and a reentrant OnStateChange.
 type Breaker struct {
 	opts  BreakerOptions
 	cb    *gobreaker.TwoStepCircuitBreaker[struct{}]
@@ -28,15 +28,15 @@ type Breaker struct {
 	opened, allowed, rejected, failed, slow atomic.Uint64
 
 	reporting sync.Mutex   // held while OnStateChange runs
-	reported  atomic.Int32 // the State that it was called with last
+	reported  atomic.Int32 // the State with which it was called last
 }
 
 // phase is the time between two changes of state.
 type phase struct {
 	state   State
 	retryAt time.Time // while open: when trials begin
-	// done reports the result of an attempt. In a closed phase all attempts share it, so
-	// that Allow takes no lock and allocates nothing.
+	// done records the result of an attempt. All attempts of a closed phase share it, so that Allow
+	// takes no lock and allocates nothing.
 	done atomic.Pointer[func(error)]
 }
 
@@ -54,23 +54,24 @@ func (s State) String() string { return gobreaker.State(s).String() }
 
 // BreakerOptions configures a Breaker. The zero value is usable.
 type BreakerOptions struct {
-	FailureThreshold int           // failures in a row that open it; default 5
-	RecoveryTimeout  time.Duration // how long it stays open; default 60 s
-	SuccessesToClose int           // trials, all of which must succeed; default 3
-	SlowAck          time.Duration // if positive, a success that took longer, from Allow to done, is a failure
+	FailureThreshold int           // consecutive failures that open the breaker; default: 5
+	RecoveryTimeout  time.Duration // how long the breaker stays open; default: 60 s
+	SuccessesToClose int           // number of trials, all of which must succeed; default: 3
+	SlowAck          time.Duration // if positive, a success later than this after Allow counts as a failure
 
-	Judge func(error) Judgment // decides what an error means, not nil; default [Judge]
-	// OnStateChange, if set, is called when the state has changed, one call at a time. It
-	// may use the breaker. States that end while it runs are skipped.
+	Judge func(error) Judgment // decides what an error means; not called with nil; default: [Judge]
+	// OnStateChange, if set, is called after the state has changed. Calls do not overlap. It may
+	// use the breaker. If the state changes several times during a call, only the last change is
+	// reported.
 	OnStateChange func(from, to State)
 }
 
 // OpenError is returned while the breaker allows no attempt.
 type OpenError struct {
-	RetryAfter time.Duration // until trials begin; 0: half-open, and all trials are taken
+	RetryAfter time.Duration // until trials begin; 0: the breaker is half-open, and all trials are in use
 }
 
-// Error describes when to try again.
+// Error returns the error text, which names the time of the next attempt.
 func (e *OpenError) Error() string {
 	if e.RetryAfter == 0 {
 		return "reliability: circuit breaker is half-open and its trials are taken; try again later, or publish with QoS 1 or 2"
@@ -81,7 +82,7 @@ func (e *OpenError) Error() string {
 // SafeToRetry returns true: no attempt was made.
 func (*OpenError) SafeToRetry() bool { return true }
 
-// Results for gobreaker. Errors are judged before, without its lock.
+// Results for gobreaker. Errors are judged before, outside of its lock.
 var errSlow, errIgnored = errors.New("slow"), errors.New("ignored")
 
 // NewBreaker returns a closed breaker.
@@ -104,9 +105,9 @@ func NewBreaker(o BreakerOptions) *Breaker {
 	return b
 }
 
-// Allow asks for permission to make an attempt; err is nil or [*OpenError]. If it is
-// nil, call done exactly once with the result, also if the attempt was not made: a
-// trial without a result keeps its place.
+// Allow requests permission for an attempt. The error is nil or [*OpenError]. If it is nil, the
+// caller must call done exactly once with the result, even if it made no attempt, because a trial
+// without a result stays in use.
 func (b *Breaker) Allow() (done func(error), err error) {
 	now := b.phase.Load()
 	result := now.done.Load()
@@ -129,7 +130,7 @@ func (b *Breaker) Allow() (done func(error), err error) {
 	}, nil
 }
 
-// ask asks gobreaker, and keeps the answer for the rest of a closed phase.
+// ask requests permission from gobreaker, and keeps the answer for the rest of a closed phase.
 func (b *Breaker) ask(now *phase) (*func(error), error) {
 	inner, err := b.cb.Allow()
 	b.report()
@@ -140,7 +141,7 @@ func (b *Breaker) ask(now *phase) (*func(error), error) {
 		inner(b.judge(err))
 		b.report()
 	}
-	// If the phase has not changed, inner belongs to it.
+	// If the phase is still the same, inner belongs to it.
 	if now.state == Closed && b.phase.Load() == now {
 		now.done.Store(&done)
 	}
@@ -165,19 +166,19 @@ func (b *Breaker) judge(err error) error {
 	return nil
 }
 
-// changed runs under gobreaker's lock.
+// changed is called by gobreaker, which holds its lock.
 func (b *Breaker) changed(_ string, _, to gobreaker.State) {
 	p := &phase{state: State(to)}
 	if p.state == Open {
 		b.opened.Add(1)
-		// gobreaker reads the clock earlier, and lets the time pass, not only come.
+		// gobreaker read the clock earlier, and allows trials only after this time, not at it.
 		p.retryAt = time.Now().Add(b.opts.RecoveryTimeout).Add(1)
 	}
 	b.phase.Store(p)
 }
 
-// report calls OnStateChange until it has been called with the present state. A call
-// that runs already reports this change too: it looks again after unlocking.
+// report calls OnStateChange until it has been called with the present state. If another call is
+// running, that call reports this change too, because it checks the state again after unlocking.
 func (b *Breaker) report() {
 	for b.opts.OnStateChange != nil && b.phase.Load().state != State(b.reported.Load()) && b.reporting.TryLock() {
 		b.reportOne()
@@ -199,15 +200,15 @@ func (b *Breaker) State() State {
 	return s
 }
 
-// RetryAfter returns the time until trials begin; 0 if the breaker is not open.
+// RetryAfter returns the time until trials begin, or 0 if the breaker is not open.
 func (b *Breaker) RetryAfter() time.Duration {
 	if b.phase.Load().state != Closed {
-		b.State() // it may be time for trials
+		b.State() // the breaker may have become half-open
 	}
 	return b.phase.Load().retryAfter()
 }
 
-// retryAfter is at least 1 ns while the breaker is open.
+// retryAfter returns at least 1 ns while the breaker is open.
 func (p *phase) retryAfter() time.Duration {
 	if p.state != Open {
 		return 0
@@ -215,7 +216,7 @@ func (p *phase) retryAfter() time.Duration {
 	return max(1, time.Until(p.retryAt))
 }
 
-// BreakerStats counts since NewBreaker.
+// BreakerStats are counters since NewBreaker.
 type BreakerStats struct {
 	Allowed  uint64 // attempts allowed
 	Rejected uint64 // attempts rejected with OpenError
@@ -229,7 +230,7 @@ func (b *Breaker) Stats() BreakerStats {
 	return BreakerStats{b.allowed.Load(), b.rejected.Load(), b.failed.Load(), b.slow.Load(), b.opened.Load()}
 }
 
-// Judgment is what an error means to a [Breaker].
+// Judgment is the meaning of an error for a [Breaker].
 type Judgment uint8
 
 const (
@@ -244,10 +245,10 @@ type ReasonCoder interface {
 	ReasonCode() byte
 }
 
-// Judge is the default of BreakerOptions.Judge. A nil error is a success. An error
-// with a reason code is judged by its class: a failure if [Class.Counts] is true,
-// otherwise ignored. An error that wraps context.Canceled is ignored. All other
-// errors are failures, such as a lost connection or a [*TimeoutError].
+// Judge is the default of BreakerOptions.Judge. A nil error is a success. An error with a reason
+// code is a failure if [Class.Counts] is true for its class, and otherwise ignored. An error that
+// wraps context.Canceled is ignored. All other errors, such as a lost connection or a
+// [*TimeoutError], are failures.
 func Judge(err error) Judgment {
 	if err == nil {
 		return Succeeded

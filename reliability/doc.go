@@ -1,9 +1,24 @@
-// Package reliability has the decisions of a reliable client: how long to wait before the next
-// attempt ([Backoff], [Retry]), when to stop attempts for a while ([Breaker]), how long to wait for
-// an acknowledgement ([Await]), what a reason code means ([Classify], [OnConnack], [OnDisconnect]),
-// whether a retry can make a duplicate ([SafeToRetry]), and which QoS a message needs ([Advise],
-// [ForCategory]). It starts no goroutine, and leaves no timer running.
+// Package reliability contains the decisions of a reliable client as separate functions and types:
 //
-// Retries belong below the point where a message is accepted and stored. A caller
-// that publishes again because the outcome is unknown makes a second message.
+//   - [Backoff] and [Retry]: how long to wait before the next attempt.
+//   - [Breaker]: when to stop attempts for some time.
+//   - [Await]: how long to wait for an acknowledgement.
+//   - [Classify], [OnConnack] and [OnDisconnect]: what a reason code means.
+//   - [SafeToRetry]: whether a retry can create a duplicate.
+//   - [Advise] and [ForCategory]: which QoS a message needs.
+//
+// The package starts no goroutine and leaves no timer running. A loop that keeps a connection:
+//
+//	var retry reliability.Retry
+//	for ctx.Err() == nil {
+//		if conn, err := dial(ctx); err == nil {
+//			retry.Up()
+//			serve(ctx, conn) // returns when the connection has ended
+//			retry.Down()
+//		}
+//		time.Sleep(retry.Next())
+//	}
+//
+// Do not retry publishing above the point where a message is accepted and stored. A caller that
+// publishes again because the outcome is unknown creates a second message.
 package reliability

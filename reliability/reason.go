@@ -13,13 +13,13 @@ const (
 	Transient                      // the server cannot process the packet now; it may succeed later
 	Busy                           // the server asks the client to slow down
 	Quota                          // a limit is reached; time or an operator can lift it
-	NotAuthorized                  // of the topic, in an acknowledgement; of the client, in a CONNACK or DISCONNECT
+	NotAuthorized                  // in an acknowledgement: for the topic; in a CONNACK or DISCONNECT: the client
 	Invalid                        // this message, subscription or will cannot succeed unchanged; others can
 	Session                        // client and server disagree about a packet identifier
-	Protocol                       // client or server violated the protocol; the same packet fails again
+	Protocol                       // client or server violated the protocol; the same packet will fail again
 	Fatal                          // the client cannot connect with this configuration
 	Redirect                       // the client should use another server
-	Takeover                       // another connection uses the same client identifier
+	Takeover                       // another connection uses the same Client Identifier
 )
 
 var classNames = [...]string{
@@ -39,15 +39,15 @@ func name[T ~uint8](names []string, n T, kind string) string {
 	return fmt.Sprintf("%s(%d)", kind, n)
 }
 
-// Counts reports whether the class counts as a failure for a [Breaker]: Transient,
-// Busy and Quota, with which the server cannot take messages at present. The other
-// classes concern one message, one topic, or the configuration of the client.
+// Counts reports whether the class counts as a failure for a [Breaker]. These are Transient, Busy
+// and Quota: the server cannot take messages at present. The other classes concern one message, one
+// topic, or the configuration of the client.
 func (c Class) Counts() bool { return c == Transient || c == Busy || c == Quota }
 
 // Retryable reports whether the same packet may succeed later: Transient, Busy, Quota and Session.
 func (c Class) Retryable() bool { return c.Counts() || c == Session }
 
-// reasons is table 2-6 of MQTT 5, with its names. 0x00 has three names, by packet;
+// reasons is table 2-6 of MQTT 5, with its names. 0x00 has three names, depending on the packet;
 // the first one is used.
 var reasons = [256]struct {
 	name  string
@@ -98,8 +98,8 @@ var reasons = [256]struct {
 	0xA2: {"Wildcard Subscriptions not supported", Invalid},
 }
 
-// Classify returns the class of an MQTT 5 reason code. An undefined code is Success
-// below 0x80 and Transient otherwise (section 2.4).
+// Classify returns the class of an MQTT 5 reason code. An undefined code is Success below 0x80, and
+// Transient otherwise (section 2.4).
 func Classify(code byte) Class {
 	if code < 0x80 {
 		return Success

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// Retry counts failed attempts, and resets the count only after a connection has been up for
-// Stable: a server may accept connections and close them at once. Call Up, serve the connection,
-// call Down, and wait for Next before the next attempt. The zero value is usable. A Retry must not
-// be copied after first use. Its methods are safe for concurrent use.
+// Retry counts failed attempts and computes the delay before the next one. A server may accept
+// connections and close them at once, so the count is only reset after a connection has been up for
+// Stable. Call Up, serve the connection, call Down, and wait for Next before the next attempt. The
+// zero value is usable. A Retry must not be copied after first use. It is safe for concurrent use.
 type Retry struct {
 	Backoff Backoff
 	Stable  time.Duration // how long a connection must be up to reset the count; default 10 s
@@ -20,13 +20,13 @@ type Retry struct {
 	fault   bool      // the last connection ended by Fault
 }
 
-// Next counts a failed attempt or a lost connection, and returns the delay before the
-// next attempt. The first delay after a stable connection has jitter too: other
-// clients may have lost their connections at the same moment.
+// Next counts a failed attempt or a lost connection, and returns the delay before the next attempt.
+// The first delay after a stable connection has jitter too, because other clients may have lost
+// their connections at the same moment.
 func (r *Retry) Next() time.Duration { return r.count(r.Backoff.Delay) }
 
-// Later counts like Next, and returns the long delay for a server that is short of
-// resources; see Backoff.Later.
+// Later counts like Next, and returns the long delay for a server that is short of resources, see
+// Backoff.Later.
 func (r *Retry) Later() time.Duration {
 	return r.count(func(int) time.Duration { return r.Backoff.Later() })
 }
@@ -39,7 +39,7 @@ func (r *Retry) count(delay func(attempt int) time.Duration) time.Duration {
 	return delay(r.attempt - 1)
 }
 
-// Reset resets the count: the next attempt may succeed because something has changed.
+// Reset resets the count. Use it when something has changed, so that the next attempt may succeed.
 func (r *Retry) Reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -57,9 +57,9 @@ func (r *Retry) Up() {
 // Down records that the connection has ended. Without an earlier Up it has no effect.
 func (r *Retry) Down() { r.end(false) }
 
-// Fault is Down for a reason that will recur, such as a message of the server that
-// cannot be received. From the second Fault in a row on, a stable connection does not
-// reset the count, so the delays grow until a connection ends by Down.
+// Fault is Down for a cause that will recur, such as a message of the server that cannot be
+// received. From the second consecutive Fault on, a stable connection does not reset the count, so
+// the delays grow until a connection ends with Down.
 func (r *Retry) Fault() { r.end(true) }
 
 func (r *Retry) end(fault bool) {
@@ -68,7 +68,7 @@ func (r *Retry) end(fault bool) {
 	if r.up.IsZero() {
 		return
 	}
-	r.fault = r.fault && fault // the second in a row
+	r.fault = r.fault && fault // the second consecutive Fault
 	r.settle()
 	r.fault, r.up = fault, time.Time{}
 }
