@@ -1,6 +1,7 @@
 package ordering
 
-// runAll emits the last stream first, and the others even if that panics.
+// runAll emits the output of all streams, beginning with the last. A panic in emit does not prevent
+// the others.
 func (r *Resequencer[T]) runAll(streams []*stream[T]) {
 	last := len(streams) - 1
 	if last > 0 {
@@ -9,7 +10,7 @@ func (r *Resequencer[T]) runAll(streams []*stream[T]) {
 	r.run(streams[last])
 }
 
-// run emits the output of a stream, unless another call is doing so.
+// run emits the output of a stream, unless another call is emitting it.
 func (r *Resequencer[T]) run(st *stream[T]) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -17,7 +18,7 @@ func (r *Resequencer[T]) run(st *stream[T]) {
 		return
 	}
 	st.emitting = true
-	defer func() { // also when emit panics
+	defer func() { // even if emit panics
 		st.emitting = false
 		r.settle(st)
 		r.shrink()
@@ -27,7 +28,7 @@ func (r *Resequencer[T]) run(st *stream[T]) {
 	}
 }
 
-// emitOne releases the lock during the call.
+// emitOne emits one event. It releases the lock during the call.
 func (r *Resequencer[T]) emitOne(st *stream[T]) {
 	e := st.take()
 	r.count(st)

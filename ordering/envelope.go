@@ -13,8 +13,8 @@ import (
 	"unicode/utf8"
 )
 
-// Envelope carries the sequence number, time and ID of a message inside the payload,
-// for peers that cannot set MQTT 5 user properties. It is encoded as a JSON object:
+// Envelope carries the sequence number, time and ID of a message inside the payload, for peers that
+// cannot set MQTT 5 user properties. It is encoded as a JSON object:
 //
 //		{"id":"0192…","sequence":7,"timestamp":1700000000000,"payload":{"celsius":21.5}}
 //
@@ -24,24 +24,24 @@ import (
 //	  - payload (required): any JSON value; with "encoding":"base64", a string with
 //	    the bytes in standard base64.
 //
-// A payload that is valid JSON is embedded unchanged. Text is JSON only with its
-// quotes: a peer that writes "payload":"on" sends the four bytes of "on" with
-// quotes. Any other payload (binary, unquoted text, JSON with surrounding space or
-// nested deeper than 512) is encoded in base64. Both forms keep every byte.
+// A payload that is valid JSON is embedded unchanged. Text without quotes is not JSON: for a peer
+// that writes "payload":"on", the payload is the four bytes of "on" including its quotes. Any other
+// payload is encoded in base64. This applies to binary data, unquoted text, and JSON that is
+// surrounded by space or nested deeper than 512. Both forms preserve every byte.
 type Envelope struct {
-	ID        string // empty: none
+	ID        string // empty: the envelope has no ID
 	Sequence  uint64
-	Timestamp time.Time // in milliseconds; zero: none
+	Timestamp time.Time // with a precision of 1 ms; zero: the envelope has no time
 	Payload   []byte
 }
 
-// MaxEnvelopeBytes is the size limit of an encoded envelope: that of an MQTT packet.
+// MaxEnvelopeBytes is the maximum size of an encoded envelope. It is that of an MQTT packet.
 const MaxEnvelopeBytes = 268_435_455
 
 const (
 	maxIDBytes   = 65_535
 	maxTimestamp = 253_402_300_799_999 // 9999-12-31T23:59:59.999Z
-	maxNesting   = 512                 // many JSON decoders have a limit not far above
+	maxNesting   = 512                 // the limit of many JSON decoders is not far above
 )
 
 // ErrEnvelope matches every error of EncodeEnvelope and DecodeEnvelope.
@@ -51,8 +51,8 @@ func badEnvelope(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrEnvelope, fmt.Sprintf(format, args...))
 }
 
-// EncodeEnvelope returns e as JSON. The error matches [ErrEnvelope] if the ID is not
-// UTF-8 or too long, the time is outside 1970 to 9999, or the result is too large.
+// EncodeEnvelope returns e as JSON. The error matches [ErrEnvelope]. It occurs if the ID is not
+// UTF-8 or too long, if the time is outside of 1970 to 9999, or if the result is too large.
 func EncodeEnvelope(e Envelope) ([]byte, error) {
 	switch {
 	case !utf8.ValidString(e.ID):
@@ -70,7 +70,7 @@ func EncodeEnvelope(e Envelope) ([]byte, error) {
 	}
 	b = strconv.AppendUint(append(b, `"sequence":`...), e.Sequence, 10)
 	if !e.Timestamp.IsZero() {
-		// The year is checked first: the milliseconds of distant years overflow.
+		// Check the year first, because the milliseconds of distant years overflow.
 		ms := e.Timestamp.UnixMilli()
 		if y := e.Timestamp.UTC().Year(); y < 1970 || y > 9999 || ms < 0 {
 			return nil, badEnvelope("the time %v is outside 1970 to 9999", e.Timestamp)
@@ -90,7 +90,7 @@ func EncodeEnvelope(e Envelope) ([]byte, error) {
 	return b, nil
 }
 
-// embeddable reports whether every byte of payload is kept in the envelope.
+// embeddable reports whether the envelope can contain payload as JSON without changing a byte.
 func embeddable(payload []byte) bool {
 	return len(payload) > 0 &&
 		!isSpace(payload[0]) && !isSpace(payload[len(payload)-1]) &&
@@ -119,8 +119,8 @@ func nesting(b []byte) (deepest int) {
 	return deepest
 }
 
-// DecodeEnvelope parses an envelope. It rejects unknown and repeated fields, which
-// could change the meaning of the others. All errors match [ErrEnvelope].
+// DecodeEnvelope parses an envelope. It rejects unknown and repeated fields, because they could
+// change the meaning of the others. All errors match [ErrEnvelope].
 func DecodeEnvelope(data []byte) (Envelope, error) {
 	switch {
 	case len(data) > MaxEnvelopeBytes:
@@ -156,7 +156,8 @@ func DecodeEnvelope(data []byte) (Envelope, error) {
 
 var envelopeNames = []string{"id", "sequence", "timestamp", "payload", "encoding"}
 
-// envelopeFields splits the object. encoding/json ignores case and repetition.
+// envelopeFields splits the object into its fields. Unlike encoding/json, it does not ignore case
+// and repetition.
 func envelopeFields(data []byte) (map[string]json.RawMessage, error) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
@@ -191,8 +192,8 @@ func envelopeFields(data []byte) (map[string]json.RawMessage, error) {
 	return fields, nil
 }
 
-// wholeNumber parses decimal digits. JSON has no leading zeros. 7.0 and 7e0 are
-// rejected, because an encoder that writes them may round.
+// wholeNumber parses decimal digits. JSON has no leading zeros. 7.0 and 7e0 are rejected, because
+// an encoder that writes them may round numbers.
 func wholeNumber(raw json.RawMessage, name string, limit uint64) (uint64, error) {
 	n, err := strconv.ParseUint(string(raw), 10, 64)
 	if err != nil || n > limit {

@@ -5,15 +5,15 @@ import (
 	"slices"
 )
 
-// ID identifies a message: all copies of it have the same, and no other message has it.
-// A UUID is one. The zero ID stands for a message without identity.
+// ID identifies a message. All copies of a message have the same ID, and no other message has it. A
+// UUID is a suitable ID. The zero ID means that a message has no ID.
 type ID [16]byte
 
-// idBytes is the memory of an ID.
+// idBytes is the memory that an ID takes.
 const idBytes = int64(len(ID{}))
 
-// HashID returns an ID for an identity in another form: the first 16 bytes of its
-// SHA-256. That of an empty text is zero.
+// HashID converts an identity in another form to an ID. The ID is the first 16 bytes of the SHA-256
+// of text. For an empty text, it is zero.
 func HashID(text string) (id ID) {
 	if text != "" {
 		sum := sha256.Sum256([]byte(text))
@@ -22,7 +22,8 @@ func HashID(text string) (id ID) {
 	return id
 }
 
-// idRing holds the IDs of the last messages of a stream. When it is full, a new ID replaces the oldest.
+// idRing contains the IDs of the last messages of a stream. When it is full, a new ID replaces the
+// oldest.
 type idRing struct {
 	ids    []ID
 	oldest int
@@ -42,17 +43,17 @@ func (s *idRing) add(id ID) {
 	}
 }
 
-// move copies the IDs to larger memory, which is empty.
+// move copies the IDs to a larger slice, which is empty.
 func (s *idRing) move(to []ID) {
 	s.ids, s.oldest = s.appendTo(to), 0
 }
 
-// appendTo appends the IDs, the oldest first.
+// appendTo appends the IDs, oldest first.
 func (s *idRing) appendTo(to []ID) []ID {
 	return append(append(to, s.ids[s.oldest:]...), s.ids[:s.oldest]...)
 }
 
-// keep remembers the ID of a message that is emitted.
+// keep records the ID of an emitted message.
 func (r *Resequencer[T]) keep(st *stream[T], id ID) {
 	if id == (ID{}) {
 		return
@@ -63,7 +64,7 @@ func (r *Resequencer[T]) keep(st *stream[T], id ID) {
 		r.recent.MoveToBack(st.recent)
 	}
 	if n := cap(st.ids.ids); len(st.ids.ids) == n && n < r.opts.MaxIDs && !r.growIDs(st, min(max(2*n, 8), r.opts.MaxIDs)) {
-		r.stats.ForgottenIDs++ // the oldest of this stream, or this one
+		r.stats.ForgottenIDs++ // the oldest ID of this stream, or this ID
 		if n == 0 {
 			return
 		}
@@ -71,8 +72,8 @@ func (r *Resequencer[T]) keep(st *stream[T], id ID) {
 	st.ids.add(id)
 }
 
-// growIDs gives a stream room for n IDs. For it, the least recently used streams forget
-// theirs. It returns false if that is not enough.
+// growIDs gives a stream room for n IDs. If necessary, the least recently used streams forget their
+// IDs. It returns false if that is not enough.
 func (r *Resequencer[T]) growIDs(st *stream[T], n int) bool {
 	var room []ID
 	more := int64(n)*idBytes - st.ids.bytes()
@@ -82,7 +83,7 @@ func (r *Resequencer[T]) growIDs(st *stream[T], n int) bool {
 			return false
 		}
 		r.stats.ForgottenIDs += uint64(len(other.ids.ids))
-		if freed := r.freeIDs(other); cap(freed) == n { // reused
+		if freed := r.freeIDs(other); cap(freed) == n { // reuse it
 			room = freed[:0]
 		}
 	}
@@ -94,7 +95,7 @@ func (r *Resequencer[T]) growIDs(st *stream[T], n int) bool {
 	return true
 }
 
-// freeIDs makes a stream forget its IDs, and returns their memory.
+// freeIDs makes a stream forget its IDs, and returns their memory for reuse.
 func (r *Resequencer[T]) freeIDs(st *stream[T]) (freed []ID) {
 	if st.recent == nil {
 		return nil

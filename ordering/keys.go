@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// stream returns or creates the stream of key. Call makeRoom or shrink afterwards.
+// stream returns the stream of key, and creates it if necessary. Call makeRoom or shrink afterwards.
 func (r *Resequencer[T]) stream(key string) *stream[T] {
 	st := r.streams[key]
 	if st == nil {
@@ -16,8 +16,8 @@ func (r *Resequencer[T]) stream(key string) *stream[T] {
 	return st
 }
 
-// settle moves a stream, after a change, to the streams with a deadline, or to the
-// idle streams, or to neither while it is being emitted.
+// settle must be called after a change of a stream. It moves the stream to the streams with a
+// deadline, or to the idle streams. A stream that is being emitted is in neither of the two.
 func (r *Resequencer[T]) settle(st *stream[T]) {
 	r.count(st)
 	r.resize(st, streamBytes+int64(len(st.key))+rangeBytes*int64(cap(st.missing)))
@@ -33,7 +33,7 @@ func (r *Resequencer[T]) settle(st *stream[T]) {
 	if len(st.held) > 0 || st.emitting || st.waiting() > 0 {
 		return
 	}
-	if !st.started { // Forget was called while it was being emitted
+	if !st.started { // Forget was called while the stream was being emitted
 		r.drop(st)
 		return
 	}
@@ -41,11 +41,11 @@ func (r *Resequencer[T]) settle(st *stream[T]) {
 }
 
 const (
-	streamBytes = 256 // of a stream, beside its key and ranges
+	streamBytes = 256 // memory of a stream without its key and ranges
 	rangeBytes  = 16
 )
 
-// resize counts the memory of a stream.
+// resize records the memory that a stream takes.
 func (r *Resequencer[T]) resize(st *stream[T], size int64) {
 	r.stats.StreamBytes += size - st.size
 	st.size = size
@@ -65,7 +65,7 @@ func (r *Resequencer[T]) drop(st *stream[T]) {
 }
 
 // makeRoom enforces MaxHeld, MaxKeys and MaxStreamBytes after a change of st. It returns the other
-// streams in which it gave up gaps, for the caller to emit.
+// streams in which it has given up gaps. The caller must emit them.
 func (r *Resequencer[T]) makeRoom(st *stream[T], emit func(T, bool)) (others []*stream[T]) {
 	give := func(o *stream[T]) {
 		r.giveUp(o, Full, emit)
@@ -79,8 +79,8 @@ func (r *Resequencer[T]) makeRoom(st *stream[T], emit func(T, bool)) (others []*
 	}
 	r.shrink()
 	if r.crowded() {
-		// No stream is idle. Give up all gaps of the stream with the oldest gap. It is
-		// dropped when it has been emitted.
+		// No stream is idle. Give up all gaps of the stream with the oldest gap. The stream is
+		// dropped after it was emitted.
 		if o := r.due.first(); o != nil && o != st {
 			for len(o.held) > 0 {
 				give(o)
@@ -90,7 +90,7 @@ func (r *Resequencer[T]) makeRoom(st *stream[T], emit func(T, bool)) (others []*
 	return others
 }
 
-// shrink drops idle streams while the others are too many or too large.
+// shrink drops idle streams as long as there are too many streams, or they take too much memory.
 func (r *Resequencer[T]) shrink() {
 	for r.crowded() && !r.idle.empty() {
 		st := r.idle.root.newer
@@ -100,15 +100,15 @@ func (r *Resequencer[T]) shrink() {
 	}
 }
 
-// Position is the progress of a key's stream.
+// Position is the progress of the stream of a key.
 type Position struct {
 	Epoch   uint64
 	Last    uint64  // the highest number that was in order
-	Missing []Range // numbers up to Last that were given up and can still arrive
-	IDs     []ID    // of the messages emitted last, the newest last; at most MaxIDs
+	Missing []Range // numbers up to Last that were given up and may still arrive
+	IDs     []ID    // IDs of the last emitted messages, newest last; at most MaxIDs
 }
 
-// Position returns the progress of key, for Restore. ok is false if key is not known.
+// Position returns the progress of key, for Restore. ok is false if key is unknown.
 func (r *Resequencer[T]) Position(key string) (p Position, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -124,11 +124,11 @@ func (r *Resequencer[T]) Position(key string) (p Position, ok bool) {
 	return p, true
 }
 
-// Restore sets the progress of key after a restart: numbers up to Last are known, except
-// those in Missing, and Last+1 is next. Missing and IDs may be left out. Without Missing, a
-// message that was given up before the restart counts as known. Without IDs, a copy of a
-// message that was emitted before the restart is emitted again, as NumberReused. Restore
-// changes nothing if key is known already.
+// Restore sets the progress of key after a restart. All numbers up to Last are then known, except
+// those in Missing, and Last+1 is the next number. Missing and IDs are optional. Without Missing, a
+// message that was given up before the restart counts as known. Without IDs, a copy of a message
+// that was emitted before the restart is emitted again, as NumberReused. If key is known already,
+// Restore has no effect.
 func (r *Resequencer[T]) Restore(key string, p Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -146,7 +146,7 @@ func (r *Resequencer[T]) Restore(key string, p Position) {
 	r.shrink()
 }
 
-// normal sorts ranges, merges those that overlap, and removes numbers above last.
+// normal sorts ranges, merges overlapping ones, and removes numbers above last.
 func normal(in []Range, last uint64) ranges {
 	in = slices.Clone(in)
 	slices.SortFunc(in, func(a, b Range) int { return cmp.Compare(a.From, b.From) })
@@ -165,8 +165,8 @@ func normal(in []Range, last uint64) ranges {
 	return out
 }
 
-// Forget removes the state of key and its IDs, so that its stream starts again. It returns the
-// held messages in order; they are not emitted, and their gaps are not reported.
+// Forget removes the state and the IDs of key, so that its stream starts again. It returns the held
+// messages in order. It does not emit them and does not report their gaps.
 func (r *Resequencer[T]) Forget(key string) (left []T) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -217,7 +217,7 @@ func (d *deadlines[T]) Pop() any {
 	return st
 }
 
-// idleList is a ring of streams. From root on, the least recently used is first.
+// idleList is a ring of streams. Starting from root, the least recently used stream comes first.
 type idleList[T any] struct{ root stream[T] }
 
 func (l *idleList[T]) init()       { l.root.older, l.root.newer = &l.root, &l.root }

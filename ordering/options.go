@@ -6,28 +6,28 @@ import (
 	"time"
 )
 
-// Result is what Push did with a message.
+// Result describes what Push did with a message.
 type Result uint8
 
 const (
-	// Delivered: the message was in order, or a gap before it was given up. It has
-	// been emitted, or the goroutine that emits for its key will emit it.
+	// Delivered: the message was in order, or a gap before it was given up. It has been emitted, or
+	// the goroutine that is emitting for its key will emit it.
 	Delivered Result = iota + 1
-	// Held: a message before it is missing. It is emitted later.
+	// Held: an earlier message is missing. The message will be emitted later.
 	Held
-	// Duplicate: its ID was emitted or is held. The message is dropped. If the first
-	// copy is held, acknowledging the second one could lose the message in a crash. A
-	// dedupe cache before the Resequencer tells the two cases apart.
+	// Duplicate: a message with the same ID was emitted or is held. The message is dropped. If the
+	// first copy is only held, acknowledging the second one could lose the message in a crash. A
+	// dedupe cache before the Resequencer distinguishes the two cases.
 	Duplicate
-	// Late: its number was given up, is before the start of the stream, or belongs to
-	// an older epoch. It is emitted out of order with DeliverLate, else dropped.
+	// Late: the number was given up, is before the start of the stream, or belongs to an older
+	// epoch. With DeliverLate the message is emitted out of order. With DropLate it is dropped.
 	Late
-	// NumberReused: its number was emitted or is held, and its ID is new: it is another
-	// message. The publisher's counter started again or wrapped, or two publishers use
-	// one name. It is emitted out of order, also with DropLate.
+	// NumberReused: a message with the same number was emitted or is held, but the ID is new, so it
+	// is another message. The counter of the publisher has restarted or wrapped, or two publishers
+	// use one name. The message is emitted out of order, even with DropLate.
 	NumberReused
-	// NumberRepeated: its number was emitted or is held, and it has no ID. It may be a
-	// copy or another message. It is dropped.
+	// NumberRepeated: a message with the same number was emitted or is held, and this one has no
+	// ID. It may be a copy or another message. It is dropped.
 	NumberRepeated
 )
 
@@ -40,23 +40,23 @@ func (r Result) String() string {
 		NumberReused: "number reused", NumberRepeated: "number repeated"}[r]
 }
 
-// Gap is a range of numbers that was given up. Each missing number is in exactly one
-// Gap. If its message arrives afterwards, it is Late.
+// Gap is a range of numbers that was given up. Each missing number is in exactly one Gap. If its
+// message arrives later, it is Late.
 type Gap struct {
 	Key      string
 	Epoch    uint64
-	From, To uint64 // both included
+	From, To uint64 // including both
 	Reason   GapReason
 }
 
-// GapReason is why a gap was given up.
+// GapReason is the reason why a gap was given up.
 type GapReason uint8
 
 const (
-	TimedOut GapReason = iota + 1 // open for GapTimeout
+	TimedOut GapReason = iota + 1 // it was open for GapTimeout
 	Full                          // MaxHeldPerKey, MaxHeld, MaxKeys or MaxStreamBytes was reached
-	NewEpoch                      // the publisher started a new epoch
-	Flushed                       // by Flush
+	NewEpoch                      // the publisher has started a new epoch
+	Flushed                       // Flush was called
 )
 
 // String returns the name of the reason in lower case.
@@ -67,59 +67,62 @@ func (r GapReason) String() string {
 	return [...]string{TimedOut: "timed out", Full: "full", NewEpoch: "new epoch", Flushed: "flushed"}[r]
 }
 
-// Start is the number with which an unknown key starts.
+// Start selects the first number of an unknown key.
 type Start uint8
 
 const (
-	// Adopt starts with the first number that is seen. Lower numbers are Late.
+	// Adopt starts with the number of the first message that arrives. Messages with lower numbers
+	// are Late.
 	Adopt Start = iota
-	// FromOne starts with 1, or with 0 if that is seen first, for peers that count
-	// from 0. Missing numbers from there on are a gap. It suits a receiver whose
-	// session is older than the publisher. A key that was evicted starts again.
+	// FromOne starts with 1. For peers that count from 0, it starts with 0 if that arrives first.
+	// Missing numbers from there on are a gap. FromOne suits a receiver whose session is older than
+	// the publisher. It also applies to a key that was evicted and arrives again.
 	FromOne
 )
 
-// LatePolicy is what happens to a message that arrives after it was given up.
+// LatePolicy selects what happens to a message that arrives after its number was given up.
 type LatePolicy uint8
 
 const (
 	// DeliverLate emits the message out of order and counts it.
 	DeliverLate LatePolicy = iota
-	// DropLate drops the message and counts it; for values of which only the newest
-	// matters. Push returns Late, and the caller acknowledges the message at once. It
-	// does not apply to NumberReused.
+	// DropLate drops the message and counts it. It suits values of which only the newest matters.
+	// Push returns Late, so the caller can acknowledge the message at once. DropLate does not apply
+	// to NumberReused.
 	DropLate
 )
 
-// Options configures a Resequencer. The zero value is usable.
+// Options configure a Resequencer. Zero means the default.
 type Options struct {
-	// MaxKeys limits the number of streams. Beyond it, the least recently used stream
-	// without held messages is removed, and starts again when it is seen again. If all
-	// streams hold messages, the oldest gap is given up. Default 65,536.
+	// MaxKeys limits the number of streams. At the limit, the least recently used stream without
+	// held messages is removed; its key starts again when it arrives again. If all streams hold
+	// messages, the oldest gap is given up. Default: 65,536.
 	MaxKeys int
-	// MaxStreamBytes limits the memory of all streams, in the same way as MaxKeys: 256 bytes each,
-	// their keys, and 16 bytes for each given-up range. Publishers choose the keys. Default 64 MiB.
+	// MaxStreamBytes limits the memory of all streams, in the same way as MaxKeys. A stream takes
+	// 256 bytes, its key, and 16 bytes for each given-up range. It matters because publishers
+	// choose the keys. Default: 64 MiB.
 	MaxStreamBytes int64
-	// MaxHeldPerKey and MaxHeld limit the messages that wait after a gap, per stream
-	// and in total. Beyond them, the first gap of the stream, or the oldest gap of
-	// all, is given up. No message is lost. Defaults 1,024 and 65,536.
+	// MaxHeldPerKey and MaxHeld limit the held messages, per stream and in total. At the limit, the
+	// first gap of the stream, or the oldest gap of all streams, is given up. No message is lost.
+	// Defaults: 1,024 and 65,536.
 	MaxHeldPerKey, MaxHeld int
-	// MaxRanges limits the given-up ranges that are recorded per stream. Beyond it, the
-	// lowest is removed, and every number up to its end is Late. Default 64.
+	// MaxRanges limits the given-up ranges that are recorded per stream. At the limit, the lowest
+	// range is removed, and every number up to its end is Late. Default: 64.
 	MaxRanges int
-	// MaxIDs limits the IDs that are kept per stream: those of the messages emitted
-	// last. An older copy under a known number is emitted again, as NumberReused. At
-	// least the number of messages that can be redelivered at once. Default 1,024.
+	// MaxIDs limits the IDs that are kept per stream, which are those of the last emitted messages.
+	// A copy of an older message is emitted again, as NumberReused. MaxIDs should be at least the
+	// number of messages that can be redelivered at once. Default: 1,024.
 	MaxIDs int
-	// MaxIDBytes limits the memory of all IDs, 16 bytes each. It is used as messages
-	// arrive. Beyond it, the least recently used streams forget theirs. Default 16 MiB.
+	// MaxIDBytes limits the memory of all IDs, which take 16 bytes each. It is allocated as
+	// messages arrive. At the limit, the least recently used streams forget their IDs. Default: 16
+	// MiB.
 	MaxIDBytes int64
-	GapTimeout time.Duration // how long a gap can stay open; default 5 s
+	GapTimeout time.Duration // how long a gap can stay open; default: 5 s
 	Start      Start
 	Late       LatePolicy
-	// OnGap is called for each gap that is given up, OnEpoch for each new epoch of a
-	// publisher, if set. For one key they are in order with the emitted messages:
-	// between those before and those after the gap. No lock is held.
+	// OnGap, if set, is called for each gap that is given up. OnEpoch, if set, is called for each
+	// new epoch of a publisher. For one key, the calls are in order with the emitted messages:
+	// after those before the gap and before those after it. They may call the Resequencer.
 	OnGap   func(Gap)
 	OnEpoch func(key string, old, new uint64)
 }
@@ -136,25 +139,25 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Stats counts since NewResequencer; Keys, StreamBytes, Held, Waiting and IDBytes are gauges. The sum of
-// Delivered, Late, NumbersReused, Duplicates, NumbersRepeated and Held is the number of
-// messages that were pushed, if Forget was not called.
+// Stats are counters since NewResequencer. Keys, StreamBytes, Held, Waiting and IDBytes are present
+// values. If Forget was not called, the number of pushed messages is the sum of Delivered, Late,
+// NumbersReused, Duplicates, NumbersRepeated and Held.
 type Stats struct {
-	Keys        int   // streams
+	Keys        int   // number of streams
 	StreamBytes int64 // memory of the streams, see Options.MaxStreamBytes
-	Held        int   // messages that wait after gaps
+	Held        int   // messages that are held because an earlier one is missing
 	Waiting     int   // messages in order that are not emitted yet
-	IDBytes     int64 // memory of the IDs that are kept
+	IDBytes     int64 // memory of the IDs
 
-	Delivered       uint64 // messages put in order
+	Delivered       uint64 // messages in order
 	Late            uint64 // Late messages, emitted or dropped
-	NumbersReused   uint64 // emitted under a known number, since their ID was new
-	Duplicates      uint64
-	NumbersRepeated uint64 // dropped under a known number, since they had no ID
+	NumbersReused   uint64 // messages emitted under a known number, because their ID was new
+	Duplicates      uint64 // messages dropped because their ID was known
+	NumbersRepeated uint64 // messages dropped under a known number, because they had no ID
 	Gaps            uint64 // gaps given up
-	Missing         uint64 // numbers in them; at most 2^64-1
+	Missing         uint64 // numbers in these gaps; at most 2^64-1
 	Epochs          uint64 // new epochs
-	EvictedKeys     uint64 // streams removed for MaxKeys or MaxStreamBytes
-	RangesDropped   uint64 // ranges removed for MaxRanges
-	ForgottenIDs    uint64 // IDs removed for MaxIDBytes
+	EvictedKeys     uint64 // streams removed because of MaxKeys or MaxStreamBytes
+	RangesDropped   uint64 // ranges removed because of MaxRanges
+	ForgottenIDs    uint64 // IDs removed because of MaxIDBytes
 }

@@ -5,7 +5,7 @@ import (
 	"sort"
 )
 
-// Range is a range of sequence numbers, both ends included.
+// Range is a range of sequence numbers, including both ends.
 type Range struct {
 	From, To uint64
 }
@@ -13,10 +13,10 @@ type Range struct {
 // ranges is a set of numbers as disjoint ranges in ascending order.
 type ranges []Range
 
-// add appends a range that is after all others.
+// add appends a range, which must be after all others.
 func (s *ranges) add(r Range) { *s = append(*s, r) }
 
-// find returns the index of the range that n is in.
+// find returns the index of the range that contains n.
 func (s ranges) find(n uint64) (i int, found bool) {
 	i = sort.Search(len(s), func(i int) bool { return s[i].To >= n })
 	return i, i < len(s) && s[i].From <= n

@@ -7,57 +7,58 @@ import (
 	"time"
 )
 
-// Resequencer restores the order of the messages of each key and emits each once. It is
-// safe for concurrent use. It has no timer: call Expire when it is due.
+// Resequencer restores the order of the messages of each key and emits each message once. It is
+// safe for concurrent use. It has no timer, so the caller must call Expire when it is due.
 //
-// The emit functions of Push, PushNew, Expire and Flush are called without a lock held; outOfOrder
-// marks a message that is Late or NumberReused. They may call the Resequencer, also with the same
-// key. For one key, one call runs at a time. If another goroutine is emitting for the key, Push
-// leaves the message to it and returns before. So a message has been handled when emit has returned,
-// not when Push has returned. A held message is emitted by the call that closes the gap before it,
-// with the emit function of that call. Callers limit how many messages wait in this way: with one
-// goroutine per key, at most what a concurrent Expire releases.
+// Push, PushNew, Expire and Flush call emit for each message that is ready. emit may call the
+// Resequencer, also with the same key. outOfOrder is true for a message that is Late or
+// NumberReused. For one key, the calls of emit do not overlap. If another goroutine is emitting for
+// the key, Push leaves the message to that goroutine and returns earlier. A message has therefore
+// been handled when emit has returned, and not when Push has returned. A held message is emitted by
+// the call that closes the gap before it, with the emit function of that call. The caller must
+// limit how many messages wait in this way. With one goroutine per key, these are at most the
+// messages that a concurrent Expire releases.
 //
-// A panic in emit reaches the caller. The message counts as emitted, and the messages
-// after it are emitted by the next call for the key.
+// A panic in emit reaches the caller. The message then counts as emitted. The next call for the key
+// emits the messages after it.
 type Resequencer[T any] struct {
 	opts    Options
 	mu      sync.Mutex // guards the fields below
 	streams map[string]*stream[T]
 	due     deadlines[T] // streams with held messages, by the age of their gap
-	idle    idleList[T]  // other streams, the least recently used first
-	recent  list.List    // streams with IDs, the least recently used first
+	idle    idleList[T]  // all other streams, least recently used first
+	recent  list.List    // streams with IDs, least recently used first
 	stats   Stats
 }
 
-// NewResequencer returns a Resequencer without keys.
+// NewResequencer returns a Resequencer that knows no keys.
 func NewResequencer[T any](o Options) *Resequencer[T] {
 	r := &Resequencer[T]{opts: o.withDefaults(), streams: make(map[string]*stream[T])}
 	r.idle.init()
 	return r
 }
 
-// Push adds the message with number seq of an epoch of key, and emits the messages
-// that are in order now. The Result describes this message. A message whose number is
-// known, or of a lower epoch, is compared with the IDs of the last messages of its key.
+// Push adds the message with number seq in an epoch of key, and emits all messages that are now in
+// order. The Result describes this message. If its number is known, or its epoch is lower than that
+// of the stream, its ID is compared with the IDs of the last messages of the key.
 //
-// A higher epoch means that the publisher has lost its numbers: the held messages of
-// the old epoch are emitted first, their gaps are reported, and the stream starts
-// again. A message of a lower epoch is Late or a Duplicate; without ID it is Late.
+// A higher epoch means that the publisher has lost its numbers. The held messages of the old epoch
+// are then emitted, their gaps are reported, and the stream starts again. A message of a lower
+// epoch is a Duplicate if its ID is known, and otherwise Late.
 func (r *Resequencer[T]) Push(key string, epoch, seq uint64, id ID, v T, emit func(v T, outOfOrder bool)) Result {
 	return r.add(key, epoch, seq, identity{ID: id}, v, emit)
 }
 
-// PushNew is Push for a message that is known not to be a copy, for example from a
-// dedupe cache. It is never a Duplicate or NumberRepeated, and its ID is not kept.
+// PushNew is Push for a message that is known not to be a copy, for example because a dedupe cache
+// was asked before. It never returns Duplicate or NumberRepeated, and does not keep the ID.
 func (r *Resequencer[T]) PushNew(key string, epoch, seq uint64, v T, emit func(v T, outOfOrder bool)) Result {
 	return r.add(key, epoch, seq, identity{isNew: true}, v, emit)
 }
 
-// identity identifies a message apart from its number.
+// identity identifies a message independent of its number.
 type identity struct {
 	ID
-	isNew bool // it is not a copy of another message
+	isNew bool // the message is known not to be a copy
 }
 
 func (r *Resequencer[T]) add(key string, epoch, seq uint64, id identity, v T, emit func(T, bool)) Result {
@@ -107,14 +108,14 @@ func (r *Resequencer[T]) push(st *stream[T], epoch, seq uint64, id identity, v T
 	return Held
 }
 
-// passed processes a message of the current epoch whose number is below the next one.
+// passed handles a message of the current epoch whose number is below the next one.
 func (r *Resequencer[T]) passed(st *stream[T], seq uint64, id identity, v T, emit func(T, bool)) Result {
 	switch {
 	case r.knows(st, id):
 		r.stats.Duplicates++
 		return Duplicate
 	case seq < st.floor || st.missing.has(seq):
-		if r.opts.Late == DeliverLate { // otherwise a copy is Late again
+		if r.opts.Late == DeliverLate { // with DropLate, a copy is Late again
 			st.missing.take(seq)
 			r.limitRanges(st)
 		}
@@ -123,7 +124,7 @@ func (r *Resequencer[T]) passed(st *stream[T], seq uint64, id identity, v T, emi
 	return r.known(st, id, ID{}, v, emit)
 }
 
-// known processes a message whose number was emitted, or is held by a message with the ID held.
+// known handles a message whose number was emitted, or is held by a message with the ID held.
 func (r *Resequencer[T]) known(st *stream[T], id identity, held ID, v T, emit func(T, bool)) Result {
 	switch {
 	case id.isNew:
@@ -139,12 +140,12 @@ func (r *Resequencer[T]) known(st *stream[T], id identity, held ID, v T, emit fu
 	return NumberReused
 }
 
-// knows reports whether the ID of a message is among those that are kept.
+// knows reports whether the ID of a message is known.
 func (r *Resequencer[T]) knows(st *stream[T], id identity) bool {
 	return id.ID != ID{} && st.ids.has(id.ID)
 }
 
-// put emits a message, and keeps its ID.
+// put emits a message and records its ID.
 func (r *Resequencer[T]) put(st *stream[T], id ID, v T, emit func(T, bool), outOfOrder bool) {
 	st.put(v, emit, outOfOrder)
 	r.keep(st, id)
@@ -185,7 +186,7 @@ func (r *Resequencer[T]) limitRanges(st *stream[T]) {
 	r.stats.RangesDropped += uint64(st.limit(r.opts.MaxRanges))
 }
 
-// release emits the held messages that are in order now.
+// release emits the held messages that are now in order.
 func (r *Resequencer[T]) release(st *stream[T], emit func(T, bool)) {
 	n := 0
 	for n < len(st.held) && st.held[n].seq == st.next {
@@ -198,8 +199,8 @@ func (r *Resequencer[T]) release(st *stream[T], emit func(T, bool)) {
 	r.stats.Delivered += uint64(n)
 }
 
-// Expire gives up every gap that has been open for GapTimeout, and emits the messages
-// after it. It returns when the next gap is due; zero: no message is held.
+// Expire gives up every gap that has been open for GapTimeout, and emits the messages after it. It
+// returns the time at which the next gap is due, or zero if no message is held.
 func (r *Resequencer[T]) Expire(emit func(v T, outOfOrder bool)) (next time.Time) {
 	now := time.Now()
 	return r.giveUpWhile(TimedOut, emit, func(since time.Time) bool {
@@ -213,8 +214,8 @@ func (r *Resequencer[T]) Flush(emit func(v T, outOfOrder bool)) {
 	r.giveUpWhile(Flushed, emit, func(since time.Time) bool { return !since.After(now) })
 }
 
-// giveUpWhile gives up gaps from the oldest on, one stream at a time, so that a panic
-// in emit leaves a consistent state.
+// giveUpWhile gives up gaps, beginning with the oldest. It handles one stream at a time, so that a
+// panic in emit leaves a consistent state.
 func (r *Resequencer[T]) giveUpWhile(why GapReason, emit func(T, bool), due func(since time.Time) bool) (next time.Time) {
 	for {
 		r.mu.Lock()

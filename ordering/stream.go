@@ -8,46 +8,47 @@ import (
 	"time"
 )
 
-// stream is the order of one key: the next number, the held messages, and the
-// numbers that were given up. Messages that are in order are appended to out, as are
-// the reports of gaps and epochs. The Resequencer emits out.
+// stream is the order of one key: the next number, the held messages, and the numbers that were
+// given up. Messages that are in order are appended to out, and so are the reports of gaps and
+// epochs. The Resequencer emits out.
 //
-// Its size depends on the held messages and ranges, not on the distance of numbers.
+// The memory of a stream depends on its held messages and ranges, and not on the distance between
+// numbers.
 type stream[T any] struct {
 	key     string
 	started bool
 	epoch   uint64
 
 	next  uint64 // the number that is in order now
-	ended bool   // 2^64-1 was passed, and next is 0
+	ended bool   // the number 2^64-1 was passed, and next is 0
 
 	held    []held[T] // ascending, all above next
-	missing ranges    // below next and not emitted
-	floor   uint64    // numbers below it are Late, emitted or not
+	missing ranges    // numbers below next that were not emitted
+	floor   uint64    // all numbers below it are Late, whether they were emitted or not
 
-	ids    idRing        // of the messages emitted last, of all epochs
-	recent *list.Element // in Resequencer.recent; nil: no ID is kept
+	ids    idRing        // IDs of the last emitted messages, of all epochs
+	recent *list.Element // in Resequencer.recent; nil: there are no IDs
 
-	size     int64      // in Stats.StreamBytes
-	out      []event[T] // to be emitted, from index first on
+	size     int64      // as counted in Stats.StreamBytes
+	out      []event[T] // events to emit, from index first on
 	first    int
-	counted  int // how many of out are counted in Stats.Waiting
+	counted  int // number of events of out that are counted in Stats.Waiting
 	emitting bool
 
 	due          int        // index in the heap of deadlines; -1: no message is held
-	older, newer *stream[T] // in the list of idle streams; nil: it is not idle
+	older, newer *stream[T] // in the list of idle streams; nil: the stream is not idle
 }
 
 type held[T any] struct {
 	seq uint64
-	// since is when the gap before this message opened: when the first message after
-	// the gap arrived. It is ascending.
+	// since is the time at which the gap before this message opened, when the first message after
+	// the gap arrived. The times are ascending.
 	since time.Time
 	id    ID
 	v     T
 }
 
-// event is one call to make: exactly one of emit, gap and epochs is set.
+// event is a call to make. Exactly one of emit, gap and epochs is set.
 type event[T any] struct {
 	emit   func(v T, outOfOrder bool)
 	v      T
@@ -62,7 +63,7 @@ func (st *stream[T]) start(o *Options, epoch, seq uint64) {
 	st.next, st.ended, st.floor, st.missing = 0, false, 0, nil
 	switch {
 	case o.Start == FromOne && seq > 0:
-		st.next, st.floor = 1, 1 // a later 0 is Late
+		st.next, st.floor = 1, 1 // a 0 that arrives later is Late
 	case seq > 0:
 		st.next = seq
 		st.missing.add(Range{0, seq - 1})
@@ -72,10 +73,11 @@ func (st *stream[T]) start(o *Options, epoch, seq uint64) {
 // passed reports whether seq is below the next number.
 func (st *stream[T]) passed(seq uint64) bool { return st.ended || seq < st.next }
 
-// advance makes the number after seq the next one.
+// advance sets the next number to the one after seq.
 func (st *stream[T]) advance(seq uint64) { st.next, st.ended = seq+1, seq == math.MaxUint64 }
 
-// hold stores a message for later, unless it returns a message that is held under its number.
+// hold stores a message for later. If a message with the same number is held, it returns that
+// message and stores nothing.
 func (st *stream[T]) hold(seq uint64, id ID, v T, now time.Time) (other *held[T]) {
 	i, n := len(st.held), len(st.held)
 	if n > 0 && seq <= st.held[n-1].seq {
@@ -83,7 +85,7 @@ func (st *stream[T]) hold(seq uint64, id ID, v T, now time.Time) (other *held[T]
 		if st.held[i].seq == seq {
 			return &st.held[i]
 		}
-		now = st.held[i].since // seq splits an open gap
+		now = st.held[i].since // seq divides an open gap
 	}
 	st.held = slices.Insert(st.held, i, held[T]{seq, now, id, v})
 	return nil
@@ -108,7 +110,7 @@ func (st *stream[T]) giveUp(o *Options, why GapReason) Gap {
 	return g
 }
 
-// limit removes the lowest ranges beyond maxRanges, and returns their number.
+// limit removes the lowest ranges above the limit maxRanges, and returns their number.
 func (st *stream[T]) limit(maxRanges int) int {
 	n := len(st.missing) - maxRanges
 	if n <= 0 {
