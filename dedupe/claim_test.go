@@ -50,7 +50,7 @@ func TestFile_CommitLeavesTheBatchWhenItsContextEnds(t *testing.T) {
 	})
 }
 
-// The last Commit of a batch that leaves it leaves nothing to write.
+// After the last Commit has left a batch, there is nothing to write.
 func TestFile_CommitLeavesAnEmptyBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := slowDisk{newFaultDisk(), make(chan struct{})}

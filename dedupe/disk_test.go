@@ -13,15 +13,15 @@ import (
 
 var errDisk = errors.New("input/output error")
 
-// faultDisk is a disk in memory that fails on demand. It knows what a power failure
-// would leave: the contents at the last fsync of each file, and the names at the last
-// sync of the directory.
+// faultDisk is a disk in memory that fails on demand. It also keeps the state after a power
+// failure: the contents at the last fsync of each file, and the names at the last sync of the
+// directory.
 type faultDisk struct {
 	mu    sync.Mutex
 	names map[string]*faultFile // for the process
 	safe  map[string]*faultFile // after a power failure
 	ops   int                   // writes, syncs, renames so far
-	fail  func(op string) error // called before each; nil: none fails
+	fail  func(op string) error // called before each operation; nil: no operation fails
 }
 
 type faultFile struct {
@@ -164,8 +164,8 @@ func (f *faultFile) Truncate(size int64) error {
 
 func (f *faultFile) Close() error { return nil }
 
-// powerCut returns the disk after a power failure. Of the appended bytes that were not
-// synced, the first extra ones are kept. oldNames: the last renames are lost.
+// powerCut returns the disk after a power failure. It keeps the first extra bytes that were appended
+// and not synced. If oldNames is true, renames since the last sync are lost.
 func (d *faultDisk) powerCut(extra int, oldNames bool) *faultDisk {
 	d.mu.Lock()
 	defer d.mu.Unlock()

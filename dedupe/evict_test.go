@@ -9,7 +9,7 @@ import (
 	"github.com/mooring-mqtt/mooring/dedupe"
 )
 
-// A key must not stay claimed by a call that panicked: nobody has its claim.
+// A key must not stay claimed by a call that panicked, because no caller holds the claim.
 func TestOnEvict_PanicLeavesNoClaim(t *testing.T) {
 	fail := false
 	o := dedupe.Options{TTL: time.Minute, Capacity: 2, OnEvict: func(string, dedupe.Reason) {

@@ -91,10 +91,10 @@ func ExampleOpenFile() {
 	// duplicate
 }
 
-// ledger is an application's own store: payments, one line each. A line contains
-// the effect and the message ID, and one write appends it, so there is never one
-// without the other. (A real ledger syncs the file and handles an unfinished last
-// line.) With SQL it is a table of IDs, written in the transaction of the effect.
+// ledger is the store of an application. It contains one line for each payment. A line contains the
+// effect and the message ID and is appended by one write, so neither can exist without the other. (A
+// real ledger would sync the file and handle an unfinished last line.) In an SQL database, the IDs
+// would be in a table that is written in the transaction of the effect.
 //
 // The claims are those of a Memory. Only Begin and Close differ.
 type ledger struct {
@@ -151,8 +151,7 @@ func (l *ledger) Begin(ctx context.Context, id, owner string) (dedupe.Claim, ded
 
 func (l *ledger) Close() error { return errors.Join(l.Memory.Close(), l.file.Close()) }
 
-// A cache on the store of the effect covers the crash between the effect and
-// Commit.
+// A cache on the store of the effect also covers a crash between the effect and Commit.
 func ExampleCache() {
 	dir, err := os.MkdirTemp("", "ledger")
 	if err != nil {
@@ -177,8 +176,8 @@ func ExampleCache() {
 	// duplicate total 100
 }
 
-// A second process takes over the messages of one that was paused. The fencing
-// token keeps the paused process from writing afterwards.
+// A process takes over the messages of a process that was paused. Because of the fencing token,
+// writes of the paused process are rejected afterwards.
 func ExampleClaim() {
 	cache := dedupe.NewMemory(dedupe.Options{Lease: 300 * time.Millisecond})
 	defer cache.Close()

@@ -22,7 +22,7 @@ func commitNow(t *testing.T, f *File, key string) error {
 	return f.Commit(context.Background(), c)
 }
 
-// holds reports whether the log at path has the keys.
+// holds checks that the log at path contains the keys.
 func holds(t *testing.T, path string, keys ...string) {
 	t.Helper()
 	f, err := OpenFile(path, Options{})
@@ -37,7 +37,8 @@ func holds(t *testing.T, path string, keys ...string) {
 	}
 }
 
-// TestFile_RemovedLogIsWrittenAgain: what is committed after the removal is found, and what was before.
+// TestFile_RemovedLogIsWrittenAgain checks that keys committed before and after the removal are
+// found.
 func TestFile_RemovedLogIsWrittenAgain(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows does not remove open files")
@@ -69,7 +70,8 @@ func TestFile_RemovedLogIsWrittenAgain(t *testing.T) {
 	}
 }
 
-// TestFile_SecondOpenerAfterTheLockFileWasRemoved: the log itself refuses it, also after the log was rewritten.
+// TestFile_SecondOpenerAfterTheLockFileWasRemoved checks that the lock of the log itself refuses a
+// second opener, even after the log was rewritten.
 func TestFile_SecondOpenerAfterTheLockFileWasRemoved(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows does not remove open files")
@@ -96,7 +98,7 @@ func TestFile_SecondOpenerAfterTheLockFileWasRemoved(t *testing.T) {
 	}
 }
 
-// TestFile_ReplacedLogIsLeftAlone: another file in the place of the log is not written to.
+// TestFile_ReplacedLogIsLeftAlone checks that a file that replaces the log is not changed.
 func TestFile_ReplacedLogIsLeftAlone(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows does not replace open files")
@@ -128,7 +130,7 @@ func TestFile_ReplacedLogIsLeftAlone(t *testing.T) {
 	}
 }
 
-// TestFile_MovedFolder: a commit fails as long as the folder is away.
+// TestFile_MovedFolder checks that commits fail while the folder is moved away.
 func TestFile_MovedFolder(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows does not move folders of open files")

@@ -11,14 +11,15 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/faultfs"
 )
 
-// TestFile_Outages has each operation fail with each error, for some time or for good. Keys stay known, the
-// first commit after the fault makes them durable, and so does opening the file again.
+// TestFile_Outages makes each operation fail with each error, for some time or permanently. Keys
+// must stay Duplicates. The first commit after the fault makes them durable, and so does opening
+// the file again.
 func TestFile_Outages(t *testing.T) {
 	causes := []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.EIO, syscall.EROFS, syscall.ENOMEM, syscall.ENODEV}
 	kinds := []faultfs.Kind{faultfs.Create, faultfs.Write, faultfs.Sync, faultfs.SyncDir, faultfs.Rename, faultfs.Remove, faultfs.Open}
 	for _, cause := range causes {
 		for _, kind := range kinds {
-			for _, lasts := range []time.Duration{time.Second, 30 * time.Second, 0} { // 0: for good
+			for _, lasts := range []time.Duration{time.Second, 30 * time.Second, 0} { // 0: permanently
 				t.Run(fmt.Sprint(kind, ", ", cause, ", ", lasts), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						disk := faultfs.New()
@@ -39,7 +40,7 @@ func TestFile_Outages(t *testing.T) {
 						begin, healed := time.Now(), false
 						disk.SetFault(func(op faultfs.Op) (int, error) {
 							broken := lasts == 0 || time.Since(begin) < lasts
-							if !healed && broken && (op.Kind == kind || op.Kind == faultfs.Write && kind != faultfs.Sync) { // a rewrite needs kind
+							if !healed && broken && (op.Kind == kind || op.Kind == faultfs.Write && kind != faultfs.Sync) { // a rewrite needs an operation of this kind
 								return 0, cause
 							}
 							return op.Len, nil

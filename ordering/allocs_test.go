@@ -8,7 +8,7 @@ import (
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
-// With the race detector, closures are allocated.
+// The race detector allocates closures, so the test is skipped with it.
 func TestPush_DoesNotAllocate(t *testing.T) {
 	r := ordering.NewResequencer[int](ordering.Options{})
 	emit := func(int, bool) {}

@@ -38,8 +38,8 @@ func ExampleResequencer() {
 	// Z is number reused
 }
 
-// Whoever uses a Resequencer calls Expire when it is due; a timer that is reset
-// to what Expire returns does.
+// The caller must call Expire when it is due. It can use a timer that it resets to the time that
+// Expire returns.
 func ExampleResequencer_Expire() {
 	r := ordering.NewResequencer[string](ordering.Options{
 		GapTimeout: time.Millisecond,

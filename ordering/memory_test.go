@@ -17,8 +17,8 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// Publishers choose the keys. However long they are, and whether messages are held or not, the streams
-// take no more than MaxStreamBytes, and no message is lost.
+// Publishers choose the keys. However long they are, and whether messages are held or not, the
+// streams take no more than MaxStreamBytes, and no message is lost.
 func TestMaxStreamBytes(t *testing.T) {
 	const limit, length, count = 8 << 20, 60_000, 1000
 	for name, seqs := range map[string][]uint64{"idle": {1}, "held": {1, 3}, "with ranges": {1, 3, 5, 7, 9, 11}} {
@@ -51,7 +51,7 @@ func TestMaxStreamBytes(t *testing.T) {
 	}
 }
 
-// What is forgotten is subtracted.
+// Forgotten keys are subtracted from StreamBytes.
 func TestMaxStreamBytes_Subtracts(t *testing.T) {
 	r := ordering.NewResequencer[int](ordering.Options{})
 	for i := range 10 {
