@@ -8,7 +8,7 @@ import (
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
-// The race detector allocates closures, so the test is skipped with it.
+// The race detector allocates closures, so this file is excluded from race builds.
 func TestPush_DoesNotAllocate(t *testing.T) {
 	r := ordering.NewResequencer[int](ordering.Options{})
 	emit := func(int, bool) {}

@@ -13,7 +13,7 @@
 //		return true
 //	})
 //
-// A [Folder] is the state at the time of [Open]. docs/format.md describes the files.
+// A [Folder] shows the state at the time of [Open]. docs/format.md describes the files.
 package inspect
 
 import (
