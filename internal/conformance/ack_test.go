@@ -16,7 +16,7 @@ import (
 // pubackReasons are the reason codes of PUBACK and of PUBREC, tables 3-4 and 3-5.
 var pubackReasons = []byte{0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99}
 
-// refusalsAreReasonCodes has a handler refuse with every code there is.
+// refusalsAreReasonCodes makes a handler refuse with every possible code.
 func refusalsAreReasonCodes(t *testing.T, qos byte, answer wire.Type) {
 	onRig(t, func(t *testing.T, r *rig) {
 		_, conn := r.receiver(control.Connack{}, func(_ context.Context, m *client.Message) error {
@@ -69,8 +69,8 @@ func TestMQTT_3_5_2_1(t *testing.T) {
 	})
 }
 
-// reasonStringFits refuses with reasons around the server's Maximum Packet Size:
-// 9 bytes and the Reason String are the whole packet.
+// reasonStringFits refuses with reasons around the server's Maximum Packet Size. The packet has 9
+// bytes plus the Reason String.
 func reasonStringFits(t *testing.T, qos byte, answer wire.Type) {
 	const limit = 40
 	onRig(t, func(t *testing.T, r *rig) {
@@ -93,8 +93,8 @@ func reasonStringFits(t *testing.T, qos byte, answer wire.Type) {
 	})
 }
 
-// userPropertiesStayAway sends a message with many User Properties to a client
-// whose server takes no more than the shortest answer.
+// userPropertiesStayAway sends a message with many User Properties. The server of the client
+// accepts only the shortest answer.
 func userPropertiesStayAway(t *testing.T, qos byte, answer wire.Type) {
 	onRig(t, func(t *testing.T, r *rig) {
 		_, conn := r.receiver(control.Connack{MaximumPacketSize: 5}, func(_ context.Context, m *client.Message) error {
@@ -129,8 +129,8 @@ func TestMQTT_3_5_2_2(t *testing.T) { reasonStringFits(t, 2, wire.PUBREC) }
 // receiver's Maximum Packet Size.
 func TestMQTT_3_5_2_3(t *testing.T) { userPropertiesStayAway(t, 2, wire.PUBREC) }
 
-// The flags of PUBREL are reserved and MUST be 0,0,1,0. The Server MUST treat any
-// other value as malformed and close the Network Connection: so does the client.
+// The flags of PUBREL are reserved and MUST be 0,0,1,0. The Server MUST treat any other value as
+// malformed and close the Network Connection. The client does the same.
 func TestMQTT_3_6_1_1(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		c, conn := r.receiver(control.Connack{}, r.keep)
@@ -138,7 +138,7 @@ func TestMQTT_3_6_1_1(t *testing.T) {
 		id := conn.ExpectPublish().PacketID
 		conn.Ack(wire.PUBREC, id, 0)
 		conn.ExpectBytes([]byte{0x62, 2, byte(id >> 8), byte(id)})
-		conn.Ack(wire.PUBREC, 9, 0) // of a message that there is not
+		conn.Ack(wire.PUBREC, 9, 0) // for an unknown message
 		conn.ExpectBytes([]byte{0x62, 3, 0, 9, 0x92})
 		for flags := range byte(16) {
 			if flags == 2 {
@@ -169,7 +169,7 @@ func TestMQTT_3_6_2_1(t *testing.T) {
 			}
 			conn.Ack(wire.PUBCOMP, id, 0)
 			r.wantState(d, client.Acked)
-			conn.Ack(wire.PUBREC, id, code) // once more, when nobody knows it
+			conn.Ack(wire.PUBREC, id, code) // once more, for a message that is now unknown
 			if a := conn.ExpectAck(wire.PUBREL); a.Reason != 0x92 || a.PacketID != id {
 				t.Errorf("PUBREC of an unknown message is answered with %+v", a)
 			}
@@ -179,7 +179,8 @@ func TestMQTT_3_6_2_1(t *testing.T) {
 	})
 }
 
-// long is a property section that nobody may repeat to a peer of small packets.
+// long returns an acknowledgement with a large property, which the client must not repeat to a peer
+// that accepts only small packets.
 func long(kind wire.Type, id uint16, reason byte, property wire.Property) []byte {
 	props := wire.AppendProperty(nil, property)
 	b := []byte{byte(kind) << 4, byte(4 + len(props)), byte(id >> 8), byte(id), reason, byte(len(props))}
@@ -194,7 +195,7 @@ var (
 	someUser   = wire.Property{ID: wire.PropUser, Bytes: []byte("name"), Value: []byte(strings.Repeat("v", 40))}
 )
 
-// pubrelIsShort answers PUBREC with a property; PUBREL has none.
+// pubrelIsShort answers PUBREC with a property. The PUBREL must have none.
 func pubrelIsShort(t *testing.T, property wire.Property) {
 	onRig(t, func(t *testing.T, r *rig) {
 		c, conn := r.start(control.Connack{MaximumPacketSize: 80})
@@ -207,7 +208,7 @@ func pubrelIsShort(t *testing.T, property wire.Property) {
 	})
 }
 
-// pubcompIsShort sends PUBREL with a property; PUBCOMP has none.
+// pubcompIsShort sends PUBREL with a property. The PUBCOMP must have none.
 func pubcompIsShort(t *testing.T, property wire.Property) {
 	onRig(t, func(t *testing.T, r *rig) {
 		_, conn := r.receiver(control.Connack{MaximumPacketSize: 5}, r.keep)
@@ -238,7 +239,7 @@ func TestMQTT_3_7_2_1(t *testing.T) {
 			conn.ExpectBytes([]byte{0x50, 2, 0, 7})
 			conn.Ack(wire.PUBREL, 7, code)
 			conn.ExpectBytes([]byte{0x70, 2, 0, 7})
-			conn.Ack(wire.PUBREL, 7, code) // once more, when nobody knows it
+			conn.Ack(wire.PUBREL, 7, code) // once more, for an identifier that is now unknown
 			conn.ExpectBytes([]byte{0x70, 3, 0, 7, 0x92})
 		}
 	})

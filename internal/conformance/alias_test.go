@@ -12,20 +12,20 @@ import (
 
 // Section 3.3.2.3.4: Topic Aliases.
 
-// aliased is a PUBLISH at QoS 0 with a Topic Alias; the topic may be empty.
+// aliased returns a QoS 0 PUBLISH with a Topic Alias. The topic may be empty.
 func aliased(topic string, alias uint16, payload string) []byte {
 	return raw(0x30, topic, props(wire.PropTopicAlias, alias), []byte(payload))
 }
 
-// wantAliases follows a client that uses the same topics again and again, on
-// connections with these limits, with and without Topic Aliases of its own: none
-// may be 0 or above the limit, and each stands for a topic of its connection.
+// wantAliases checks a client that repeatedly uses the same topics, on connections with these
+// limits, with and without its own Topic Alias Maximum. No alias may be 0 or above the limit, and
+// each one must represent a topic of its connection.
 func wantAliases(t *testing.T, maxima ...uint16) {
 	t.Helper()
 	for _, own := range []int{0, 4, 65_535} {
 		t.Run(fmt.Sprint("own ", own), func(t *testing.T) {
 			onRig(t, func(t *testing.T, r *rig) {
-				r.cfg.Receiving.TopicAliasMaximum = 20 // says nothing about what they take
+				r.cfg.Receiving.TopicAliasMaximum = 20 // does not affect what the server accepts
 				r.cfg.Publishing.TopicAliases = own
 				r.cfg.Presence.Status = &client.Status{Topic: "a/long/topic/of/status", NoCorrection: true, Online: []byte("a/long/topic/of/status")}
 				c := r.client()
@@ -56,7 +56,7 @@ func wantAliases(t *testing.T, maxima ...uint16) {
 							t.Errorf("%q was sent as a message for %q, alias %d", v.Payload, topic, v.TopicAlias)
 						}
 					}
-					if want := 60 + n*40 + 1; count != want { // those of QoS 1 and 2 come again, and a birth
+					if want := 60 + n*40 + 1; count != want { // QoS 1 and 2 messages are resent, and there is a birth
 						t.Errorf("connection %d: %d messages came, want %d", n, count, want)
 					}
 					if may := own > 0 && maximum >= 15 && own >= 15; may && used < 20 {
@@ -84,20 +84,20 @@ func TestMQTT_3_3_2_7(t *testing.T) {
 				conn.Send(aliased("", 1, "x"))
 				conn.ExpectDisconnect(wire.ReasonProtocolError)
 				r.wantKept("abc")
-				// Each connection has its own.
+				// Each connection has its own aliases.
 				conn, _ = r.Connect(control.Connack{SessionPresent: true})
 				conn.Send(aliased("new", 1, "d"), aliased("", 1, "e"))
 				r.wantKept("abcde")
 				if m := r.got[4]; m.Topic != "new" {
 					t.Errorf("the alias stands for %q", m.Topic)
 				}
-				conn.Send(aliased("", 2, "x")) // set on the first only
+				conn.Send(aliased("", 2, "x")) // set on the first connection only
 				conn.ExpectDisconnect(wire.ReasonProtocolError)
 				r.wantKept("abcde")
 			})
 		})
 	}
-	// A sender may not do so either.
+	// A sender must not do so either.
 	wantAliases(t, 20, 20, 20)
 }
 
@@ -108,7 +108,7 @@ func TestMQTT_3_3_2_8(t *testing.T) {
 		c, conn := r.start(control.Connack{TopicAliasMaximum: 10})
 		for n := range 20 {
 			r.publishMessage(c, client.Message{Topic: fmt.Sprint("topic/", n%3), QoS: client.QoS(n % 3), ContentType: "ct"})
-			// An alias of 0 would be taken for malformed here.
+			// This package would report an alias of 0 as malformed.
 			conn.ExpectPublish()
 		}
 	})
@@ -120,8 +120,7 @@ func TestMQTT_3_3_2_8(t *testing.T) {
 // [MQTT-3.3.2-9]: no Topic Alias above the Topic Alias Maximum of the CONNACK.
 func TestMQTT_3_3_2_9(t *testing.T) { wantAliases(t, 3, 0, 65_535, 2) }
 
-// [MQTT-3.3.2-10]: all Topic Aliases from 1 to our Topic Alias Maximum are
-// accepted.
+// [MQTT-3.3.2-10]: the client accepts all Topic Aliases from 1 to its Topic Alias Maximum.
 func TestMQTT_3_3_2_10(t *testing.T) {
 	for _, maximum := range []uint16{1, 2, 300, 65_535} {
 		t.Run(fmt.Sprint("maximum ", maximum), func(t *testing.T) {
@@ -147,7 +146,7 @@ func TestMQTT_3_3_2_10(t *testing.T) {
 					aliases = append(aliases, uint16(n))
 				}
 				aliases = append(aliases, maximum)
-				// Set, used, set anew, used again.
+				// Set, used, set to another topic, used again.
 				for round := range 2 {
 					topic := func(alias uint16) string { return fmt.Sprint("topic/", round, "/", alias) }
 					for _, a := range aliases {

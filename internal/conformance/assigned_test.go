@@ -11,10 +11,9 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// What CONNACK says of the session: the Assigned Client Identifier and the Session
-// Expiry Interval.
+// Session values in CONNACK: the Assigned Client Identifier and the Session Expiry Interval.
 
-// onNamelessRig is onRig for a client that lets the server name it.
+// onNamelessRig is like onRig, for a client without a Client Identifier.
 func onNamelessRig(t *testing.T, test func(t *testing.T, r *rig)) {
 	t.Helper()
 	onRig(t, func(t *testing.T, r *rig) {
@@ -23,9 +22,9 @@ func onNamelessRig(t *testing.T, test func(t *testing.T, r *rig)) {
 	})
 }
 
-// If the Client connects using a zero length Client Identifier, the Server MUST
-// respond with an Assigned Client Identifier: one that does not is refused. The
-// identifier is the client's for as long as it lives.
+// If the Client connects using a zero length Client Identifier, the Server MUST respond with an
+// Assigned Client Identifier. The client refuses a CONNACK without one. It keeps the identifier as
+// long as it lives.
 func TestMQTT_3_2_2_16(t *testing.T) {
 	t.Run("kept", func(t *testing.T) {
 		onNamelessRig(t, func(t *testing.T, r *rig) {
@@ -34,7 +33,7 @@ func TestMQTT_3_2_2_16(t *testing.T) {
 			if connect.ClientID != "" || !connect.CleanStart || c.ClientID() != "" {
 				t.Errorf("CONNECT is %+v, ClientID %q", connect, c.ClientID())
 			}
-			conn.Close() // the CONNACK is lost: there is no name yet
+			conn.Close() // the CONNACK is lost, so no identifier is known
 			conn, connect = r.Connect(control.Connack{AssignedClientID: "given"})
 			if connect.ClientID != "" || !connect.CleanStart {
 				t.Errorf("the second CONNECT is %+v", connect)
@@ -42,14 +41,14 @@ func TestMQTT_3_2_2_16(t *testing.T) {
 			r.await(c)
 			d := r.publish(c, client.ExactlyOnce, "p")
 			id := r.wantPublish(conn, "p", false).PacketID
-			for _, say := range []string{"", "another", "given"} { // it says nothing to us any more
+			for _, say := range []string{"", "another", "given"} { // later values have no effect
 				conn.Close()
 				conn, connect = r.Connect(control.Connack{SessionPresent: true, AssignedClientID: say})
 				if connect.ClientID != "given" || connect.CleanStart {
 					t.Errorf("the next CONNECT is %+v", connect)
 				}
 				if p := r.wantPublish(conn, "p", true); p.PacketID != id {
-					t.Errorf("it comes again as %d, and was %d", p.PacketID, id)
+					t.Errorf("it is resent as %d, and was %d", p.PacketID, id)
 				}
 				if c.ClientID() != "given" {
 					t.Errorf("ClientID is %q", c.ClientID())
@@ -71,7 +70,7 @@ func TestMQTT_3_2_2_16(t *testing.T) {
 				}
 			}
 			closed := asks(c.Close)
-			conn.ExpectBytes([]byte{0xE0, 7, 0, 5, 0x11, 0, 0, 0, 0}) // nobody could resume it
+			conn.ExpectBytes([]byte{0xE0, 7, 0, 5, 0x11, 0, 0, 0, 0}) // no client could resume it
 			r.must(<-closed)
 		})
 	})
@@ -105,7 +104,7 @@ func TestMQTT_3_2_2_16(t *testing.T) {
 			r.wantViolations(client.ProtocolError{Code: 0x82, Packet: "CONNACK"})
 		})
 	})
-	t.Run("a refusal", func(t *testing.T) { // which need assign nothing
+	t.Run("a refusal", func(t *testing.T) { // a refusal need not assign an identifier
 		onNamelessRig(t, func(t *testing.T, r *rig) {
 			c := r.client()
 			conn, _ := r.Open()
@@ -118,7 +117,7 @@ func TestMQTT_3_2_2_16(t *testing.T) {
 			}
 		})
 	})
-	t.Run("with a ClientID of ours", func(t *testing.T) {
+	t.Run("with its own ClientID", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
 			c, conn := r.start(control.Connack{AssignedClientID: "other"})
 			conn.Close()
@@ -143,9 +142,9 @@ func TestMQTT_3_2_2_16(t *testing.T) {
 	})
 }
 
-// The Session Expiry Interval of CONNACK is the one in force, be it shorter or
-// longer than the one that was asked for.
-func TestTheServersSessionExpiryIsInForce(t *testing.T) {
+// The Session Expiry Interval of CONNACK is the one in force, whether it is shorter or longer than
+// requested.
+func TestConnack_SessionExpiryIsInForce(t *testing.T) {
 	const most = 1<<32 - 1
 	for _, test := range []struct {
 		asked time.Duration
@@ -163,13 +162,13 @@ func TestTheServersSessionExpiryIsInForce(t *testing.T) {
 				if got := eventsOf[client.Connected](r); len(got) != 1 || got[0].SessionExpiry != test.want {
 					t.Errorf("%+v: the events are %+v", test, got)
 				}
-				conn.Close() // a session that the server was to keep is lost, and no other
+				conn.Close() // a session that should have been kept is reported as lost, and no other
 				conn, _ = r.Connect(ack)
 				synctest.Wait()
 				if got := eventsOf[client.SessionLost](r); len(got) == 1 != (test.want > 0) {
-					t.Errorf("%+v: %d sessions were told to be lost", test, len(got))
+					t.Errorf("%+v: %d sessions were reported as lost", test, len(got))
 				}
-				closed := asks(c.Close) // and ends with a ClientID that was made up
+				closed := asks(c.Close) // the session ends with an assigned ClientID
 				d := conn.ExpectDisconnect(0)
 				if forgets := id == "" && test.want > 0; d.HasSessionExpiry != forgets || d.SessionExpiry != 0 {
 					t.Errorf("%+v: DISCONNECT is %+v", test, d)

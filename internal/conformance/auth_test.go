@@ -30,7 +30,7 @@ func TestMQTT_3_15_1_1(t *testing.T) {
 	})
 }
 
-// credential answers each challenge, but refuses "bad".
+// credential answers each challenge except "bad".
 type credential struct{ method string }
 
 var errBad = errors.New("bad")
@@ -49,7 +49,7 @@ func judge(data []byte) error {
 	return nil
 }
 
-// onAuthRig is onRig for a client that authenticates with the method "m".
+// onAuthRig is like onRig, for a client that authenticates with the method "m".
 func onAuthRig(t *testing.T, test func(t *testing.T, r *rig)) {
 	t.Helper()
 	onRig(t, func(t *testing.T, r *rig) {
@@ -59,21 +59,21 @@ func onAuthRig(t *testing.T, test func(t *testing.T, r *rig)) {
 	})
 }
 
-// authenticated is a CONNACK for it.
+// authenticated is an accepting CONNACK for the method "m".
 var authenticated = control.Connack{AuthMethod: "m"}
 
-// authBytes is an AUTH without anything that it need not have.
+// authBytes returns an AUTH without optional parts.
 func authBytes(reason byte, method, data string) []byte {
 	return raw(0xF0, reason, props(wire.PropAuthMethod, method, wire.PropAuthData, data))
 }
 
-// reauthenticate has the client do so, behind the test's back.
+// reauthenticate starts a re-authentication on another goroutine.
 func reauthenticate(c *client.Client) <-chan error {
 	return asks(func() error { return c.Reauthenticate(context.Background()) })
 }
 
-// wantExchanges has two challenges answered while the connection is made, and two
-// in a re-authentication, and wants each AUTH of ours to be these bytes.
+// wantExchanges makes the client answer two challenges during the connection attempt and two in a
+// re-authentication, and checks the bytes of each AUTH.
 func wantExchanges(t *testing.T, ack control.Connack) {
 	t.Helper()
 	onAuthRig(t, func(t *testing.T, r *rig) {
@@ -104,12 +104,12 @@ func wantExchanges(t *testing.T, ack control.Connack) {
 	})
 }
 
-// The sender of the AUTH Packet MUST use one of the Authenticate Reason Codes: a
-// client has 0x18 and 0x19.
+// The sender of the AUTH Packet MUST use one of the Authenticate Reason Codes. A client may use
+// 0x18 and 0x19.
 func TestMQTT_3_15_2_1(t *testing.T) { wantExchanges(t, control.Connack{}) }
 
-// authIsShort wants AUTH to have neither Reason String nor User Property, and not to
-// be sent where its data alone make it larger than the server takes.
+// authIsShort checks that AUTH has neither Reason String nor User Property. It also checks that
+// AUTH is not sent if its data alone exceed the server's limit.
 func authIsShort(t *testing.T) {
 	t.Helper()
 	const limit = 17
@@ -123,7 +123,7 @@ func authIsShort(t *testing.T) {
 		done := reauthenticate(c)
 		conn.ExpectAuth()
 		conn.Auth(control.Auth{Reason: 0x18, Method: "m", Data: []byte("cde")})
-		conn.ExpectBytes(authBytes(0x18, "m", "to cde")) // the largest
+		conn.ExpectBytes(authBytes(0x18, "m", "to cde")) // the largest possible AUTH
 		conn.Auth(control.Auth{Reason: 0x18, Method: "m", Data: []byte("cdef")})
 		conn.ExpectDisconnect(0x80)
 		var gaveUp *client.AuthError
@@ -158,8 +158,8 @@ func TestMQTT_4_12_0_3(t *testing.T) {
 	})
 }
 
-// If the CONNECT included an Authentication Method, all AUTH packets, and any
-// successful CONNACK, MUST include the same: ours do, others are a violation.
+// If the CONNECT included an Authentication Method, all AUTH packets, and any successful CONNACK,
+// MUST include the same method. The client does so, and treats other methods as a violation.
 func TestMQTT_4_12_0_5(t *testing.T) {
 	wantExchanges(t, control.Connack{})
 	ask := func(method string) []byte { return authBytes(0x18, method, "d") }
@@ -182,7 +182,7 @@ func TestMQTT_4_12_0_5(t *testing.T) {
 			})
 		})
 	}
-	onAuthRig(t, func(t *testing.T, r *rig) { // while the connection stands
+	onAuthRig(t, func(t *testing.T, r *rig) { // while the connection is up
 		c, conn := r.start(authenticated)
 		done := reauthenticate(c)
 		conn.ExpectAuth()
@@ -200,8 +200,7 @@ func TestMQTT_4_12_0_5(t *testing.T) {
 	})
 }
 
-// wantViolations wants the attempts to connect that have failed to have done so
-// over these violations.
+// wantViolations checks that the failed connection attempts failed because of these violations.
 func (r *rig) wantViolations(want ...client.ProtocolError) {
 	r.t.Helper()
 	got := eventsOf[client.ConnectFailed](r)
@@ -216,9 +215,9 @@ func (r *rig) wantViolations(want ...client.ProtocolError) {
 	}
 }
 
-// If the Client does not include an Authentication Method in the CONNECT, the Server
-// MUST NOT send an AUTH packet, nor an Authentication Method in the CONNACK: both
-// are violations. With one they are not.
+// If the Client does not include an Authentication Method in the CONNECT, the Server MUST NOT send
+// an AUTH packet, nor an Authentication Method in the CONNACK. Both are violations. With a method
+// they are allowed.
 func TestMQTT_4_12_0_6(t *testing.T) {
 	for _, a := range []control.Auth{{}, {Reason: 0x18, Method: "m"}, {Reason: 0x19, Method: "m", Data: []byte("d")}} {
 		onRig(t, func(t *testing.T, r *rig) {
@@ -240,7 +239,7 @@ func TestMQTT_4_12_0_6(t *testing.T) {
 			r.Connect(control.Connack{})
 			r.wantViolations(client.ProtocolError{Code: 0x82, Packet: "CONNACK"})
 			if got := eventsOf[client.Connected](r); len(got) != 1 {
-				t.Errorf("%d connections are told, want 1", len(got))
+				t.Errorf("%d connections were reported, want 1", len(got))
 			}
 		})
 	}
@@ -250,9 +249,9 @@ func TestMQTT_4_12_0_6(t *testing.T) {
 	})
 }
 
-// If the Client does not include an Authentication Method in the CONNECT, the
-// Client MUST NOT send an AUTH packet to the Server: whatever that sends, and
-// whatever the program asks for. With one it sends them.
+// If the Client does not include an Authentication Method in the CONNECT, the Client MUST NOT send
+// an AUTH packet to the Server, whatever the server sends and the application requests. With a
+// method it sends them.
 func TestMQTT_4_12_0_7(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		r.cfg.Connection.Username, r.cfg.Connection.Password = "u", []byte("p")
@@ -272,7 +271,7 @@ func TestMQTT_4_12_0_7(t *testing.T) {
 		}
 		conn.Auth(ask)
 		wantNone(conn)
-		conn, _ = r.Open() // a CONNACK that speaks of a method nobody named
+		conn, _ = r.Open() // a CONNACK with a method that CONNECT did not name
 		conn.Connack(control.Connack{AuthMethod: "m", AuthData: []byte("d")})
 		wantNone(conn)
 		conn, _ = r.Connect(control.Connack{})
@@ -314,16 +313,16 @@ func TestMQTT_4_12_1_1(t *testing.T) {
 	})
 }
 
-// If the re-authentication fails, the Client or Server SHOULD send DISCONNECT with
-// an appropriate Reason Code. The program gets a typed error.
+// If the re-authentication fails, the Client or Server SHOULD send DISCONNECT with an appropriate
+// Reason Code. The application gets a typed error.
 func TestMQTT_4_12_1_2(t *testing.T) {
 	for name, test := range map[string]struct {
 		send   func(*fakebroker.Conn)
-		reason byte // of our DISCONNECT; 0: none
+		reason byte // of the client's DISCONNECT; 0: none
 		typed  any
 	}{
-		"a challenge that we refuse":  {func(c *fakebroker.Conn) { c.Send(authBytes(0x18, "m", "bad")) }, 0x80, new(*client.AuthError)},
-		"a last word that we refuse":  {func(c *fakebroker.Conn) { c.Send(authBytes(0x00, "m", "bad")) }, 0x80, new(*client.AuthError)},
+		"a challenge that is refused": {func(c *fakebroker.Conn) { c.Send(authBytes(0x18, "m", "bad")) }, 0x80, new(*client.AuthError)},
+		"final data that is refused":  {func(c *fakebroker.Conn) { c.Send(authBytes(0x00, "m", "bad")) }, 0x80, new(*client.AuthError)},
 		"a server that is silent":     {func(c *fakebroker.Conn) {}, 0x80, new(*client.AuthError)},
 		"one that asks in return":     {func(c *fakebroker.Conn) { c.Send(authBytes(0x19, "m", "")) }, 0x82, new(*client.ProtocolError)},
 		"an unknown reason code":      {func(c *fakebroker.Conn) { c.Send(authBytes(0x87, "m", "")) }, 0x82, new(*client.ProtocolError)},
@@ -347,7 +346,7 @@ func TestMQTT_4_12_1_2(t *testing.T) {
 				if err := <-done; test.typed != nil && !errors.As(err, test.typed) {
 					t.Errorf("the error is %v, want a %T", err, test.typed)
 				}
-				again := authenticated // and the client goes on
+				again := authenticated // and the client continues
 				again.SessionPresent = true
 				conn, _ = r.Connect(again)
 				r.publish(c, client.AtLeastOnce, "p")
@@ -357,8 +356,8 @@ func TestMQTT_4_12_1_2(t *testing.T) {
 	}
 }
 
-// wantStopped has a server refuse the authentication, and wants the client to stop
-// with the code that it gave.
+// wantStopped makes a server refuse the authentication, and checks that the client stops with this
+// code.
 func (r *rig) wantStopped(c *client.Client, conn *fakebroker.Conn, reason byte) {
 	r.t.Helper()
 	conn.Connack(control.Connack{Reason: reason})
@@ -370,8 +369,8 @@ func (r *rig) wantStopped(c *client.Client, conn *fakebroker.Conn, reason byte) 
 	}
 }
 
-// A Server that does not support the Authentication Method MAY send a CONNACK with
-// 0x8C or 0x87, and MUST close the connection: trying again would not help.
+// A Server that does not support the Authentication Method MAY send a CONNACK with 0x8C or 0x87,
+// and MUST close the connection. Another attempt would not help.
 func TestMQTT_4_12_0_1(t *testing.T) {
 	for _, reason := range []byte{0x8C, 0x87} {
 		onAuthRig(t, func(t *testing.T, r *rig) {
@@ -382,8 +381,8 @@ func TestMQTT_4_12_0_1(t *testing.T) {
 	}
 }
 
-// An AUTH of the Server's before CONNACK MUST contain Reason Code 0x18: any other is
-// a violation.
+// An AUTH that the Server sends before CONNACK MUST contain Reason Code 0x18. Any other code is a
+// violation.
 func TestMQTT_4_12_0_2(t *testing.T) {
 	for reason := range 0x100 {
 		onAuthRig(t, func(t *testing.T, r *rig) {
@@ -397,7 +396,7 @@ func TestMQTT_4_12_0_2(t *testing.T) {
 			if wire.CheckServerReason(wire.AUTH, byte(reason)) == nil {
 				conn.ExpectDisconnect(0x82)
 			} else {
-				conn.ExpectClosed() // it cannot be read, and there is no CONNACK yet
+				conn.ExpectClosed() // the packet is malformed, and there is no CONNACK yet
 			}
 			r.Connect(authenticated)
 			r.wantViolations(client.ProtocolError{Code: 0x82, Packet: "AUTH"})

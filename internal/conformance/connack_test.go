@@ -11,11 +11,11 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// Section 3.2: CONNACK, and what it forbids the client.
+// Section 3.2: CONNACK, and what it forbids the client to send.
 
-// wantClosed wants the client to close the connection of a session that the store does not know
-// without sending anything on it, and to connect again, when the store knows it. Then the server has
-// no session: client.TestSessionAdopted_ReceivesAndPurges has the case in which it has.
+// wantClosed checks a session that the store does not know. The client must close the connection
+// without sending anything, and connect again when the store knows the session. Then the server has
+// no session; client.TestSessionAdopted_ReceivesAndPurges covers the case in which it has one.
 func (r *rig) wantClosed() *fakebroker.Conn {
 	r.t.Helper()
 	conn, connect := r.Connect(control.Connack{SessionPresent: true})
@@ -34,8 +34,8 @@ func (r *rig) wantClosed() *fakebroker.Conn {
 	return conn
 }
 
-// [MQTT-3.2.2-4]: Session Present 1 and no session state here: the connection
-// must be closed.
+// [MQTT-3.2.2-4]: if Session Present is 1 and the client has no session state, it must close the
+// connection.
 func TestMQTT_3_2_2_4(t *testing.T) {
 	t.Run("a new client", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
@@ -77,7 +77,7 @@ func TestMQTT_3_2_2_4(t *testing.T) {
 		})
 	})
 	anotherClientID(t, true)
-	t.Run("with a session of ours it stands", func(t *testing.T) {
+	t.Run("the connection stays up with a known session", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
 			_, conn := r.start(control.Connack{})
 			r.resume(conn).Quiet()
@@ -85,8 +85,8 @@ func TestMQTT_3_2_2_4(t *testing.T) {
 	})
 }
 
-// [MQTT-3.2.2-5]: session state here and Session Present 0: it must be
-// discarded.
+// [MQTT-3.2.2-5]: if the client has session state and Session Present is 0, it must discard the
+// state.
 func TestMQTT_3_2_2_5(t *testing.T) {
 	for _, restarted := range []bool{false, true} {
 		t.Run(fmt.Sprint("restarted ", restarted), func(t *testing.T) {
@@ -110,8 +110,8 @@ func TestMQTT_3_2_2_5(t *testing.T) {
 					conn.Close()
 					conn, _ = r.Connect(control.Connack{})
 				}
-				// The messages are new ones: published from the beginning, without
-				// DUP, and no PUBREL for what the old session had.
+				// The messages are new ones. They are published from the beginning, without DUP,
+				// and the client sends no PUBREC for messages of the old session.
 				for _, payload := range []string{"released", "two", "one"} {
 					r.wantPublish(conn, payload, false)
 				}
@@ -119,7 +119,7 @@ func TestMQTT_3_2_2_5(t *testing.T) {
 				conn.Publish(message(2, 7, "new"))
 				conn.ExpectAck(wire.PUBREC)
 				r.wantKept("old new")
-				// An exchange of the old session is none of the new.
+				// An exchange of the old session does not exist in the new one.
 				conn.Ack(wire.PUBREL, 8, 0)
 				if a := conn.ExpectAck(wire.PUBCOMP); a.Reason != 0x92 {
 					t.Errorf("PUBCOMP has reason code 0x%02X", a.Reason)
@@ -134,7 +134,7 @@ func TestMQTT_3_2_2_5(t *testing.T) {
 			conn.Suback(conn.ExpectSubscribe().PacketID, 1)
 			r.must(<-done)
 			conn = r.resume(conn)
-			conn.Quiet() // the session has them
+			conn.Quiet() // the session has these subscriptions
 			conn.Close()
 			conn, _ = r.Connect(control.Connack{})
 			if sub := conn.ExpectSubscribe(); sub.Subscriptions[0].Filter != "f" {
@@ -144,8 +144,8 @@ func TestMQTT_3_2_2_5(t *testing.T) {
 	})
 }
 
-// wantNoBirthAgain wants a birth that was not acknowledged not to be sent again to
-// a server that cannot take it.
+// wantNoBirthAgain checks that an unacknowledged birth is not resent to a server that does not
+// accept it.
 func wantNoBirthAgain(t *testing.T, ack control.Connack) {
 	t.Helper()
 	t.Run("a birth that was sent before", func(t *testing.T) {
@@ -186,12 +186,12 @@ func TestMQTT_3_2_2_11(t *testing.T) {
 					}
 					within++
 				}
-				if want := 3 + 4*int(maximum); within != want { // at 1 also the birth
+				if want := 3 + 4*int(maximum); within != want { // with Maximum QoS 1 also the birth
 					t.Errorf("%d messages were sent, want %d: those that are allowed", within, want)
 				}
 				go func() { _ = c.Close() }()
 				synctest.Wait()
-				for _, f := range conn.Take() { // the goodbye
+				for _, f := range conn.Take() { // the offline status
 					if f.Type() == wire.PUBLISH && client.QoS(f.Header>>1&3) > maximum {
 						t.Errorf("% x was sent", f.Raw)
 					}

@@ -15,11 +15,11 @@ import (
 
 // Section 3.1: CONNECT.
 
-// connectPacket is a CONNECT taken apart by the byte, without the codec.
+// connectPacket is a CONNECT that was decoded byte by byte, without the codec.
 type connectPacket struct {
 	flags     byte
 	keepAlive uint16
-	payload   []byte // all behind the properties
+	payload   []byte // all bytes after the properties
 }
 
 func (r *rig) connectPacket() connectPacket {
@@ -36,8 +36,7 @@ func takeApart(t *testing.T, f wire.Frame) connectPacket {
 	return connectPacket{flags: f.Body[7], keepAlive: uint16(f.Body[8])<<8 | uint16(f.Body[9]), payload: f.Body[10+n+size:]}
 }
 
-// wantConnect wants the CONNECT of a configuration to have these flags and this
-// payload, byte for byte.
+// wantConnect checks that the CONNECT of a configuration has exactly these flags and this payload.
 func wantConnect(t *testing.T, name string, edit func(*client.Config), flags byte, payload ...any) {
 	t.Helper()
 	t.Run(name, func(t *testing.T) {
@@ -54,7 +53,7 @@ func wantConnect(t *testing.T, name string, edit func(*client.Config), flags byt
 	})
 }
 
-// everything is a configuration that uses all that a CONNECT can carry.
+// everything is a configuration that uses every part of CONNECT.
 func everything(c *client.Config) {
 	c.Connection.Username, c.Connection.Password = "user", []byte{0xFF, 0x00}
 	c.Presence.Will = &client.Will{Topic: "w", Payload: []byte{1, 0, 2}, QoS: client.ExactlyOnce, Retain: true, Delay: 3 * time.Second, Expiry: 4 * time.Second,
@@ -68,19 +67,19 @@ func TestMQTT_3_1_0_1(t *testing.T) {
 		r.cfg.Connection.KeepAlive = time.Second
 		r.cfg.Connection.ConnectTimeout = time.Hour
 		c := r.client()
-		// All that wants to be sent waits, on the first connection and on each
-		// later one.
+		// Packets that the client wants to send wait, on the first connection and on each later
+		// one.
 		r.publish(c, client.AtLeastOnce, "1")
 		r.publish(c, client.ExactlyOnce, "2")
 		r.must(<-subscribe(t.Context(), c, "f"))
 		for range 3 {
-			synctest.Wait() // the client has seen the end of the connection: before, it takes a QoS 0 message, and loses it
+			synctest.Wait() // the client has noticed the end of the connection; before, it would accept a QoS 0 message and lose it
 			if _, err := c.Publish(t.Context(), client.Message{Topic: "t"}); !errors.Is(err, client.ErrNotConnected) {
 				t.Errorf("QoS 0 without a connection: %v", err)
 			}
 			conn := r.Accept()
 			conn.ExpectConnect()
-			conn.QuietFor(time.Minute) // nor anything behind it, without a CONNACK
+			conn.QuietFor(time.Minute) // nor anything after it, without a CONNACK
 			conn.Connack(control.Connack{})
 			if conn.Next().Type() == wire.CONNECT {
 				t.Error("a second CONNECT came") // [MQTT-3.1.0-2]
@@ -133,7 +132,7 @@ func TestMQTT_3_1_2_9(t *testing.T) {
 	})
 }
 
-// flagsOf is a configuration for each use of the will, and its Connect Flags.
+// flagsOf checks the Connect Flags of a configuration for each use of the will.
 func flagsOf(t *testing.T, check func(t *testing.T, hasWill bool, flags byte)) {
 	for _, will := range []*client.Will{nil, {Topic: "w"}, {Topic: "w", QoS: 1}, {Topic: "w", QoS: 2}, {Topic: "w", Retain: true}, {Topic: "w", QoS: 2, Retain: true}} {
 		for _, user := range []bool{false, true} {
@@ -171,7 +170,7 @@ func TestMQTT_3_1_2_12(t *testing.T) {
 			t.Errorf("Will QoS is 3 in %08b", flags)
 		}
 	})
-	for qos := client.QoS(3); qos < 255; qos += 4 { // 7, 11 … have both bits set too
+	for qos := client.QoS(3); qos < 255; qos += 4 { // 7, 11 and so on have both bits set too
 		wantImpossible(t, map[string]func(*client.Config){"QoS": func(c *client.Config) { c.Presence.Will = &client.Will{Topic: "w", QoS: qos} }})
 	}
 }
@@ -211,8 +210,8 @@ func TestMQTT_3_1_2_18(t *testing.T) { wantUsers(t) }
 // [MQTT-3.1.2-19]: Password Flag 1, a password.
 func TestMQTT_3_1_2_19(t *testing.T) { wantUsers(t) }
 
-// [MQTT-3.1.2-30]: with an Authentication Method, nothing but AUTH or DISCONNECT
-// is sent before CONNACK. Without one, nothing but DISCONNECT is.
+// [MQTT-3.1.2-30]: with an Authentication Method, only AUTH or DISCONNECT may be sent before
+// CONNACK. Without one, only DISCONNECT may be sent.
 func TestMQTT_3_1_2_30(t *testing.T) {
 	for _, method := range []string{"", "m"} {
 		onRig(t, func(t *testing.T, r *rig) {
@@ -253,7 +252,7 @@ func TestMQTT_3_1_2_30(t *testing.T) {
 // [MQTT-3.1.3-1]: the payload is Client Identifier, Will Properties, Will Topic,
 // Will Payload, User Name, Password, in this order.
 func TestMQTT_3_1_3_1(t *testing.T) {
-	// All six fields look alike, so that only the order tells them apart.
+	// All six fields look alike, so only their order distinguishes them.
 	wantConnect(t, "all", func(c *client.Config) {
 		c.ClientID, c.Connection.Username, c.Connection.Password = "1", "5", []byte("6")
 		c.Presence.Will = &client.Will{Topic: "3", Payload: []byte("4"), Delay: 2 * time.Second}
@@ -294,8 +293,8 @@ func TestMQTT_3_1_3_3(t *testing.T) {
 	})
 }
 
-// wantStringInConnect wants good strings to be sent as they are, and bad ones to
-// be refused before there is a connection.
+// wantStringInConnect checks that valid strings are sent unchanged, and invalid ones are refused
+// before there is a connection.
 func wantStringInConnect(t *testing.T, set func(c *client.Config, s string), flags byte, payload func(s string) []any) {
 	t.Helper()
 	for _, s := range []string{"a", "\u00e9\u6f22\U0001F600", "\uFEFFx", "\U0010FFFF", strings.Repeat("\u6f22", 21_845)} {

@@ -29,13 +29,12 @@ func TestMQTT_3_14_1_1(t *testing.T) {
 			r.wantEnd(conn, 0x81, []byte{0xE0 | flags, 1, 0x00})
 			conn, _ = r.Connect(control.Connack{SessionPresent: true})
 		}
-		conn.Disconnect(control.Disconnect{Reason: 0x8B}) // a good one is not answered
+		conn.Disconnect(control.Disconnect{Reason: 0x8B}) // a valid one is not answered
 		conn.ExpectClosed()
 	})
 }
 
-// violations are packets that end a connection, and the reason code of the
-// DISCONNECT that tells the server.
+// violations are packets that end a connection, with the reason code of the client's DISCONNECT.
 var violations = []struct {
 	name   string
 	packet []byte
@@ -49,8 +48,8 @@ var violations = []struct {
 	{"an AUTH", []byte{0xF0, 0}, 0x82},
 }
 
-// disconnectIsShort wants that DISCONNECT carries no property, where an error has
-// much to tell and the server takes little.
+// disconnectIsShort checks that DISCONNECT has no property, even if the error has a long text and
+// the server accepts only small packets.
 func disconnectIsShort(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		const limit = 8
@@ -75,8 +74,8 @@ func disconnectIsShort(t *testing.T) {
 	})
 }
 
-// wordsThatFit leaves with a Reason String of n bytes and with m bytes of User
-// Property, for a server that takes packets of 40.
+// wordsThatFit disconnects with a Reason String of n bytes and a User Property of m bytes. The
+// server accepts packets of 40 bytes.
 func wordsThatFit(t *testing.T, n, m int, want control.Disconnect) {
 	t.Helper()
 	onRig(t, func(t *testing.T, r *rig) {
@@ -94,8 +93,8 @@ func wordsThatFit(t *testing.T, n, m int, want control.Disconnect) {
 	})
 }
 
-// The sender MUST NOT send a Reason String that makes the DISCONNECT larger than
-// the receiver's Maximum Packet Size: it says its reason without.
+// The sender MUST NOT send a Reason String that makes the DISCONNECT larger than the receiver's
+// Maximum Packet Size. The client omits it.
 func TestMQTT_3_14_2_3(t *testing.T) {
 	disconnectIsShort(t)
 	wordsThatFit(t, 33, 0, control.Disconnect{ReasonString: strings.Repeat("r", 33)})
@@ -109,7 +108,7 @@ func TestMQTT_3_14_2_4(t *testing.T) {
 	wordsThatFit(t, 0, 31, control.Disconnect{User: []wire.UserProperty{{Key: "k", Value: strings.Repeat("v", 30)}}})
 	wordsThatFit(t, 0, 32, control.Disconnect{})
 	wordsThatFit(t, 10, 32, control.Disconnect{ReasonString: strings.Repeat("r", 10)})
-	onRig(t, func(t *testing.T, r *rig) { // nor where the session ends with it
+	onRig(t, func(t *testing.T, r *rig) { // nor if the session ends with it
 		r.cfg.ClientID = ""
 		c, conn := r.start(control.Connack{})
 		closed := asks(c.Close)
@@ -119,7 +118,7 @@ func TestMQTT_3_14_2_4(t *testing.T) {
 	})
 }
 
-// busy has many goroutines publish, and handlers acknowledge, until stop.
+// busy makes many goroutines publish and handlers acknowledge, until stop is called.
 func (r *rig) busy(c *client.Client) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var all sync.WaitGroup
@@ -137,7 +136,7 @@ func (r *rig) busy(c *client.Client) (stop func()) {
 	}
 }
 
-// disconnectIsLast wants exactly one DISCONNECT, and nothing behind it.
+// disconnectIsLast checks that there is exactly one DISCONNECT and that nothing follows it.
 func (r *rig) disconnectIsLast(conn *fakebroker.Conn, reason byte) {
 	r.t.Helper()
 	list := conn.Rest()
@@ -152,9 +151,8 @@ func (r *rig) disconnectIsLast(conn *fakebroker.Conn, reason byte) {
 	}
 }
 
-// After sending a DISCONNECT packet the sender MUST NOT send any more MQTT
-// Control Packets on that Network Connection: not even those that others are
-// about to send.
+// After sending a DISCONNECT packet the sender MUST NOT send any more MQTT Control Packets on that
+// Network Connection. That includes packets that other goroutines are about to send.
 func TestMQTT_3_14_4_1(t *testing.T) {
 	t.Run("Close", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
@@ -194,21 +192,22 @@ func TestMQTT_3_14_4_1(t *testing.T) {
 			c, conn := r.receiver(control.Connack{}, r.keep)
 			stop := r.busy(c)
 			defer stop()
-			time.Sleep(20*time.Millisecond + time.Microsecond) // no writer is at work
+			time.Sleep(20*time.Millisecond + time.Microsecond) // no goroutine is writing
 			conn.Send([]byte{0x30, 4, 0, 1, '#', 0})
 			r.disconnectIsLast(conn, 0x81)
 		})
 	})
 }
 
-// linger gives the client connections that take a while to close, in which
-// others may go on to write. It is closed twice, which must be within the second that Close has beside CloseTimeout.
+// linger gives the client connections that take some time to close, during which other goroutines
+// may continue to write. The connection is closed twice. Both must end within the second that Close
+// has in addition to CloseTimeout.
 func (r *rig) linger() {
 	r.cfg.Connection.Dial = func(ctx context.Context, u *url.URL) (net.Conn, error) {
 		nc, err := r.Dial(ctx, u)
 		return lingering{nc}, err
 	}
-	r.t.Cleanup(func() { time.Sleep(2 * time.Second) }) // behind the client's end
+	r.t.Cleanup(func() { time.Sleep(2 * time.Second) }) // after the end of the client
 }
 
 type lingering struct{ net.Conn }
@@ -218,8 +217,8 @@ func (l lingering) Close() error {
 	return l.Conn.Close()
 }
 
-// After sending a DISCONNECT packet the sender MUST close the Network Connection:
-// also where the server does not.
+// After sending a DISCONNECT packet the sender MUST close the Network Connection, even if the
+// server does not.
 func TestMQTT_3_14_4_2(t *testing.T) {
 	for _, v := range violations {
 		t.Run(strings.ReplaceAll(v.name, " ", "_"), func(t *testing.T) {
@@ -251,8 +250,8 @@ func TestMQTT_3_14_4_2(t *testing.T) {
 	})
 }
 
-// A Server MUST NOT send a DISCONNECT until after it has sent a CONNACK with a
-// Reason Code below 0x80: such a connection is closed without a word.
+// A Server MUST NOT send a DISCONNECT until after it has sent a CONNACK with a Reason Code below
+// 0x80. The client closes such a connection without a DISCONNECT.
 func TestMQTT_3_14_0_1(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		r.client()
@@ -261,13 +260,13 @@ func TestMQTT_3_14_0_1(t *testing.T) {
 		conn.ExpectClosed()
 		r.Connect(control.Connack{})
 		if got := eventsOf[client.Connected](r); len(got) != 1 {
-			t.Errorf("%d connections were told, want 1", len(got))
+			t.Errorf("%d connections were reported, want 1", len(got))
 		}
 	})
 }
 
-// The Session Expiry Interval MUST NOT be sent on a DISCONNECT by the Server: it is
-// a violation, and what the DISCONNECT says counts all the same.
+// The Session Expiry Interval MUST NOT be sent on a DISCONNECT by the Server. It is a violation,
+// but the content of the DISCONNECT still takes effect.
 func TestMQTT_3_14_2_2(t *testing.T) {
 	for _, seconds := range []uint32{0, 1, 0xFFFFFFFF} {
 		for _, reason := range []byte{0x00, 0x8B, 0x8E, 0x77, 0xFF} {

@@ -13,8 +13,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// killed is the store of a process that is killed before its end: what would be
-// recorded then is not.
+// killed is the store of a process that is killed before its end. It does not record what the end
+// of a process records.
 type killed struct{ persistence.Store }
 
 func (k killed) SetSent(p persistence.Priority, number uint64) error {
@@ -24,11 +24,12 @@ func (k killed) SetSent(p persistence.Priority, number uint64) error {
 	return k.Store.SetSent(p, number)
 }
 
-// dupAfterTheEndOfAProcess is a part of TestMQTT_3_3_1_3. DUP is 0 on a message that
-// was never sent, in the next process too, however this one came to its end [MQTT-3.3.1-3]; and it is 1 on what was sent [MQTT-3.3.1-1].
-// Only after a kill may DUP be 1 on messages that were about to be sent.
+// dupAfterTheEndOfAProcess is a part of TestMQTT_3_3_1_3. In the next process, DUP is 0 on a
+// message that was never sent, however the previous process ended [MQTT-3.3.1-3]. DUP is 1 on a
+// message that was sent [MQTT-3.3.1-1]. Only after a kill may DUP be 1 on messages that were about
+// to be sent.
 func dupAfterTheEndOfAProcess(t *testing.T) {
-	const messages, window, acked = 900, 10, 650 // so that marks reach far ahead
+	const messages, window, acked = 900, 10, 650 // so that the watermark reaches far ahead
 	for name, tt := range map[string]struct {
 		end    func(t *testing.T, r *rig, c *client.Client, cancel func(error))
 		killed bool
@@ -73,7 +74,7 @@ func dupAfterTheEndOfAProcess(t *testing.T) {
 						}
 						sent[id] = true
 						switch {
-						case ended == acked: // this one stays
+						case ended == acked: // this message stays
 							continue
 						case v.QoS == 1:
 							conn.Ack(wire.PUBACK, v.PacketID, 0)
@@ -110,14 +111,14 @@ func dupAfterTheEndOfAProcess(t *testing.T) {
 					}
 				}
 				if again == 0 || first == 0 {
-					t.Errorf("of %d messages %d came again, %d for the first time", n, again, first)
+					t.Errorf("of %d messages %d were resent, %d for the first time", n, again, first)
 				}
 			})
 		})
 	}
 }
 
-// published takes the PUBLISHes that came so far.
+// published returns the PUBLISH packets received so far.
 func (r *rig) published(conn *fakebroker.Conn) (list []wire.Publish) {
 	r.t.Helper()
 	synctest.Wait()
@@ -134,5 +135,5 @@ func (r *rig) published(conn *fakebroker.Conn) (list []wire.Publish) {
 	return list
 }
 
-// key is the message ID, which the first user property has.
+// key returns the message ID, which is the first user property.
 func key(p wire.Publish) string { return p.User[0].Value }

@@ -17,7 +17,7 @@ import (
 
 // Section 4.13: errors.
 
-// malformed are packets that are no packets of a server's.
+// malformed are packets that a server must not send.
 var malformed = []struct {
 	name   string
 	bytes  []byte
@@ -50,7 +50,7 @@ var malformed = []struct {
 	{"SUBSCRIBE", []byte{0x82, 7, 0, 1, 0, 0, 1, 't', 0}, 0x82},
 	{"UNSUBSCRIBE", []byte{0xA2, 6, 0, 1, 0, 0, 1, 't'}, 0x82},
 	{"PINGREQ", []byte{0xC0, 0}, 0x82},
-	{"a packet above our maximum", []byte{0x30, 0x81, 0x80, 0x80, 0x08}, 0x95},
+	{"a packet above the maximum", []byte{0x30, 0x81, 0x80, 0x80, 0x08}, 0x95},
 }
 
 // When a Malformed Packet or Protocol Error is detected, and a Reason Code is
@@ -96,9 +96,9 @@ func TestMQTT_4_13_1_1(t *testing.T) {
 	})
 }
 
-// The CONNACK and DISCONNECT packets allow a Reason Code of 0x80 or greater to
-// indicate that the Network Connection will be closed: then it MUST be closed,
-// whether or not they are sent.
+// The CONNACK and DISCONNECT packets allow a Reason Code of 0x80 or greater to indicate that the
+// Network Connection will be closed. The connection MUST then be closed, whether or not they are
+// sent.
 func TestMQTT_4_13_2_1(t *testing.T) {
 	t.Run("CONNACK", func(t *testing.T) {
 		for reason := 0x80; reason < 0x100; reason++ {
@@ -108,7 +108,7 @@ func TestMQTT_4_13_2_1(t *testing.T) {
 				conn.Connack(control.Connack{Reason: byte(reason)})
 				conn.ExpectClosed()
 				if c.Stats().Connections != 0 {
-					t.Errorf("CONNACK 0x%02X is taken for a connection", reason)
+					t.Errorf("CONNACK 0x%02X is treated as a connection", reason)
 				}
 			})
 		}
@@ -122,7 +122,7 @@ func TestMQTT_4_13_2_1(t *testing.T) {
 				if wire.CheckServerReason(wire.DISCONNECT, byte(reason)) != nil {
 					conn.ExpectDisconnect(0x82) // such a code does not exist
 				}
-				conn.ExpectClosed() // though the server keeps it open
+				conn.ExpectClosed() // although the server keeps it open
 				r.publish(c, client.AtLeastOnce, "later")
 				conn, _ = r.Connect(control.Connack{})
 				r.wantPublish(conn, "later", false)
@@ -157,10 +157,10 @@ func TestMQTT_4_13_2_1(t *testing.T) {
 	})
 }
 
-// mute is a connection whose peer takes nothing any more while on is set.
+// mute is a connection whose peer stops reading while on is set.
 type mute struct {
 	net.Conn
-	hole net.Conn // a pipe that nobody reads
+	hole net.Conn // a pipe without a reader
 	on   atomic.Bool
 }
 

@@ -16,8 +16,8 @@ import (
 
 // Section 4.9: flow control.
 
-// sent are the Packet Identifiers of all PUBLISH packets above QoS 0 that came on
-// this connection, by now.
+// sent returns the Packet Identifiers of all QoS 1 and 2 PUBLISH packets received on this
+// connection so far.
 func (r *rig) sent(conn *fakebroker.Conn) (ids []uint16) {
 	r.t.Helper()
 	synctest.Wait()
@@ -50,7 +50,7 @@ func TestMQTT_4_9_0_1(t *testing.T) {
 				for i := range 300 {
 					r.publish(c, client.QoS(1+i%2), "p")
 				}
-				for range 2 { // each connection begins with a quota of its own
+				for range 2 { // each connection begins with a new quota
 					n := len(r.sent(conn))
 					if n == 0 || n > allowed || maximum == 0 && n < 300 {
 						t.Errorf("%d messages are sent with a Receive Maximum of %d", n, maximum)
@@ -80,7 +80,7 @@ func TestMQTT_4_9_0_2(t *testing.T) {
 				if len(open) == 0 || len(open) > maximum {
 					t.Fatalf("%d messages are open, the Receive Maximum is %d", len(open), maximum)
 				}
-				r.publish(c, client.AtMostOnce, "takes no quota") // and gives none
+				r.publish(c, client.AtMostOnce, "takes no quota") // uses and returns no quota
 				for _, id := range open {
 					conn.Ack(wire.PUBREC, id, 0)
 				}
@@ -96,7 +96,7 @@ func TestMQTT_4_9_0_2(t *testing.T) {
 				}
 			}
 		})
-		onRig(t, func(t *testing.T, r *rig) { // what ends an exchange at once, and resends
+		onRig(t, func(t *testing.T, r *rig) { // exchanges that end at once, and resends
 			c, conn := r.start(control.Connack{ReceiveMaximum: uint16(maximum)})
 			for i := range total {
 				r.publish(c, client.QoS(1+i%2), "p")
@@ -116,7 +116,7 @@ func TestMQTT_4_9_0_2(t *testing.T) {
 				if n = len(r.sent(conn)); n-1 > maximum {
 					t.Fatalf("%d messages are open, the Receive Maximum is %d", n-1, maximum)
 				}
-				conn.Close() // the next one begins anew
+				conn.Close() // the next connection starts with a new quota
 				conn, _ = r.Connect(control.Connack{SessionPresent: true, ReceiveMaximum: uint16(maximum)})
 			}
 			conn.Quiet()

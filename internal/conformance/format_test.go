@@ -13,7 +13,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// Chapter 2: what all packets have in common.
+// Chapter 2: the common parts of all packets.
 
 // [MQTT-2.1.3-1]: reserved flag bits have the values listed.
 func TestMQTT_2_1_3_1(t *testing.T) {
@@ -92,7 +92,7 @@ func TestMQTT_2_1_3_1(t *testing.T) {
 func TestMQTT_2_2_1_2(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		c, conn := r.start(control.Connack{})
-		// One at QoS 1 before: its identifier must not leak into the next.
+		// Publish one at QoS 1 first: its identifier must not be used for the next message.
 		r.publish(c, client.AtLeastOnce, "1")
 		conn.ExpectPublish()
 		r.publish(c, client.AtMostOnce, "p")
@@ -100,7 +100,7 @@ func TestMQTT_2_2_1_2(t *testing.T) {
 		r.publishMessage(c, client.Message{Topic: "t", Retain: true, Priority: client.Urgent})
 		conn.ExpectBytes([]byte{0x31, 4, 0, 1, 't', 0})
 	})
-	// What follows the topic of a received one is no identifier either.
+	// The bytes after the topic of a received QoS 0 PUBLISH are not an identifier either.
 	wantHandled(t, "received", "\x00\x05p", raw(0x30, "t", 0, []byte("\x00\x05p")))
 }
 
@@ -121,7 +121,7 @@ func TestMQTT_2_2_1_3(t *testing.T) {
 			for n := range 1200 {
 				r.publishMessage(c, client.Message{Topic: "t", QoS: client.QoS(1 + n%2), Priority: client.Priority(n / 2 % 3)})
 			}
-			synctest.Wait() // the drainer waits for a SUBSCRIBE that is not answered
+			synctest.Wait() // the outbox waits for an unanswered SUBSCRIBE
 			subscribe(t.Context(), c, "f")
 			synctest.Wait()
 			used := map[uint16]bool{}
@@ -141,7 +141,7 @@ func TestMQTT_2_2_1_3(t *testing.T) {
 	t.Run("once around", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
 			c, conn := r.start(control.Connack{})
-			// One stays: its PUBREC came, its PUBCOMP does not.
+			// One exchange stays open: it gets PUBREC, but no PUBCOMP.
 			r.publish(c, client.ExactlyOnce, "stays")
 			stays := id(conn.Expect(wire.PUBLISH))
 			conn.Ack(wire.PUBREC, stays, 0)
@@ -154,7 +154,7 @@ func TestMQTT_2_2_1_3(t *testing.T) {
 				}
 				frames := conn.Take()
 				if len(frames) == 0 {
-					break // it waits, as it may
+					break // it may wait
 				}
 				var answers [][]byte
 				for _, f := range frames {
@@ -169,7 +169,7 @@ func TestMQTT_2_2_1_3(t *testing.T) {
 			if around < 60_000 {
 				t.Errorf("only %d identifiers were used", around)
 			}
-			// What waited goes on when the identifier is free.
+			// The waiting message is sent when the identifier is free.
 			conn.Ack(wire.PUBCOMP, stays, 0)
 			if f := conn.Expect(wire.PUBLISH); id(f) == 0 {
 				t.Error("identifier 0")
@@ -225,7 +225,7 @@ func TestMQTT_2_2_1_5(t *testing.T) {
 			conn.Ack(wire.PUBREL, id, 0)
 			want(wire.PUBCOMP, id)
 		}
-		// Several at once, of both levels.
+		// Several messages at once, with both QoS levels.
 		conn.Send(publishes(message(1, 3, "a"), message(2, 4, "b"), message(1, 5, "c"), message(2, 6, "d"))...)
 		want(wire.PUBACK, 3)
 		want(wire.PUBREC, 4)
@@ -235,11 +235,11 @@ func TestMQTT_2_2_1_5(t *testing.T) {
 		want(wire.PUBCOMP, 6)
 		conn.Ack(wire.PUBREL, 4, 0)
 		want(wire.PUBCOMP, 4)
-		// One that nobody takes.
+		// An unknown identifier.
 		conn.Ack(wire.PUBREL, 99, 0)
 		want(wire.PUBCOMP, 99)
 
-		// Our own: PUBREL, also on the next connection.
+		// The client's own PUBREL, also on the next connection.
 		for range 3 {
 			r.publish(c, client.ExactlyOnce, "out")
 		}
@@ -258,7 +258,7 @@ func TestMQTT_2_2_1_5(t *testing.T) {
 	})
 }
 
-// publishes are PUBLISH packets for one segment.
+// publishes returns PUBLISH packets for one segment.
 func publishes(list ...wire.Publish) (packets [][]byte) {
 	for _, p := range list {
 		packets = append(packets, wire.AppendPublish(nil, &p))
@@ -266,7 +266,7 @@ func publishes(list ...wire.Publish) (packets [][]byte) {
 	return packets
 }
 
-// [MQTT-2.2.2-1]: no properties are a Property Length of zero.
+// [MQTT-2.2.2-1]: if there are no properties, the Property Length is zero.
 func TestMQTT_2_2_2_1(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		r.cfg.Presence.Will = &client.Will{Topic: "w"}
@@ -293,7 +293,7 @@ func TestMQTT_2_2_2_1(t *testing.T) {
 		}
 		conn.Send(raw(0xB0, f.Body[:2], 0, 0))
 	})
-	// A server may not leave it out either where something follows.
+	// A server must not omit it either if something follows.
 	wantViolation(t, "PUBLISH", wire.ReasonMalformedPacket, raw(0x30, "t"))
 	wantViolation(t, "SUBACK", wire.ReasonMalformedPacket, raw(0x90, uint16(9)))
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/mooring-mqtt/mooring/client"
 )
 
-// gate is a handler that holds each message until its payload is let through.
+// gate is a handler that holds each message until the test opens it for the payload.
 type gate struct {
 	t     *testing.T
 	mu    sync.Mutex
@@ -36,13 +36,13 @@ func (g *gate) handle(ctx context.Context, m *client.Message) error {
 	}
 }
 
-// open lets one message through; it waits for it.
+// open lets one message through, after waiting for it.
 func (g *gate) open(payload string) {
 	g.t.Helper()
 	g.end(payload, nil)
 }
 
-// refuse has the handler refuse one message.
+// refuse makes the handler refuse one message.
 func (g *gate) refuse(payload string, code byte) {
 	g.t.Helper()
 	g.end(payload, client.Refuse(code, ""))

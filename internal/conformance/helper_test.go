@@ -21,14 +21,14 @@ func TestMain(m *testing.M) {
 	leaktest.Main(m)
 }
 
-// raw is a packet by its bytes: the Remaining Length is put in, a string goes
-// with its length, a uint16 and a uint32 in big-endian order, []byte as it is.
+// raw returns a packet built from fields. It inserts the Remaining Length. A string is written with
+// its length, uint16 and uint32 in big-endian order, and []byte unchanged.
 func raw(header byte, fields ...any) []byte {
 	body := bytesOf(fields...)
 	return append(binary.AppendUvarint([]byte{header}, uint64(len(body))), body...)
 }
 
-// props is a property section with its length.
+// props returns a property section with its length.
 func props(fields ...any) []byte {
 	body := bytesOf(fields...)
 	return append(binary.AppendUvarint(nil, uint64(len(body))), body...)
@@ -56,7 +56,7 @@ func bytesOf(fields ...any) (b []byte) {
 	return b
 }
 
-// varint reads a Variable Byte Integer of any form; n is its bytes.
+// varint reads a Variable Byte Integer in any form. n is its number of bytes.
 func varint(t *testing.T, b []byte) (value, n int) {
 	t.Helper()
 	v, n := binary.Uvarint(b)
@@ -66,9 +66,8 @@ func varint(t *testing.T, b []byte) (value, n int) {
 	return int(v), n
 }
 
-// wantViolation wants the client to answer what the server sends with a
-// DISCONNECT that has this reason code, and to handle nothing of it, whether it
-// comes in one segment or in many.
+// wantViolation checks that the client answers the packets with a DISCONNECT that has this reason
+// code, and handles none of them. It sends them both in one segment and in many.
 func wantViolation(t *testing.T, name string, reason byte, packets ...[]byte) {
 	t.Helper()
 	for how, send := range map[string]func(*fakebroker.Conn, ...[]byte){"whole": (*fakebroker.Conn).Send, "trickled": (*fakebroker.Conn).Trickle} {
@@ -83,8 +82,8 @@ func wantViolation(t *testing.T, name string, reason byte, packets ...[]byte) {
 	}
 }
 
-// wantHandled wants the client to hand what the server sends to its handler, and
-// the connection to stand.
+// wantHandled checks that the client passes the messages to its handler and that the connection
+// stays up.
 func wantHandled(t *testing.T, name, payloads string, packets ...[]byte) {
 	t.Helper()
 	t.Run(name, func(t *testing.T) {
@@ -97,8 +96,7 @@ func wantHandled(t *testing.T, name, payloads string, packets ...[]byte) {
 	})
 }
 
-// wantRefused wants Publish to accept none of these, to store nothing and to
-// send nothing.
+// wantRefused checks that Publish accepts none of the messages, stores nothing and sends nothing.
 func wantRefused(t *testing.T, messages map[string]client.Message) {
 	t.Helper()
 	onRig(t, func(t *testing.T, r *rig) {
@@ -128,7 +126,7 @@ func wantFieldError(t *testing.T, name string, err error) {
 	}
 }
 
-// wantImpossible wants New to refuse each of these changes to a configuration.
+// wantImpossible checks that New refuses each of these changes to a configuration.
 func wantImpossible(t *testing.T, changes map[string]func(*client.Config)) {
 	t.Helper()
 	for name, change := range changes {
@@ -145,15 +143,15 @@ func wantImpossible(t *testing.T, changes map[string]func(*client.Config)) {
 	}
 }
 
-// connectFrame is the client's CONNECT, as bytes.
+// connectFrame returns the client's CONNECT as bytes.
 func (r *rig) connectFrame() wire.Frame {
 	r.t.Helper()
 	r.client()
 	return r.Accept().Expect(wire.CONNECT)
 }
 
-// store has the client use a store that outlives it; the function returned is
-// for the next process.
+// store gives the client a store that outlives it. The returned function prepares the store for the
+// next process.
 func (r *rig) store() (restart func()) {
 	store := persistence.NewMemory(persistence.Options{})
 	r.cfg.Store.Custom = store
@@ -163,8 +161,8 @@ func (r *rig) store() (restart func()) {
 	}
 }
 
-// await waits until the client is connected; one that never is must not have the
-// fake time run on for ever.
+// await waits until the client is connected. It has a timeout, so that the fake time does not run
+// on indefinitely.
 func (r *rig) await(c *client.Client) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), r.Timeout)
@@ -176,26 +174,25 @@ func (r *rig) await(c *client.Client) {
 	}
 }
 
-// requestPatience is how long a SUBSCRIBE or UNSUBSCRIBE may take.
-const requestPatience = time.Minute
+// requestTimeout is the maximum time of a SUBSCRIBE or UNSUBSCRIBE.
+const requestTimeout = time.Minute
 
-// subscribe subscribes behind the test's back; the error is told when the call
-// returns.
+// subscribe subscribes on another goroutine. The channel receives the error when the call returns.
 func subscribe(ctx context.Context, c *client.Client, filter string) <-chan error {
 	done := make(chan error, 1)
 	go func() {
-		ctx, cancel := context.WithTimeout(ctx, requestPatience)
+		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 		defer cancel()
 		done <- errOf(c.Subscribe(ctx, filter, client.AtLeastOnce, client.HandlerFunc(func(context.Context, *client.Message) error { return nil })))
 	}()
 	return done
 }
 
-// unsubscribe does the same for Unsubscribe.
+// unsubscribe is like subscribe, for Unsubscribe.
 func unsubscribe(ctx context.Context, c *client.Client, filter string) <-chan error {
 	done := make(chan error, 1)
 	go func() {
-		ctx, cancel := context.WithTimeout(ctx, requestPatience)
+		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 		defer cancel()
 		done <- c.Unsubscribe(ctx, filter)
 	}()

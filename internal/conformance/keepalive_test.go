@@ -12,9 +12,8 @@ import (
 
 // Section 3.1.2.10: Keep Alive, and 3.2.2.3.14: Server Keep Alive.
 
-// pace follows a connection for as long as d: each packet of the client must come
-// within keepAlive of the one before. PINGREQ is answered; their number is
-// returned.
+// pace watches a connection for the time d. Each packet of the client must arrive within keepAlive
+// after the previous one. pace answers PINGREQs and returns their number.
 func pace(t *testing.T, conn *fakebroker.Conn, keepAlive, d time.Duration, meanwhile func(second int)) (pings int) {
 	t.Helper()
 	last := time.Now()
@@ -40,11 +39,11 @@ func TestMQTT_3_1_2_20(t *testing.T) {
 	const keepAlive, long = 10 * time.Second, 10 * time.Minute
 	tests := map[string]func(r *rig, c *client.Client, conn *fakebroker.Conn, second int){
 		"idle": func(*rig, *client.Client, *fakebroker.Conn, int) {},
-		// What the server says does not count, only what we say.
+		// Only packets of the client count, not those of the server.
 		"the server talks": func(_ *rig, _ *client.Client, conn *fakebroker.Conn, _ int) {
 			conn.Publish(message(0, 0, "x"))
 		},
-		// A message shortly before it is due, and then nothing.
+		// A message shortly before a PINGREQ is due, and then nothing.
 		"now and then": func(r *rig, c *client.Client, _ *fakebroker.Conn, second int) {
 			if second%27 == 8 {
 				r.publish(c, client.AtMostOnce, "x")
@@ -77,8 +76,8 @@ func TestMQTT_3_1_2_20(t *testing.T) {
 	}
 }
 
-// wantServerKeepAlive wants the server's Keep Alive to be used, in place of one
-// that is longer, shorter or none.
+// wantServerKeepAlive checks that the server's Keep Alive is used instead of one that is longer,
+// shorter or 0.
 func wantServerKeepAlive(t *testing.T) {
 	t.Helper()
 	for _, own := range []time.Duration{5 * time.Second, time.Minute, 65_535 * time.Second} {
@@ -92,7 +91,7 @@ func wantServerKeepAlive(t *testing.T) {
 				}
 				r.await(c)
 				want := time.Duration(servers) * time.Second
-				if own == 5*time.Second && want > own { // no sooner: the value takes the place of ours
+				if own == 5*time.Second && want > own { // not earlier, because the server's value replaces the client's
 					conn.QuietFor(want / 2)
 					r.publish(c, client.AtMostOnce, "x")
 					conn.ExpectPublish()
@@ -100,7 +99,7 @@ func wantServerKeepAlive(t *testing.T) {
 				if pings := pace(t, conn, want, 8*want, func(int) {}); pings < 7 || pings > 16 {
 					t.Errorf("%d PINGREQ in %v, where the server wants one in %v", pings, 8*want, want)
 				}
-				// And no PINGRESP is missed by that clock, not by ours.
+				// The time to wait for PINGRESP also follows the server's Keep Alive.
 				begin := time.Now()
 				r.Timeout = 24 * time.Hour
 				conn.ExpectPingreq()
@@ -111,12 +110,12 @@ func wantServerKeepAlive(t *testing.T) {
 			})
 		}
 	}
-	onRig(t, func(t *testing.T, r *rig) { // 0 turns it off
+	onRig(t, func(t *testing.T, r *rig) { // 0 disables it
 		r.cfg.Connection.KeepAlive = 5 * time.Second
 		_, conn := r.start(control.Connack{HasServerKeepAlive: true})
 		conn.QuietFor(24 * time.Hour)
 	})
-	onRig(t, func(t *testing.T, r *rig) { // it holds for its connection only
+	onRig(t, func(t *testing.T, r *rig) { // it applies only to its connection
 		r.cfg.Connection.KeepAlive = 5 * time.Second
 		c, conn := r.start(control.Connack{HasServerKeepAlive: true, ServerKeepAlive: 600})
 		conn.Close()

@@ -15,7 +15,7 @@ import (
 
 // Section 4.6: message ordering.
 
-// payloads are those of the next n packets, which must be PUBLISH.
+// payloads returns the payloads of the next n packets, which must be PUBLISH.
 func payloads(conn *fakebroker.Conn, n int) string {
 	var list []string
 	for range n {
@@ -30,7 +30,7 @@ func TestMQTT_4_6_0_1(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		c, conn := r.start(control.Connack{ReceiveMaximum: 6})
 		ids := map[string]uint16{}
-		// The order of sending is that of priorities only among what waits.
+		// The order of sending follows the priorities only among waiting messages.
 		for i, m := range []client.Message{
 			{QoS: 1}, {QoS: 2, Priority: client.High}, {QoS: 1, Priority: client.Urgent},
 			{QoS: 2}, {QoS: 1, Priority: client.High}, {QoS: 2, Priority: client.Urgent},
@@ -52,14 +52,14 @@ func TestMQTT_4_6_0_1(t *testing.T) {
 			conn, _ = r.Connect(control.Connack{SessionPresent: true, ReceiveMaximum: window})
 			if window == 6 {
 				if got := payloads(conn, 6); got != "0 1 3 4 5 7" {
-					t.Errorf("%s came again, want 0 1 3 4 5 7", got)
+					t.Errorf("%s were resent, want 0 1 3 4 5 7", got)
 				}
 			} else if got := payloads(conn, 1); got != "0" {
-				t.Errorf("%s came again first, want 0", got)
+				t.Errorf("%s were resent first, want 0", got)
 			}
 			conn.Quiet()
 		}
-		conn.Close() // a window of one shows the order of each
+		conn.Close() // a window of one shows the order of all messages
 		conn, _ = r.Connect(control.Connack{SessionPresent: true, ReceiveMaximum: 1})
 		for _, want := range strings.Fields("0 1 3 4 5 7 6") {
 			p := conn.ExpectPublish()
@@ -75,7 +75,7 @@ func TestMQTT_4_6_0_1(t *testing.T) {
 			conn.Ack(wire.PUBCOMP, p.PacketID, 0)
 		}
 	})
-	onRig(t, func(t *testing.T, r *rig) { // where the order of sending is not that of acceptance
+	onRig(t, func(t *testing.T, r *rig) { // the order of sending differs from the order of acceptance
 		c, err := client.New(r.cfg)
 		r.must(err)
 		defer c.Close()
@@ -91,7 +91,7 @@ func TestMQTT_4_6_0_1(t *testing.T) {
 			conn = r.resume(conn)
 		}
 	})
-	onRig(t, func(t *testing.T, r *rig) { // through the end of the process
+	onRig(t, func(t *testing.T, r *rig) { // across the end of the process
 		store := persistence.NewMemory(persistence.Options{})
 		r.cfg.Store.Custom = store
 		c, conn := r.start(control.Connack{})
@@ -107,13 +107,12 @@ func TestMQTT_4_6_0_1(t *testing.T) {
 		_, _ = r.restart(store)
 		conn, _ = r.Connect(control.Connack{SessionPresent: true})
 		if got := payloads(conn, 9); got != want {
-			t.Errorf("%s came again, want %s", got, want)
+			t.Errorf("%s were resent, want %s", got, want)
 		}
 	})
 }
 
-// acksInOrder has handlers end in another order than their messages came in, and
-// some of them refuse.
+// acksInOrder makes handlers end in another order than their messages arrived. Some of them refuse.
 func acksInOrder(t *testing.T, qos byte, answer wire.Type) {
 	onRig(t, func(t *testing.T, r *rig) {
 		g := newGate(t)
@@ -126,8 +125,8 @@ func acksInOrder(t *testing.T, qos byte, answer wire.Type) {
 			<-probing
 			return nil
 		})
-		// Which topics are handled at the same time: those of the first message in
-		// each lane.
+		// Find topics that are handled concurrently: one whose message comes first in the queue of
+		// each worker.
 		for i := range 256 {
 			conn.Publish(wire.Publish{Topic: fmt.Sprint(i), Payload: []byte("probe")})
 		}
@@ -167,7 +166,7 @@ func acksInOrder(t *testing.T, qos byte, answer wire.Type) {
 		}
 		conn = r.resume(conn)
 		send(true)
-		if qos == 2 { // all but c were handled, and have no PUBREL yet
+		if qos == 2 { // all except c were handled, but have no PUBREL yet
 			g.open("c")
 		} else {
 			g.open("d")

@@ -15,8 +15,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// used fills a store under ClientID a: a message whose PUBREC came, one that was
-// only sent, and an identifier of the server's that waits for PUBREL.
+// used fills a store under ClientID a: a message with PUBREC, a message that was only sent, and an
+// identifier of the server that waits for PUBREL.
 func (r *rig) used() (restart func()) {
 	r.t.Helper()
 	restart = r.store()
@@ -34,8 +34,8 @@ func (r *rig) used() (restart func()) {
 	return restart
 }
 
-// wantNew wants everything that the store of another ClientID holds as if it was
-// never sent, and nothing else of its session.
+// wantNew checks that everything in the store of another ClientID is sent like new messages, and
+// that nothing else of that session is sent.
 func (r *rig) wantNew(conn *fakebroker.Conn) {
 	r.t.Helper()
 	r.wantPublish(conn, "released", false)
@@ -46,11 +46,11 @@ func (r *rig) wantNew(conn *fakebroker.Conn) {
 	r.wantKept("oldnew")
 }
 
-// anotherClientID is a part of TestMQTT_3_1_3_2 and of TestMQTT_3_2_2_4. The ClientID
-// identifies the session at the server, so the session in the store of another one
-// is not ours: where the server has one, we have none, and the connection is closed.
-// Nothing of the old session leaves:
-// no PUBREL, no DUP, and its identifiers swallow nothing.
+// anotherClientID is a part of TestMQTT_3_1_3_2 and of TestMQTT_3_2_2_4. The ClientID identifies
+// the session at the server. So the session in the store of another ClientID is not this client's.
+// If the server has a session, the client has none, and it closes the connection. It sends nothing
+// of the old session: no PUBREL and no DUP, and the identifiers of the old session suppress no
+// messages.
 func anotherClientID(t *testing.T, present bool) {
 	t.Run(fmt.Sprint("the store of another, Session Present ", present), func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
@@ -67,7 +67,7 @@ func anotherClientID(t *testing.T, present bool) {
 			if connect.ClientID != "b" || connect.CleanStart {
 				t.Errorf("got %+v", connect)
 			}
-			if present { // it is that of an earlier user of b
+			if present { // it belongs to an earlier user of b
 				if rest := conn.Rest(); len(rest) > 0 {
 					t.Errorf("%v was sent in a session that the store does not know", rest[0].Type())
 				}
@@ -81,7 +81,7 @@ func anotherClientID(t *testing.T, present bool) {
 			r.wantNew(conn)
 			r.must(c.Close())
 
-			// From here on it is b's.
+			// From here on the session belongs to b.
 			restart()
 			c = r.client()
 			conn, _ = r.Connect(control.Connack{SessionPresent: true})
@@ -89,7 +89,7 @@ func anotherClientID(t *testing.T, present bool) {
 			r.wantPublish(conn, "sent", true)
 			r.must(c.Close())
 
-			// And not a's any more.
+			// It no longer belongs to a.
 			restart()
 			r.cfg.ClientID = "a"
 			r.client()
@@ -101,9 +101,9 @@ func anotherClientID(t *testing.T, present bool) {
 	})
 }
 
-// A strict client does not connect with the store of another ClientID, unless a
-// new session was asked for.
-func TestAStrictClientWithTheStoreOfAnotherClientID(t *testing.T) {
+// A strict client does not connect with the store of another ClientID, unless a new session was
+// requested.
+func TestStrict_StoreOfAnotherClientID(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		restart := r.used()
 		restart()
@@ -132,8 +132,8 @@ func TestAStrictClientWithTheStoreOfAnotherClientID(t *testing.T) {
 	})
 }
 
-// A store of a release that did not note the ClientID is taken for ours.
-func TestASessionOfUnknownClientIDIsOurs(t *testing.T) {
+// A store of a release that did not record the ClientID is treated as this client's.
+func TestStore_WithoutAClientIDIsResumed(t *testing.T) {
 	for _, mode := range []client.SessionMode{client.ResumeSession, client.StrictSession} {
 		onRig(t, func(t *testing.T, r *rig) {
 			store := persistence.NewMemory(persistence.Options{})

@@ -19,7 +19,7 @@ import (
 func TestMQTT_3_2_2_15(t *testing.T) {
 	const most = 100
 	limited := control.Connack{MaximumPacketSize: most}
-	// largest is the size of the largest packet that came by now.
+	// largest returns the size of the largest packet received so far.
 	largest := func(t *testing.T, conn *fakebroker.Conn, answer func(f wire.Frame)) (size int) {
 		t.Helper()
 		for _, f := range conn.Take() {
@@ -36,7 +36,7 @@ func TestMQTT_3_2_2_15(t *testing.T) {
 			onRig(t, func(t *testing.T, r *rig) {
 				qos := client.QoS(n % 3)
 				limited := limited
-				if n >= 3 { // a Topic Alias makes the first of a topic larger
+				if n >= 3 { // a Topic Alias makes the first packet of a topic larger
 					r.cfg.Publishing.TopicAliases, limited.TopicAliasMaximum = 10, 10
 				}
 				c, conn := r.start(limited)
@@ -114,7 +114,7 @@ func TestMQTT_3_2_2_15(t *testing.T) {
 					more = true
 				})
 			}
-			if filters != 29 { // up to 86 bytes fit beside an identifier
+			if filters != 29 { // up to 86 bytes fit with an identifier
 				t.Errorf("%d filters were subscribed to, want 29", filters)
 			}
 		})
@@ -140,7 +140,7 @@ func TestMQTT_3_2_2_15(t *testing.T) {
 			c, conn := r.start(limited)
 			conn.Quiet()
 			r.must(c.Close())
-			conn.ExpectDisconnect(wire.ReasonDisconnectWithWill) // the goodbye did not fit
+			conn.ExpectDisconnect(wire.ReasonDisconnectWithWill) // the offline status did not fit
 		})
 		onRig(t, func(t *testing.T, r *rig) {
 			r.cfg.ClientID = "" // its DISCONNECT has a Session Expiry Interval

@@ -11,8 +11,8 @@ import (
 
 // Sections 3.12 and 3.13: PINGREQ and PINGRESP.
 
-// The Server MUST send a PINGRESP packet in response to a PINGREQ packet: where
-// it does not, the connection is given up.
+// The Server MUST send a PINGRESP packet in response to a PINGREQ packet. If it does not, the
+// client gives up the connection.
 func TestMQTT_3_12_4_1(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		r.cfg.Connection.KeepAlive = 8 * time.Second

@@ -30,7 +30,7 @@ func TestMQTT_3_3_1_1(t *testing.T) {
 		for n := range 4 {
 			ids = append(ids, r.wantPublish(conn, fmt.Sprint(n), false).PacketID)
 		}
-		// Again and again, each time with DUP, and the rest of the packet the same.
+		// The messages are sent repeatedly, each time with DUP, and otherwise unchanged.
 		var first [][]byte
 		for round := range 3 {
 			conn = r.resume(conn)
@@ -49,7 +49,7 @@ func TestMQTT_3_3_1_1(t *testing.T) {
 				}
 			}
 		}
-		// What is new meanwhile is not a repetition, and is one later.
+		// A message published meanwhile is not a repetition, but becomes one later.
 		r.publish(c, client.AtLeastOnce, "new")
 		r.wantPublish(conn, "new", false)
 		r.cfg.Presence.Status = nil
@@ -84,8 +84,8 @@ func TestMQTT_3_3_1_2(t *testing.T) {
 	wantViolation(t, "received, retained", wire.ReasonMalformedPacket, raw(0x39, "t", 0, []byte("p")))
 }
 
-// [MQTT-3.3.1-3]: DUP of what is sent depends on nothing but whether it is a
-// retransmission, and not on the DUP of what came in.
+// [MQTT-3.3.1-3]: DUP of a sent message depends only on whether it is a retransmission, and not on
+// the DUP of a received message.
 func TestMQTT_3_3_1_3(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		var c *client.Client
@@ -102,7 +102,7 @@ func TestMQTT_3_3_1_3(t *testing.T) {
 				m.Dup = dup
 				conn.Publish(m)
 				var out wire.Publish
-				for range 2 { // PUBACK or PUBREC comes before or behind it
+				for range 2 { // PUBACK or PUBREC precedes or follows it
 					switch f := conn.Next(); f.Type() {
 					case wire.PUBLISH:
 						v, err := wire.ParsePublish(f)
@@ -118,7 +118,7 @@ func TestMQTT_3_3_1_3(t *testing.T) {
 				}
 			}
 		}
-		// And what came in with DUP 0 goes out with DUP 1 when it is sent again.
+		// A message received with DUP 0 is sent with DUP 1 when it is sent again.
 		conn.Close()
 		conn, _ = r.Connect(control.Connack{SessionPresent: true})
 		for range 8 {
@@ -134,7 +134,7 @@ func TestMQTT_3_3_1_3(t *testing.T) {
 func TestMQTT_3_3_1_4(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		c, conn := r.start(control.Connack{})
-		for qos := client.QoS(3); qos > 0; qos += 4 { // 3, 7 … 255, which wraps to 3
+		for qos := client.QoS(3); qos > 0; qos += 4 { // 3, 7 and so on to 255, which wraps to 3
 			wantFieldError(t, fmt.Sprint("QoS ", qos), publishError(c, client.Message{Topic: "t", QoS: qos}))
 			if qos == 255 {
 				break
@@ -173,7 +173,7 @@ func TestMQTT_3_3_2_1(t *testing.T) {
 	wantViolation(t, "received, none and no alias", wire.ReasonProtocolError, raw(0x30, "", 0, []byte("p")))
 }
 
-// wildcards are Topic Filters that are no Topic Names.
+// wildcards are Topic Filters that are not valid Topic Names.
 var wildcards = []string{"#", "+", "a/#", "a/+/b", "+/a", "a#", "a+b", "/+", "$share/g/+"}
 
 // [MQTT-3.3.2-2]: no wildcard characters in the Topic Name.
@@ -190,9 +190,8 @@ func TestMQTT_3_3_2_2(t *testing.T) {
 	wantRefused(t, bad)
 }
 
-// wantText wants a property that is a string to be sent as it is given, refused
-// where it is ill-formed, and to be a malformed packet where the server sends it
-// so.
+// wantText checks a string property. A valid string must be sent unchanged and an invalid one
+// refused. If the server sends an invalid one, the packet is malformed.
 func wantText(t *testing.T, property byte, set func(m *client.Message, s string), get func(m *client.Message) string) {
 	t.Helper()
 	onRig(t, func(t *testing.T, r *rig) {
@@ -245,7 +244,7 @@ func TestMQTT_3_3_2_19(t *testing.T) {
 	wantImpossible(t, map[string]func(*client.Config){"will": func(c *client.Config) { c.Presence.Will = &client.Will{Topic: "w", ContentType: "\xff"} }})
 }
 
-// [MQTT-3.3.4-1]: a PUBLISH is answered as its QoS says.
+// [MQTT-3.3.4-1]: the client answers a PUBLISH according to its QoS.
 func TestMQTT_3_3_4_1(t *testing.T) {
 	handlers := map[string]struct {
 		handle client.HandlerFunc
@@ -271,7 +270,7 @@ func TestMQTT_3_3_4_1(t *testing.T) {
 						if a := conn.ExpectAck(kind); a.PacketID != 7 || a.Reason != h.reason {
 							t.Errorf("%v %+v, want reason code 0x%02X", kind, a, h.reason)
 						}
-						conn.QuietFor(time.Minute) // one answer is enough
+						conn.QuietFor(time.Minute) // one answer is sufficient
 						if qos == 2 && h.reason == 0 {
 							conn.Ack(wire.PUBREL, 7, 0)
 							conn.ExpectAck(wire.PUBCOMP)
@@ -318,7 +317,7 @@ func TestMQTT_3_3_4_6(t *testing.T) {
 			if len(m.SubscriptionIDs) != 2 {
 				t.Errorf("got %+v", m)
 			}
-			for m.QoS = 0; m.QoS <= 2; m.QoS++ { // the message as it came
+			for m.QoS = 0; m.QoS <= 2; m.QoS++ { // publish the message as received
 				if _, err := c.Publish(ctx, *m); err != nil {
 					return err
 				}

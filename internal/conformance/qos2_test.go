@@ -12,10 +12,10 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// Section 4.3.3: QoS 2. TestMQTT_4_3_3_1, _2 and _8 are with those of QoS 1.
+// Section 4.3.3: QoS 2. TestMQTT_4_3_3_1, _2 and _8 are with the tests of QoS 1.
 
-// restart stops the client as a crash would and starts another with what its
-// store has. The first one's store is only read.
+// restart stops the client as a crash would, and starts another one with the content of its store.
+// The first client's store is only read.
 func (r *rig) restart(store *persistence.Memory) (*client.Client, *persistence.Memory) {
 	r.t.Helper()
 	next := store.Reopen()
@@ -30,12 +30,12 @@ func TestMQTT_4_3_3_3(t *testing.T) {
 		c, conn := r.start(control.Connack{})
 		d := r.publish(c, client.ExactlyOnce, "p")
 		id := r.wantPublish(conn, "p", false).PacketID
-		conn.Ack(wire.PUBREC, id+1, 0) // of another
+		conn.Ack(wire.PUBREC, id+1, 0) // of another message
 		conn.ExpectAck(wire.PUBREL)
 		for range 3 {
 			conn = r.resume(conn)
 			if again := r.wantPublish(conn, "p", true); again.PacketID != id {
-				t.Errorf("it comes again as %d, want %d", again.PacketID, id)
+				t.Errorf("it is resent as %d, want %d", again.PacketID, id)
 			}
 			r.wantState(d, client.Pending)
 		}
@@ -77,7 +77,7 @@ func TestMQTT_4_3_3_4(t *testing.T) {
 	})
 }
 
-// released is a client with a QoS 2 message whose PUBREC has come.
+// released starts a client with a QoS 2 message for which PUBREC has arrived.
 func (r *rig) released(store *persistence.Memory) (c *client.Client, d *client.Delivery, id uint16) {
 	r.t.Helper()
 	r.cfg.Store.Custom = store
@@ -101,7 +101,7 @@ func TestMQTT_4_3_3_5(t *testing.T) {
 		r.wantEnd(conn, 0x82, wire.AppendAck(nil, wire.Ack{Type: wire.PUBACK, PacketID: id}))
 		conn, _ = r.Connect(control.Connack{SessionPresent: true})
 		conn.ExpectBytes(pubrel)
-		conn.Ack(wire.PUBCOMP, id+1, 0) // of another
+		conn.Ack(wire.PUBCOMP, id+1, 0) // of another message
 		r.wantState(d, client.Pending)
 		conn = r.resume(conn)
 		conn.ExpectBytes(pubrel)
@@ -110,7 +110,7 @@ func TestMQTT_4_3_3_5(t *testing.T) {
 		conn = r.resume(conn)
 		conn.Quiet()
 	})
-	onRig(t, func(t *testing.T, r *rig) { // through the end of the process
+	onRig(t, func(t *testing.T, r *rig) { // across the end of the process
 		store := persistence.NewMemory(persistence.Options{})
 		c, _, id := r.released(store)
 		r.must(c.Close())
@@ -135,7 +135,7 @@ func TestMQTT_4_3_3_6(t *testing.T) {
 			for range 3 {
 				conn, _ := r.Connect(control.Connack{SessionPresent: true})
 				conn.ExpectBytes([]byte{0x62, 2, byte(id >> 8), byte(id)})
-				conn.Ack(wire.PUBREC, id, 0) // a server that is behind
+				conn.Ack(wire.PUBREC, id, 0) // a server with an older state
 				conn.ExpectBytes([]byte{0x62, 2, byte(id >> 8), byte(id)})
 				conn.QuietFor(time.Hour)
 				conn.Close()
@@ -166,7 +166,7 @@ func TestMQTT_4_3_3_7(t *testing.T) {
 			t.Helper()
 			again := r.wantPublish(conn, "p", true)
 			if again.PacketID != id || !again.HasExpiry || again.MessageExpiry != 0 {
-				t.Errorf("%s: it comes again as %+v", why, again)
+				t.Errorf("%s: it is resent as %+v", why, again)
 			}
 		}
 		time.Sleep(time.Hour)
@@ -237,14 +237,14 @@ func TestMQTT_4_3_3_10(t *testing.T) {
 		for range 3 {
 			conn.Publish(again(p))
 			conn.ExpectBytes(pubrec)
-			conn.Publish(p) // whatever DUP says
+			conn.Publish(p) // whatever the DUP flag
 			conn.ExpectBytes(pubrec)
 			conn = r.resume(conn)
 			conn.Publish(again(p))
 			conn.ExpectBytes(pubrec)
 		}
 		r.wantKept("a")
-		r.must(c.Close()) // and through the end of the process
+		r.must(c.Close()) // and across the end of the process
 		r.cfg.Store.Custom = store.Reopen()
 		_, conn = r.receiver(control.Connack{SessionPresent: true}, r.keep)
 		conn.Publish(again(p))
@@ -263,7 +263,7 @@ func TestMQTT_4_3_3_10(t *testing.T) {
 		conn = r.resume(conn)
 		conn.Publish(again(message(2, 7, "a")))
 		conn.Quiet()
-		conn.Publish(message(2, 7, "a")) // and once more: each has its answer
+		conn.Publish(message(2, 7, "a")) // once more: each copy gets an answer
 		conn.Quiet()
 		g.open("a")
 		conn.ExpectBytes([]byte{0x50, 2, 0, 7}, []byte{0x50, 2, 0, 7})
@@ -289,7 +289,7 @@ func TestMQTT_4_3_3_11(t *testing.T) {
 		conn.Ack(wire.PUBREL, 1, 0)
 		conn.ExpectBytes([]byte{0x70, 2, 0, 1})
 		conn = r.resume(conn)
-		conn.Ack(wire.PUBREL, 1, 0) // whose PUBCOMP was lost
+		conn.Ack(wire.PUBREL, 1, 0) // the PUBCOMP for it was lost
 		conn.ExpectBytes([]byte{0x70, 3, 0, 1, 0x92})
 		r.wantKept("aaa")
 	})
@@ -320,9 +320,8 @@ func TestMQTT_4_3_3_12(t *testing.T) {
 	})
 }
 
-// In the QoS 2 delivery protocol, the receiver MUST continue the QoS 2
-// acknowledgement sequence even if it has applied message expiry: and so does the
-// sender.
+// In the QoS 2 delivery protocol, the receiver MUST continue the QoS 2 acknowledgement sequence
+// even if it has applied message expiry. The sender does so too.
 func TestMQTT_4_3_3_13(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		g := newGate(t)

@@ -10,7 +10,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// Sections 4.3.1 and 4.3.2: QoS 0 and 1; and what QoS 1 and 2 share.
+// Sections 4.3.1 and 4.3.2: QoS 0 and 1, and the common parts of QoS 1 and 2.
 
 // In the QoS 0 delivery protocol, the sender MUST send a PUBLISH packet with QoS 0
 // and DUP flag set to 0.
@@ -23,19 +23,19 @@ func TestMQTT_4_3_1_1(t *testing.T) {
 			conn.ExpectBytes([]byte{0x30, 5, 0, 1, 't', 0, 'p'})
 			r.publishMessage(c, client.Message{Topic: "t", Retain: true})
 			conn.ExpectBytes([]byte{0x31, 4, 0, 1, 't', 0})
-			r.publishMessage(c, client.Message{Topic: "t", Duplicate: true}) // a received one, passed on
+			r.publishMessage(c, client.Message{Topic: "t", Duplicate: true}) // a received message that is forwarded
 			conn.ExpectBytes([]byte{0x30, 4, 0, 1, 't', 0})
 		}
 		send()
 		conn = r.resume(conn)
-		conn.Quiet() // none of them comes again
+		conn.Quiet() // none of them is resent
 		send()
 	})
 }
 
-// identifiersAreUnused publishes while some messages stay unacknowledged, and
-// wants a non-zero Packet Identifier that no other exchange has. Priority High has
-// few identifiers, so they come round.
+// identifiersAreUnused publishes while some messages stay unacknowledged. It checks that each
+// Packet Identifier is non-zero and not used by another exchange. Priority High has few
+// identifiers, so they wrap around.
 func identifiersAreUnused(t *testing.T, qos client.QoS, priority client.Priority, total int) {
 	onRig(t, func(t *testing.T, r *rig) {
 		r.cfg.Presence.Status = &client.Status{Topic: "s", NoCorrection: true}
@@ -78,8 +78,8 @@ func identifiersAreUnused(t *testing.T, qos client.QoS, priority client.Priority
 	})
 }
 
-// waitsForItsIdentifier keeps the first of many messages open until identifiers
-// come round: its one is not given to another.
+// waitsForItsIdentifier keeps the first of many messages open until identifiers wrap around. Its
+// identifier must not be assigned to another message.
 func waitsForItsIdentifier(t *testing.T, qos client.QoS) {
 	onRig(t, func(t *testing.T, r *rig) {
 		c, conn := r.start(control.Connack{})
@@ -109,7 +109,7 @@ func waitsForItsIdentifier(t *testing.T, qos client.QoS) {
 		for _, id := range batch {
 			end(id)
 		}
-		conn.Quiet() // the next one would need the identifier of the first
+		conn.Quiet() // the next message would need the identifier of the first one
 		end(first)
 		if id := conn.ExpectPublish().PacketID; id != first {
 			t.Errorf("the next message has %d, and only %d is free", id, first)
@@ -133,8 +133,8 @@ func TestMQTT_4_3_3_1(t *testing.T) {
 	waitsForItsIdentifier(t, 2)
 }
 
-// firstSending wants the exact first bytes of a new message: the header, and the
-// identifier that its acknowledgement ends.
+// firstSending checks the exact first bytes of a new message: the header, and the identifier that
+// its acknowledgement ends.
 func firstSending(t *testing.T, qos client.QoS) {
 	onRig(t, func(t *testing.T, r *rig) {
 		c, conn := r.start(control.Connack{})
@@ -156,7 +156,7 @@ func firstSending(t *testing.T, qos client.QoS) {
 				conn.Ack(wire.PUBCOMP, v.PacketID, 0)
 			}
 			r.wantState(d, client.Acked)
-			if i == 2 { // a new connection does not make new messages old
+			if i == 2 { // a new connection does not turn new messages into repetitions
 				conn = r.resume(conn)
 			}
 		}
@@ -178,13 +178,13 @@ func TestMQTT_4_3_2_3(t *testing.T) {
 		c, conn := r.start(control.Connack{})
 		d := r.publish(c, client.AtLeastOnce, "p")
 		id := r.wantPublish(conn, "p", false).PacketID
-		conn.Ack(wire.PUBACK, id+1, 0) // of another
+		conn.Ack(wire.PUBACK, id+1, 0) // of another message
 		conn.Ack(wire.PUBACK, id-1, 0x97)
 		r.wantState(d, client.Pending)
 		for range 3 {
 			conn = r.resume(conn)
 			if again := r.wantPublish(conn, "p", true); again.PacketID != id {
-				t.Errorf("it comes again as %d, want %d", again.PacketID, id)
+				t.Errorf("it is resent as %d, want %d", again.PacketID, id)
 			}
 			r.wantState(d, client.Pending)
 		}
@@ -202,14 +202,14 @@ func TestMQTT_4_3_2_3(t *testing.T) {
 	})
 }
 
-// In the QoS 1 delivery protocol, the receiver MUST respond with a PUBACK packet
-// containing the Packet Identifier from the incoming PUBLISH packet, having
-// accepted ownership of the Application Message: not before it is handled.
+// In the QoS 1 delivery protocol, the receiver MUST respond with a PUBACK packet containing the
+// Packet Identifier from the incoming PUBLISH packet, having accepted ownership of the Application
+// Message. The client sends it only after the message was handled.
 func TestMQTT_4_3_2_4(t *testing.T) { answeredWhenHandled(t, 1, wire.PUBACK) }
 
-// In the QoS 2 delivery protocol, the receiver MUST respond with a PUBREC packet
-// containing the Packet Identifier from the incoming PUBLISH packet, having
-// accepted ownership of the Application Message: not before it is handled.
+// In the QoS 2 delivery protocol, the receiver MUST respond with a PUBREC packet containing the
+// Packet Identifier from the incoming PUBLISH packet, having accepted ownership of the Application
+// Message. The client sends it only after the message was handled.
 func TestMQTT_4_3_3_8(t *testing.T) { answeredWhenHandled(t, 2, wire.PUBREC) }
 
 func answeredWhenHandled(t *testing.T, qos byte, answer wire.Type) {

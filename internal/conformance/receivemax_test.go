@@ -16,22 +16,21 @@ import (
 
 // Section 3.3.4: the server's Receive Maximum.
 
-// quota counts what a client has sent and not had acknowledged, as a server
-// does.
+// quota counts the unacknowledged messages of a client, as a server does.
 type quota struct {
 	t       *testing.T
 	maximum int
-	open    map[uint16]wire.Type // what the server owes: PUBACK, PUBREC or PUBCOMP
-	counted map[uint16]bool      // of those: what was published on this connection
+	open    map[uint16]wire.Type // the acknowledgement that the server still has to send: PUBACK, PUBREC or PUBCOMP
+	counted map[uint16]bool      // identifiers in open that were published on this connection
 	most    int
 }
 
-// connected begins a connection: nothing was sent on it yet.
+// connected starts a connection, on which nothing was sent yet.
 func (q *quota) connected() {
 	q.open, q.counted = map[uint16]wire.Type{}, map[uint16]bool{}
 }
 
-// take looks at all that has come by now.
+// take processes all packets received so far.
 func (q *quota) take(conn *fakebroker.Conn) {
 	q.t.Helper()
 	for _, f := range conn.Take() {
@@ -61,7 +60,7 @@ func (q *quota) take(conn *fakebroker.Conn) {
 	}
 }
 
-// answer settles one of what is open, by chance.
+// answer answers one open exchange, chosen at random.
 func (q *quota) answer(conn *fakebroker.Conn, r *rand.Rand) {
 	ids := make([]uint16, 0, len(q.open))
 	for id := range q.open {
@@ -76,7 +75,7 @@ func (q *quota) answer(conn *fakebroker.Conn, r *rand.Rand) {
 		delete(q.open, id)
 		delete(q.counted, id)
 	case kind == wire.PUBREC:
-		conn.Ack(wire.PUBREC, id, 0) // it does not: nothing more may come
+		conn.Ack(wire.PUBREC, id, 0) // it does not end, so nothing more may be sent
 	default:
 		conn.Ack(kind, id, 0)
 		delete(q.open, id)
@@ -109,7 +108,7 @@ func TestMQTT_3_3_4_7(t *testing.T) {
 							break
 						}
 						if steps == 20 || steps == 50 {
-							// What was sent is sent again, and counts again.
+							// Messages are sent again and count again.
 							conn.Close()
 							conn, _ = r.Connect(control.Connack{SessionPresent: true, ReceiveMaximum: uint16(maximum)})
 							q.connected()
@@ -163,7 +162,7 @@ func TestMQTT_3_3_4_7(t *testing.T) {
 				q := &quota{t: t, maximum: maximum}
 				q.connected()
 				q.take(conn)
-				conn.Ack(wire.PUBACK, 1, 0) // the birth
+				conn.Ack(wire.PUBACK, 1, 0) // for the birth
 				delete(q.open, 1)
 				delete(q.counted, 1)
 				q.take(conn)
@@ -207,7 +206,7 @@ func TestMQTT_3_3_4_7(t *testing.T) {
 	})
 }
 
-// [MQTT-3.3.4-8]: nothing but PUBLISH waits for the Receive Maximum.
+// [MQTT-3.3.4-8]: only PUBLISH waits for the Receive Maximum.
 func TestMQTT_3_3_4_8(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		r.cfg.Connection.KeepAlive = 5 * time.Second
@@ -232,7 +231,7 @@ func TestMQTT_3_3_4_8(t *testing.T) {
 		conn.ExpectAck(wire.PUBCOMP)
 		conn.Ack(wire.PUBREC, out.PacketID, 0)
 		conn.ExpectAck(wire.PUBREL)
-		conn.Ack(wire.PUBREC, 99, 0) // one that nobody waits for
+		conn.Ack(wire.PUBREC, 99, 0) // for an unknown identifier
 		if a := conn.ExpectAck(wire.PUBREL); a.PacketID != 99 {
 			t.Errorf("PUBREL for %d", a.PacketID)
 		}

@@ -12,11 +12,9 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// pubrelsOfEarlierProcesses is a part of TestMQTT_4_6_0_4. PUBRELs come again in the
-// order of the PUBRECs, whichever process and whichever
-// connection had them, and whatever the order and the priority of the messages
-// [MQTT-4.6.0-4]; a window that has no room for messages does not hold them back
-// [MQTT-3.3.4-8].
+// pubrelsOfEarlierProcesses is a part of TestMQTT_4_6_0_4. PUBRELs are resent in the order of the
+// PUBRECs [MQTT-4.6.0-4]. The process and the connection that received the PUBRECs, and the order
+// and priority of the messages, do not matter. A full window does not delay them [MQTT-3.3.4-8].
 func pubrelsOfEarlierProcesses(t *testing.T) {
 	for _, where := range []string{"memory", "folder"} {
 		t.Run(where, func(t *testing.T) {
@@ -49,7 +47,7 @@ func pubrelsOfEarlierProcesses(t *testing.T) {
 				}
 				settle := func(at int) {
 					conn.Ack(wire.PUBCOMP, owed[at], 0)
-					synctest.Wait() // a client that closes may leave what it has not handled
+					synctest.Wait() // a client that closes may leave messages unhandled
 					owed = append(owed[:at:at], owed[at+1:]...)
 				}
 				want := func(publishes int) {
@@ -106,7 +104,7 @@ func pubrelsOfEarlierProcesses(t *testing.T) {
 	}
 }
 
-// wantAck wants this acknowledgement next.
+// wantAck checks that the next packet is this acknowledgement.
 func (r *rig) wantAck(conn *fakebroker.Conn, typ wire.Type, id uint16) {
 	r.t.Helper()
 	f := conn.Expect(typ)

@@ -12,7 +12,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// Section 3.1: what becomes of the session state, and whose it is.
+// Section 3.1: the session state and its identity.
 
 // [MQTT-3.1.2-4]: Clean Start 1 discards the session; Client and Server start a
 // new one.
@@ -20,7 +20,7 @@ func TestMQTT_3_1_2_4(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		restart := r.store()
 		c, conn := r.receiver(control.Connack{}, r.keep)
-		// The old session: one half sent, one sent, one half received.
+		// The old session has one half-sent message, one sent and one half-received.
 		r.publish(c, client.ExactlyOnce, "half")
 		conn.Ack(wire.PUBREC, conn.ExpectPublish().PacketID, 0)
 		conn.ExpectAck(wire.PUBREL)
@@ -41,7 +41,7 @@ func TestMQTT_3_1_2_4(t *testing.T) {
 		if !connect.CleanStart {
 			t.Error("Clean Start is 0")
 		}
-		// Nothing of the old one: no PUBREL, no DUP, and 7 is a new message.
+		// Nothing of the old session is sent: no PUBREL and no DUP, and 7 is a new message.
 		first := r.wantPublish(conn, "half", false)
 		second := r.wantPublish(conn, "sent", false)
 		conn.Publish(message(2, 7, "new"))
@@ -51,7 +51,7 @@ func TestMQTT_3_1_2_4(t *testing.T) {
 		conn.ExpectAck(wire.PUBREL)
 		conn.Quiet()
 
-		// The session that began so is resumed.
+		// The new session is resumed.
 		conn = r.resume(conn)
 		publishes, rels := resent(t, conn)
 		if want := []string{fmt.Sprint("sent ", second.PacketID)}; !slices.Equal(publishes, want) {
@@ -61,7 +61,7 @@ func TestMQTT_3_1_2_4(t *testing.T) {
 			t.Errorf("PUBREL for %v, want %v", rels, want)
 		}
 	})
-	// A server that resumes it all the same is left, whatever we asked for it.
+	// If a server resumes a session despite Clean Start, the client closes the connection.
 	inNoSession := func(t *testing.T, r *rig) {
 		t.Helper()
 		conn, connect := r.Connect(control.Connack{SessionPresent: true})
@@ -108,8 +108,8 @@ func TestMQTT_3_1_2_4(t *testing.T) {
 	})
 }
 
-// resent is what a client has sent by now on a resumed session: PUBLISH with its
-// identifier, and PUBREL. The two kinds are in no order to each other.
+// resent returns the packets that a client has sent so far on a resumed session: PUBLISH packets
+// with their identifiers, and PUBRELs. The relative order of the two kinds is not significant.
 func resent(t *testing.T, conn *fakebroker.Conn) (publishes []string, rels []uint16) {
 	t.Helper()
 	for _, f := range conn.Take() {

@@ -14,9 +14,8 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// rig is a client in front of a scripted server, on fake time. Its configuration
-// may be changed before start. Keep Alive and timeouts are so long that nothing
-// is sent by itself.
+// rig is a client connected to a scripted server, with fake time. Its configuration may be changed
+// before start. Keep Alive and timeouts are long, so the client sends nothing because of them.
 type rig struct {
 	*fakebroker.Broker
 	t   *testing.T
@@ -27,7 +26,7 @@ type rig struct {
 	got    []*client.Message
 }
 
-// onRig runs a test in a bubble.
+// onRig runs a test in a bubble of testing/synctest.
 func onRig(t *testing.T, test func(t *testing.T, r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -41,7 +40,7 @@ func onRig(t *testing.T, test func(t *testing.T, r *rig)) {
 				AckTimeout: 1000 * time.Hour,
 				Backoff:    reliability.Backoff{Min: 10 * time.Millisecond, Max: 2 * time.Second},
 			},
-			// A refusal is final here: package refusals tests messages that are sent again.
+			// A refusal is final here. Package refusals tests messages that are sent again.
 			Publishing: client.PublishingConfig{Refusals: []client.RefusalRule{{Action: client.GiveUp}}},
 			OnEvent: func(e client.Event) {
 				r.mu.Lock()
@@ -53,7 +52,7 @@ func onRig(t *testing.T, test func(t *testing.T, r *rig)) {
 	})
 }
 
-// client makes a client, and starts it.
+// client creates and starts a client.
 func (r *rig) client() *client.Client {
 	r.t.Helper()
 	c, err := client.New(r.cfg)
@@ -63,7 +62,7 @@ func (r *rig) client() *client.Client {
 	return c
 }
 
-// start makes a client and accepts its first connection.
+// start creates a client and accepts its first connection.
 func (r *rig) start(ack control.Connack) (*client.Client, *fakebroker.Conn) {
 	r.t.Helper()
 	c := r.client()
@@ -72,7 +71,7 @@ func (r *rig) start(ack control.Connack) (*client.Client, *fakebroker.Conn) {
 	return c, conn
 }
 
-// receiver is start for a client that has a handler for all topics.
+// receiver is like start, for a client with a handler for all topics.
 func (r *rig) receiver(ack control.Connack, handle client.HandlerFunc) (*client.Client, *fakebroker.Conn) {
 	r.t.Helper()
 	c, err := client.New(r.cfg)
@@ -85,7 +84,7 @@ func (r *rig) receiver(ack control.Connack, handle client.HandlerFunc) (*client.
 	return c, conn
 }
 
-// keep is a handler that accepts and keeps what comes.
+// keep is a handler that accepts and records all messages.
 func (r *rig) keep(_ context.Context, m *client.Message) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -93,7 +92,7 @@ func (r *rig) keep(_ context.Context, m *client.Message) error {
 	return nil
 }
 
-// kept is the payloads of what came so far.
+// kept returns the payloads of the recorded messages.
 func (r *rig) kept() string {
 	synctest.Wait()
 	r.mu.Lock()
@@ -105,7 +104,7 @@ func (r *rig) kept() string {
 	return text
 }
 
-// wantKept wants that the payloads of all that was handled so far are these.
+// wantKept checks the payloads of all messages handled so far.
 func (r *rig) wantKept(want string) {
 	r.t.Helper()
 	if got := r.kept(); got != want {
@@ -113,7 +112,7 @@ func (r *rig) wantKept(want string) {
 	}
 }
 
-// resume drops a connection and accepts the next one, of the same session.
+// resume closes a connection and accepts the next one, of the same session.
 func (r *rig) resume(conn *fakebroker.Conn) *fakebroker.Conn {
 	r.t.Helper()
 	conn.Close()
@@ -131,7 +130,7 @@ func (r *rig) must(err error) {
 	}
 }
 
-// publish has the client accept a message for topic t.
+// publish makes the client accept a message for topic t.
 func (r *rig) publish(c *client.Client, qos client.QoS, payload string) *client.Delivery {
 	r.t.Helper()
 	return r.publishMessage(c, client.Message{Topic: "t", QoS: qos, Payload: []byte(payload)})
@@ -144,7 +143,7 @@ func (r *rig) publishMessage(c *client.Client, m client.Message) *client.Deliver
 	return d
 }
 
-// state is how a delivery stands, or ended.
+// state returns the present or final state of a delivery.
 func (r *rig) state(d *client.Delivery) client.State {
 	synctest.Wait()
 	select {
@@ -155,7 +154,7 @@ func (r *rig) state(d *client.Delivery) client.State {
 	}
 }
 
-// wantState wants a delivery to stand so now.
+// wantState checks the present state of a delivery.
 func (r *rig) wantState(d *client.Delivery, want client.State) {
 	r.t.Helper()
 	if got := r.state(d); got != want {
@@ -163,7 +162,7 @@ func (r *rig) wantState(d *client.Delivery, want client.State) {
 	}
 }
 
-// wantPublish wants a PUBLISH with this payload next.
+// wantPublish checks that the next packet is a PUBLISH with this payload.
 func (r *rig) wantPublish(conn *fakebroker.Conn, payload string, dup bool) wire.Publish {
 	r.t.Helper()
 	p := conn.ExpectPublish()
@@ -186,19 +185,19 @@ func eventsOf[T client.Event](r *rig) (found []T) {
 	return found
 }
 
-// message is a PUBLISH of the server's, for topic t.
+// message returns a PUBLISH from the server for topic t.
 func message(qos byte, id uint16, payload string) wire.Publish {
 	return wire.Publish{Topic: "t", QoS: qos, PacketID: id, Payload: []byte(payload)}
 }
 
-// again is the same PUBLISH with DUP.
+// again returns the same PUBLISH with DUP.
 func again(p wire.Publish) wire.Publish {
 	p.Dup = true
 	return p
 }
 
-// wantEnd sends what a server may not send, while nothing else is under way, and
-// wants DISCONNECT with a reason code and the end of the connection.
+// wantEnd sends packets that a server must not send, while nothing else is in progress. It checks
+// that the client sends DISCONNECT with a reason code and closes the connection.
 func (r *rig) wantEnd(conn *fakebroker.Conn, reason byte, packets ...[]byte) {
 	r.t.Helper()
 	conn.Quiet()

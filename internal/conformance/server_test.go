@@ -12,8 +12,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// Statements of chapters 2 and 3 that bind servers, and that the client sees
-// broken.
+// Statements of chapters 2 and 3 that apply to servers and whose violation the client detects.
 
 // Each time a Server sends a new PUBLISH (with QoS > 0) it MUST assign it a
 // non-zero Packet Identifier that is currently unused.
@@ -55,11 +54,11 @@ func TestMQTT_3_1_2_24(t *testing.T) {
 		p.Payload = make([]byte, 94)
 		r.wantEnd(conn, 0x95, wire.AppendPublish(nil, &p))
 		conn, _ = r.Connect(control.Connack{SessionPresent: true})
-		r.wantEnd(conn, 0x95, []byte{0x32, 0xFF, 0xFF, 0xFF, 0x7F}) // the header is enough
+		r.wantEnd(conn, 0x95, []byte{0x32, 0xFF, 0xFF, 0xFF, 0x7F}) // the header is sufficient
 	})
 }
 
-// aliasEnds sends an alias above our Topic Alias Maximum, and below it.
+// aliasEnds sends an alias above the client's Topic Alias Maximum, and below it.
 func aliasEnds(t *testing.T, maximum uint16) {
 	onRig(t, func(t *testing.T, r *rig) {
 		r.cfg.Receiving.TopicAliasMaximum = maximum
@@ -89,8 +88,8 @@ func TestMQTT_3_3_2_11(t *testing.T) {
 	}
 }
 
-// refusedConnack wants a connection to be closed on a packet in place of CONNACK,
-// without a word, and the next one to be a good one.
+// refusedConnack checks that a packet other than a valid CONNACK closes the connection without a
+// DISCONNECT, and that the next connection works.
 func refusedConnack(t *testing.T, packet []byte) {
 	t.Helper()
 	onRig(t, func(t *testing.T, r *rig) {
@@ -99,11 +98,11 @@ func refusedConnack(t *testing.T, packet []byte) {
 		conn.Send(packet)
 		conn.ExpectClosed()
 		if got := eventsOf[client.Connected](r); len(got) != 0 {
-			t.Errorf("% x is taken for a CONNACK that accepts", packet)
+			t.Errorf("% x is treated as an accepting CONNACK", packet)
 		}
 		r.Connect(control.Connack{})
 		if got := eventsOf[client.Connected](r); len(got) != 1 {
-			t.Errorf("%d connections are told, want 1", len(got))
+			t.Errorf("%d connections were reported, want 1", len(got))
 		}
 	})
 }
@@ -139,9 +138,8 @@ func TestMQTT_3_2_2_1(t *testing.T) {
 	}
 }
 
-// The Server sending the CONNACK packet MUST use one of the Connect Reason Code
-// values: none is between 0x00 and 0x80, and those above refuse, whether or not they
-// exist.
+// The Server sending the CONNACK packet MUST use one of the Connect Reason Code values. Codes
+// between 0x00 and 0x80 are invalid. Codes from 0x80 refuse, whether or not they exist.
 func TestMQTT_3_2_2_8(t *testing.T) {
 	for reason := 1; reason < 0x80; reason++ {
 		refusedConnack(t, []byte{0x20, 3, 0, byte(reason), 0})
@@ -184,14 +182,14 @@ func TestMQTT_3_3_4_9(t *testing.T) {
 		g.open("b")
 		g.open("c")
 		conn.ExpectBytes([]byte{0x40, 2, 0, 1}, []byte{0x50, 2, 0, 2})
-		conn.Publish(message(1, 3, "d")) // PUBACK has made room, PUBREC none
+		conn.Publish(message(1, 3, "d")) // PUBACK has made room, but PUBREC has not
 		third := message(1, 4, "e")
 		r.wantEnd(conn, 0x93, wire.AppendPublish(nil, &third))
 	})
 }
 
-// The Server MUST process a second CONNECT packet as a Protocol Error: the client
-// sends one on a connection, whatever happens on it.
+// The Server MUST process a second CONNECT packet as a Protocol Error. The client sends only one
+// per connection, whatever happens on it.
 func TestMQTT_3_1_0_2(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		c := r.client()
@@ -210,8 +208,8 @@ func TestMQTT_3_1_0_2(t *testing.T) {
 	})
 }
 
-// The Server MUST validate that the reserved flag in the CONNECT packet is set to 0:
-// it is.
+// The Server MUST validate that the reserved flag in the CONNECT packet is set to 0. The client
+// sets it to 0.
 func TestMQTT_3_1_2_3(t *testing.T) {
 	flagsOf(t, func(t *testing.T, _ bool, flags byte) {
 		if flags&1 != 0 {
@@ -220,8 +218,8 @@ func TestMQTT_3_1_2_3(t *testing.T) {
 	})
 }
 
-// If the Server accepts a connection with Clean Start 1, it MUST set Session Present
-// to 0: else it is a violation, and nothing is sent in that session.
+// If the Server accepts a connection with Clean Start 1, it MUST set Session Present to 0.
+// Otherwise it is a violation, and the client sends nothing in that session.
 func TestMQTT_3_2_2_2(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		r.cfg.Session.CleanStart = true
@@ -241,8 +239,8 @@ func TestMQTT_3_2_2_2(t *testing.T) {
 	})
 }
 
-// If a Server sends a CONNACK packet containing a non-zero Reason Code it MUST set
-// Session Present to 0: else it is told as a violation, and refuses all the same.
+// If a Server sends a CONNACK packet containing a non-zero Reason Code it MUST set Session Present
+// to 0. Otherwise the client reports a violation, and the refusal still applies.
 func TestMQTT_3_2_2_6(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		r.cfg.Connection.StopOn.When = client.StopAlways
@@ -252,7 +250,7 @@ func TestMQTT_3_2_2_6(t *testing.T) {
 		conn.ExpectClosed()
 		conn, connect := r.Connect(control.Connack{})
 		if connect.CleanStart {
-			t.Error("Session Present in a refusal is taken for a session that is not ours")
+			t.Error("Session Present in a refusal is treated as a session of another client")
 		}
 		conn.Quiet()
 		r.wantViolations(client.ProtocolError{Code: 0x82, Packet: "CONNACK"})
@@ -262,7 +260,7 @@ func TestMQTT_3_2_2_6(t *testing.T) {
 		}
 		conn.Close()
 		conn, _ = r.Open()
-		conn.Connack(control.Connack{SessionPresent: true, Reason: 0x87}) // one for good
+		conn.Connack(control.Connack{SessionPresent: true, Reason: 0x87}) // a final refusal
 		conn.ExpectClosed()
 		<-c.Done()
 		if !errors.As(c.Err(), &refused) || refused.Code != 0x87 {
@@ -271,9 +269,8 @@ func TestMQTT_3_2_2_6(t *testing.T) {
 	})
 }
 
-// If a Server sends a CONNACK with a Reason Code of 128 or greater it MUST then
-// close the Network Connection: the client does not wait for it, and takes nothing
-// that comes behind.
+// If a Server sends a CONNACK with a Reason Code of 128 or greater it MUST then close the Network
+// Connection. The client does not wait for that, and ignores further packets.
 func TestMQTT_3_2_2_7(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		c, err := client.New(r.cfg)
@@ -289,8 +286,8 @@ func TestMQTT_3_2_2_7(t *testing.T) {
 	})
 }
 
-// The Topic Name in a PUBLISH packet sent by a Server MUST match the Subscription's
-// Topic Filter: a message that none of our filters matches is refused, and told.
+// The Topic Name in a PUBLISH packet sent by a Server MUST match the Subscription's Topic Filter.
+// The client refuses and reports a message that matches none of its filters.
 func TestMQTT_3_3_2_3(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		r.cfg.Receiving.UnhandledGrace = client.NoGrace
@@ -309,7 +306,7 @@ func TestMQTT_3_3_2_3(t *testing.T) {
 			}
 			conn.Quiet()
 			if got := eventsOf[client.Unhandled](r); len(got) != int(qos)+1 {
-				t.Errorf("%d messages were told to be unhandled", len(got))
+				t.Errorf("%d messages were reported as unhandled", len(got))
 			}
 		}
 		r.wantKept("")

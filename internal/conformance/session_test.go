@@ -18,8 +18,8 @@ import (
 // Sections 4.1, 4.2, 4.4 and 4.5: session state, transport, message delivery retry
 // and receipt.
 
-// The Client and Server MUST NOT discard the Session State while the Network
-// Connection is open: however long that is.
+// The Client and Server MUST NOT discard the Session State while the Network Connection is open,
+// however long that is.
 func TestMQTT_4_1_0_1(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		r.cfg.Session.Expiry = time.Second
@@ -40,7 +40,7 @@ func TestMQTT_4_1_0_1(t *testing.T) {
 		got := []string{r.either(conn), r.either(conn)}
 		slices.Sort(got)
 		if want := []string{fmt.Sprintf("PUBLISH %d true sent", sent), fmt.Sprintf("PUBREL %d", released)}; !slices.Equal(got, want) {
-			t.Errorf("%q came again, want %q", got, want)
+			t.Errorf("%q were resent, want %q", got, want)
 		}
 		conn.Ack(wire.PUBREL, 5, 0)
 		conn.ExpectBytes([]byte{0x70, 2, 0, 5})
@@ -48,7 +48,7 @@ func TestMQTT_4_1_0_1(t *testing.T) {
 	})
 }
 
-// either is the next packet, a PUBLISH or a PUBREL, in words.
+// either returns the next packet, a PUBLISH or a PUBREL, as text.
 func (r *rig) either(conn *fakebroker.Conn) string {
 	r.t.Helper()
 	f := conn.Next()
@@ -62,9 +62,9 @@ func (r *rig) either(conn *fakebroker.Conn) string {
 	return fmt.Sprintf("%v %d", a.Type, a.PacketID)
 }
 
-// A Client or Server MUST support the use of one or more underlying transport
-// protocols that provide an ordered, lossless, stream of bytes in both directions:
-// here TCP; TLS, WebSocket and Unix sockets are tested in internal/link.
+// A Client or Server MUST support the use of one or more underlying transport protocols that
+// provide an ordered, lossless, stream of bytes in both directions. This test uses TCP. TLS,
+// WebSocket and Unix sockets are tested in internal/link.
 func TestMQTT_4_2_1(t *testing.T) {
 	b := fakebroker.NewTCP(t)
 	arrived := make(chan string, 1000)
@@ -91,7 +91,7 @@ func TestMQTT_4_2_1(t *testing.T) {
 	}
 	conn.Send(all[:40]...)
 	conn.Trickle(all[40:60]...)
-	for i, cut := 60, 0; i < n; i++ { // where one ends within the next segment
+	for i, cut := 60, 0; i < n; i++ { // so that a packet ends within the next segment
 		conn.Send(all[i][cut:], all[(i+1)%n][:3*min(1, n-1-i)])
 		cut = 3
 	}
@@ -147,7 +147,7 @@ func TestMQTT_4_4_0_1(t *testing.T) {
 			got := []string{r.either(conn), r.either(conn), r.either(conn)}
 			slices.Sort(got)
 			if !slices.Equal(got, want) {
-				t.Errorf("%s: %q came again, want %q", why, got, want)
+				t.Errorf("%s: %q were resent, want %q", why, got, want)
 			}
 			conn.QuietFor(10 * time.Hour)
 		}

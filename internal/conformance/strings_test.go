@@ -14,14 +14,14 @@ import (
 
 // Chapter 1: data representation.
 
-// illFormed are byte sequences that are no UTF-8: a lone byte, one cut short,
-// both ends of the surrogates, an overlong form, a code point that is too high.
+// illFormed are invalid UTF-8 sequences: a single byte, a truncated sequence, both ends of the
+// surrogates, an overlong form, and a code point that is too high.
 var illFormed = []string{"\xff", "a\xc3", "\xed\xa0\x80", "x\xed\xbf\xbfx", "\xc0\x80", "\xf4\x90\x80\x80"}
 
-// withNull are strings with U+0000 in them.
+// withNull are strings that contain U+0000.
 var withNull = []string{"\x00", "a\x00", "a\x00b"}
 
-// messagesWith are messages with s in each string that a program gives.
+// messagesWith returns messages with s in each string that an application can set.
 func messagesWith(s string) map[string]client.Message {
 	return map[string]client.Message{
 		"Topic":               {Topic: s},
@@ -32,7 +32,7 @@ func messagesWith(s string) map[string]client.Message {
 	}
 }
 
-// configurationsWith have s in each string that is sent.
+// configurationsWith returns configurations with s in each string that is sent.
 func configurationsWith(s string) map[string]func(*client.Config) {
 	will := func(edit func(*client.Will)) func(*client.Config) {
 		return func(c *client.Config) {
@@ -53,8 +53,8 @@ func configurationsWith(s string) map[string]func(*client.Config) {
 	}
 }
 
-// packetsWith have s in each string that a server sends once it has accepted the
-// connection. The identifiers are in no use: that must not matter.
+// packetsWith returns packets with s in each string that a server sends after CONNACK. Their
+// identifiers are unused, which must not matter.
 func packetsWith(s string) map[string][]byte {
 	reason, user := props(wire.PropReasonString, s), props(wire.PropUser, "k", s)
 	return map[string][]byte{
@@ -78,7 +78,7 @@ func packetsWith(s string) map[string][]byte {
 	}
 }
 
-// wantStringsRefused wants s to be refused in every string of both directions.
+// wantStringsRefused checks that s is refused in every string in both directions.
 func wantStringsRefused(t *testing.T, s string) {
 	t.Helper()
 	t.Run(fmt.Sprintf("%q", s), func(t *testing.T) {
@@ -98,7 +98,7 @@ func wantStringsRefused(t *testing.T, s string) {
 				})
 			})
 		}
-		onRig(t, func(t *testing.T, r *rig) { // what a handler says and a filter
+		onRig(t, func(t *testing.T, r *rig) { // strings from a handler, and a filter
 			c, conn := r.receiver(control.Connack{}, func(context.Context, *client.Message) error { return client.Refuse(0x83, s) })
 			conn.Publish(message(1, 7, "p"))
 			if f := conn.Expect(wire.PUBACK); bytes.Contains(f.Body[2:], []byte(s)) {
@@ -130,7 +130,7 @@ func TestMQTT_1_5_4_2(t *testing.T) {
 func TestMQTT_1_5_4_3(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		const s = "\uFEFFa\uFEFFb\uFEFF"
-		// A handler for the topic without it must not get the message.
+		// A handler for the topic without the character must not get the message.
 		c, err := client.New(r.cfg)
 		r.must(err)
 		t.Cleanup(func() { _ = c.Close() })
@@ -158,8 +158,8 @@ func TestMQTT_1_5_4_3(t *testing.T) {
 	})
 }
 
-// wantShortest wants the Variable Byte Integer that b begins with to take no
-// more bytes than it must, and returns their number.
+// wantShortest checks that the Variable Byte Integer at the start of b has the fewest bytes, and
+// returns its value and their number.
 func wantShortest(t *testing.T, what string, b []byte) (value, n int) {
 	t.Helper()
 	value, n = varint(t, b)
@@ -171,7 +171,7 @@ func wantShortest(t *testing.T, what string, b []byte) (value, n int) {
 
 // [MQTT-1.5.5-1]: a Variable Byte Integer takes the fewest bytes.
 func TestMQTT_1_5_5_1(t *testing.T) {
-	// Around each length at which one more byte is needed.
+	// Sizes around each length that needs another byte.
 	sizes := func(around int) (list []int) {
 		for n := -70; n <= 10; n++ {
 			list = append(list, around+n)

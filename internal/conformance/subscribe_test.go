@@ -15,22 +15,22 @@ import (
 
 // Sections 3.8 and 3.9: SUBSCRIBE and SUBACK.
 
-// asks runs a request of the client's that waits for its answer.
+// asks runs a request of the client that waits for its answer.
 func asks(f func() error) <-chan error {
 	answer := make(chan error, 1)
 	go func() { answer <- f() }()
 	return answer
 }
 
-// subscribe has the client subscribe to a filter.
+// subscribe makes the client subscribe to a filter.
 func (r *rig) subscribe(c *client.Client, filter string, options ...client.SubscribeOption) <-chan error {
 	return asks(func() error {
 		return errOf(c.Subscribe(context.Background(), filter, client.ExactlyOnce, client.HandlerFunc(r.keep), options...))
 	})
 }
 
-// refusesFields wants a *FieldError for each filter, nothing on this connection
-// or the next one, and the client to live on.
+// refusesFields checks that each filter causes a *FieldError, that nothing is sent on this
+// connection or the next one, and that the client continues.
 func refusesFields(t *testing.T, filters []string, try func(c *client.Client, filter string) error) {
 	t.Helper()
 	onRig(t, func(t *testing.T, r *rig) {
@@ -55,7 +55,7 @@ func tryUnsubscribe(c *client.Client, filter string) error {
 	return c.Unsubscribe(context.Background(), filter)
 }
 
-// notUTF8 are filters that are no UTF-8 Encoded Strings.
+// notUTF8 are filters that are not UTF-8 Encoded Strings.
 var notUTF8 = []string{"a/\xff", "a/\xc0\x80", "a/\xed\xa0\x80/b", "\xed\xbf\xbf", "\xf4\x90\x80\x80", "$share/n/\xff", "a/\x00"}
 
 // The flags of SUBSCRIBE are reserved and MUST be 0,0,1,0.
@@ -67,7 +67,7 @@ func TestMQTT_3_8_1_1(t *testing.T) {
 		conn.ExpectBytes([]byte{0x82, 9, 0, 1, 0, 0, 3, 'a', '/', 'b', 2})
 		conn.Suback(1, 2)
 		r.must(<-done)
-		conn.Close() // and again where it is restored
+		conn.Close() // and again when it is restored
 		conn, _ = r.Connect(without)
 		conn.ExpectBytes([]byte{0x82, 9, 0, 2, 0, 0, 3, 'a', '/', 'b', 2})
 	})
@@ -76,7 +76,7 @@ func TestMQTT_3_8_1_1(t *testing.T) {
 // The Topic Filters MUST be a UTF-8 Encoded String.
 func TestMQTT_3_8_3_1(t *testing.T) {
 	refusesFields(t, notUTF8, trySubscribe)
-	onRig(t, func(t *testing.T, r *rig) { // what is one goes as it is
+	onRig(t, func(t *testing.T, r *rig) { // a valid string is sent unchanged
 		c, conn := r.start(control.Connack{})
 		for i, filter := range []string{"ä/\U0010FFFF", "\uFEFF", "a\u0301/+"} {
 			done := r.subscribe(c, filter)
@@ -89,8 +89,8 @@ func TestMQTT_3_8_3_1(t *testing.T) {
 	})
 }
 
-// The Payload MUST contain at least one Topic Filter and Subscription Options
-// pair: where the server can take none of them there is no SUBSCRIBE.
+// The Payload MUST contain at least one Topic Filter and Subscription Options pair. If the server
+// accepts none of the filters, the client sends no SUBSCRIBE.
 func TestMQTT_3_8_3_2(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		r.cfg.ClientID = "c"
@@ -104,11 +104,11 @@ func TestMQTT_3_8_3_2(t *testing.T) {
 		conn, _ := r.Connect(control.Connack{WildcardUnavailable: true, SharedUnavailable: true})
 		conn.Quiet()
 		if got := eventsOf[client.SubscriptionFailed](r); len(got) != 3 {
-			t.Errorf("%d subscriptions were told to have failed, want 3", len(got))
+			t.Errorf("%d subscriptions were reported as failed, want 3", len(got))
 		}
 		conn.Close()
 		conn, _ = r.Connect(control.Connack{WildcardUnavailable: true})
-		s := conn.ExpectSubscribe() // ParseSubscribe wants at least one
+		s := conn.ExpectSubscribe() // ParseSubscribe requires at least one
 		if len(s.Subscriptions) != 1 || s.Subscriptions[0].Filter != "$share/n/b" {
 			t.Errorf("SUBSCRIBE is %+v", s)
 		}
@@ -136,8 +136,8 @@ func TestMQTT_3_8_3_4(t *testing.T) {
 	})
 }
 
-// The Server MUST treat a SUBSCRIBE as malformed if any of the reserved bits of
-// its options are non-zero: the client sends none.
+// The Server MUST treat a SUBSCRIBE as malformed if any of the reserved bits of its options are
+// non-zero. The client sends only zero bits.
 func TestMQTT_3_8_3_5(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		c, conn := r.start(control.Connack{SubIDUnavailable: true})
@@ -167,8 +167,8 @@ func TestMQTT_3_8_3_5(t *testing.T) {
 	})
 }
 
-// The SUBACK packet MUST have the same Packet Identifier as the SUBSCRIBE: one
-// with another is a violation, and no answer.
+// The SUBACK packet MUST have the same Packet Identifier as the SUBSCRIBE. Another identifier is a
+// violation and not an answer.
 func TestMQTT_3_8_4_2(t *testing.T) {
 	for _, wrong := range []uint16{2, 0xFFFF} {
 		onRig(t, func(t *testing.T, r *rig) {
@@ -184,7 +184,7 @@ func TestMQTT_3_8_4_2(t *testing.T) {
 	}
 }
 
-// violated wants the error of a request to name the packet that violates MQTT.
+// violated checks that the error of a request names the packet that violates MQTT.
 func (r *rig) violated(err error, packet string) {
 	r.t.Helper()
 	var bad *client.ProtocolError
@@ -193,8 +193,7 @@ func (r *rig) violated(err error, packet string) {
 	}
 }
 
-// The SUBACK MUST contain a Reason Code for each Topic Filter: one that has not
-// is a violation.
+// The SUBACK MUST contain a Reason Code for each Topic Filter. Another number is a violation.
 func TestMQTT_3_8_4_6(t *testing.T) {
 	tests := []struct {
 		reasons []byte
@@ -217,8 +216,8 @@ func TestMQTT_3_8_4_6(t *testing.T) {
 	}
 }
 
-// The order of Reason Codes in the SUBACK packet MUST match the order of Topic
-// Filters in the SUBSCRIBE packet: so they are read.
+// The order of Reason Codes in the SUBACK packet MUST match the order of Topic Filters in the
+// SUBSCRIBE packet. The client reads them in this order.
 func TestMQTT_3_9_3_1(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		c, err := client.New(r.cfg)
@@ -247,9 +246,9 @@ func TestMQTT_3_9_3_1(t *testing.T) {
 	})
 }
 
-// requested has the client send a SUBSCRIBE at this QoS, or an UNSUBSCRIBE, answers
-// it with these reason codes, and wants that to be a violation, and the request to
-// be made again on the next connection of the session.
+// requested makes the client send a SUBSCRIBE at this QoS, or an UNSUBSCRIBE, and answers it with
+// these reason codes. It checks that the answer is a violation, and that the client repeats the
+// request on the next connection of the session.
 func (r *rig) requested(kind wire.Type, qos client.QoS, reasons ...byte) {
 	r.t.Helper()
 	c, conn := r.start(control.Connack{})
@@ -271,22 +270,22 @@ func (r *rig) requested(kind wire.Type, qos client.QoS, reasons ...byte) {
 		conn.Unsuback(2, 0)
 	}
 	conn.Quiet()
-	r.resume(conn).Quiet() // and now as made
+	r.resume(conn).Quiet() // now it counts as made
 	var bad *client.ProtocolError
 	if got := eventsOf[client.Disconnected](r); len(got) != 2 || !errors.As(got[0].Err, &bad) || bad.Code != 0x82 {
 		r.t.Errorf("the events are %+v", got)
 	}
 }
 
-// This Reason Code MUST either show the maximum QoS that was granted or indicate
-// that the subscription failed: more than was asked for is no grant.
+// This Reason Code MUST either show the maximum QoS that was granted or indicate that the
+// subscription failed. A higher QoS than requested is invalid.
 func TestMQTT_3_8_4_7(t *testing.T) {
 	for asked := client.AtMostOnce; asked <= client.AtLeastOnce; asked++ {
 		for granted := asked + 1; granted <= client.ExactlyOnce; granted++ {
 			onRig(t, func(t *testing.T, r *rig) { r.requested(wire.SUBSCRIBE, asked, byte(granted)) })
 		}
 	}
-	onRig(t, func(t *testing.T, r *rig) { // less is
+	onRig(t, func(t *testing.T, r *rig) { // a lower QoS is valid
 		c, conn := r.start(control.Connack{})
 		for i := range byte(3) {
 			done := r.subscribe(c, "a")
@@ -296,8 +295,8 @@ func TestMQTT_3_8_4_7(t *testing.T) {
 	})
 }
 
-// The Server sending a SUBACK packet MUST use one of the Subscribe Reason Codes for
-// each Topic Filter received: any other one is a violation.
+// The Server sending a SUBACK packet MUST use one of the Subscribe Reason Codes for each Topic
+// Filter received. Any other code is a violation.
 func TestMQTT_3_9_3_2(t *testing.T) {
 	known := []byte{0, 1, 2, 0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2}
 	for code := range 0x100 {
@@ -305,7 +304,7 @@ func TestMQTT_3_9_3_2(t *testing.T) {
 			onRig(t, func(t *testing.T, r *rig) { r.requested(wire.SUBSCRIBE, client.ExactlyOnce, byte(code)) })
 		}
 	}
-	for _, code := range known[3:] { // these refuse, and the connection stands
+	for _, code := range known[3:] { // these refuse, and the connection stays up
 		onRig(t, func(t *testing.T, r *rig) {
 			c, conn := r.start(control.Connack{})
 			done := r.subscribe(c, "a")
@@ -319,8 +318,8 @@ func TestMQTT_3_9_3_2(t *testing.T) {
 	}
 }
 
-// silent wants a request that is not answered to end the connection, with an error
-// that says so, and to be made again.
+// silent checks that an unanswered request ends the connection with a matching error and is
+// repeated.
 func silent(t *testing.T, kind wire.Type, ask func(r *rig, c *client.Client) <-chan error) {
 	t.Helper()
 	onRig(t, func(t *testing.T, r *rig) {
@@ -338,14 +337,14 @@ func silent(t *testing.T, kind wire.Type, ask func(r *rig, c *client.Client) <-c
 	})
 }
 
-// When the Server receives a SUBSCRIBE packet from a Client, the Server MUST respond
-// with a SUBACK packet: one that does not is given up.
+// When the Server receives a SUBSCRIBE packet from a Client, the Server MUST respond with a SUBACK
+// packet. If it does not, the client gives up the connection.
 func TestMQTT_3_8_4_1(t *testing.T) {
 	silent(t, wire.SUBSCRIBE, func(r *rig, c *client.Client) <-chan error { return r.subscribe(c, "a") })
 }
 
-// A SUBACK and UNSUBACK MUST contain the Packet Identifier of the SUBSCRIBE and
-// UNSUBSCRIBE packet: those of others are no answers, not even to each other.
+// A SUBACK and UNSUBACK MUST contain the Packet Identifier of the SUBSCRIBE and UNSUBSCRIBE packet.
+// The client does not accept the identifiers of other packets, not even of the other kind.
 func TestMQTT_2_2_1_6(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		c, conn := r.start(control.Connack{})

@@ -13,9 +13,9 @@ import (
 
 // Section 3.8.2.1.2: Subscription Identifiers.
 
-// If the Client specified a Subscription Identifier for any of the overlapping
-// subscriptions the Server MUST send those Subscription Identifiers: the client
-// specifies them, on each connection that makes the subscription anew.
+// If the Client specified a Subscription Identifier for any of the overlapping subscriptions the
+// Server MUST send those Subscription Identifiers. The client specifies them on each connection
+// that makes the subscription again.
 func TestMQTT_3_3_4_3(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		c, err := client.New(r.cfg)
@@ -37,7 +37,7 @@ func TestMQTT_3_3_4_3(t *testing.T) {
 				conn.Close()
 				conn, _ = r.Connect(control.Connack{})
 			}
-			// A SUBSCRIBE has one identifier for all of its filters.
+			// All filters of a SUBSCRIBE share one identifier.
 			for i, want := range [][]any{
 				{wire.PropSubscriptionID, 7}, nil, {wire.PropSubscriptionID, 0xFF, 0xFF, 0xFF, 0x3F}, {wire.PropSubscriptionID, 7}, {wire.PropSubscriptionID, 0x80, 1},
 			} {
@@ -60,7 +60,7 @@ func TestMQTT_3_3_4_3(t *testing.T) {
 	t.Run("alone", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
 			c, conn := r.start(control.Connack{})
-			for n, id := range []uint32{1, 134_217_727} { // the second takes the place of the first
+			for n, id := range []uint32{1, 134_217_727} { // the second one replaces the first
 				done := r.subscribe(c, "a", client.SubscriptionID(id))
 				if s := conn.ExpectSubscribe(); s.SubscriptionID != id {
 					t.Errorf("SUBSCRIBE is %+v", s)
@@ -100,7 +100,7 @@ func TestMQTT_3_3_4_3(t *testing.T) {
 			conn.Suback(conn.ExpectSubscribe().PacketID, 0)
 			r.must(<-done)
 			conn.Close()
-			conn, _ = r.Connect(without) // one that had them before
+			conn, _ = r.Connect(without) // a server that supported them before
 			s := conn.ExpectSubscribe()
 			if s.SubscriptionID != 0 || len(s.Subscriptions) != 1 || s.Subscriptions[0].Filter != "b" {
 				t.Errorf("SUBSCRIBE is %+v", s)
@@ -111,7 +111,7 @@ func TestMQTT_3_3_4_3(t *testing.T) {
 				t.Errorf("the events are %+v", got)
 			}
 			conn.Close()
-			conn, _ = r.Connect(control.Connack{SessionPresent: true}) // one that has them again
+			conn, _ = r.Connect(control.Connack{SessionPresent: true}) // a server that supports them again
 			conn.Expect(wire.SUBSCRIBE)
 		})
 	})
@@ -133,11 +133,11 @@ func TestMQTT_3_3_4_3(t *testing.T) {
 	})
 }
 
-// A single copy of a message MUST have the Subscription Identifiers of all matching
-// subscriptions: all of them reach the handler, in any order and number.
+// A single copy of a message MUST have the Subscription Identifiers of all matching subscriptions.
+// All of them reach the handler, in any order and number.
 func TestMQTT_3_3_4_4(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
-		r.cfg.Receiving.UnhandledGrace = client.NoGrace // for the handlers of these subscriptions
+		r.cfg.Receiving.UnhandledGrace = client.NoGrace // the handlers of these subscriptions are declared at once
 		_, conn := r.receiver(control.Connack{}, r.keep)
 		for i, ids := range [][]uint32{nil, {5}, {5, 1, 134_217_727, 5, 128}} {
 			p := message(byte(i), uint16(i), "p")

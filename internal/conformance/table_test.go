@@ -14,19 +14,18 @@ import (
 	"testing"
 )
 
-// The table in docs/conformance.md is held against three things: the list of all
-// statements, the tests of this package, and the names of the code that it says
-// they are kept by.
+// These tests compare the table in docs/conformance.md with the list of all statements, the tests
+// of this package, and the names of the code that implements them.
 
 const tableFile = "../../docs/conformance.md"
 
 // row is a line of the table.
 type row struct {
 	statement, test, where string
-	client                 bool // it binds a client
+	client                 bool // it applies to a client
 }
 
-// excuses are what may stand in place of a test's name.
+// excuses are the texts that may replace a test's name.
 var excuses = []string{"by construction", "not applicable", "application's duty"}
 
 var (
@@ -64,12 +63,12 @@ func readTable(t *testing.T) (rows []row, servers []string) {
 	return rows, servers
 }
 
-// testName is the name of the test of a statement.
+// testName returns the name of the test of a statement.
 func testName(statement string) string {
 	return "TestMQTT_" + strings.NewReplacer(".", "_", "-", "_").Replace(statement)
 }
 
-func TestTableHasEveryStatementOnce(t *testing.T) {
+func TestTable_HasEveryStatementOnce(t *testing.T) {
 	list, err := os.ReadFile("testdata/statements.txt")
 	if err != nil {
 		t.Fatal(err)
@@ -93,7 +92,7 @@ func TestTableHasEveryStatementOnce(t *testing.T) {
 	}
 }
 
-func TestTableNamesTheTests(t *testing.T) {
+func TestTable_NamesTheTests(t *testing.T) {
 	tests := testFunctions(t)
 	rows, servers := readTable(t)
 	var clients, tested, watched int
@@ -121,7 +120,7 @@ func TestTableNamesTheTests(t *testing.T) {
 		clients, tested, clients-tested, watched, len(rows)-clients-watched+len(servers))
 }
 
-// testFunctions are the tests of statements in this package.
+// testFunctions returns the tests of statements in this package.
 func testFunctions(t *testing.T) map[string]bool {
 	t.Helper()
 	names := map[string]bool{}
@@ -133,7 +132,7 @@ func testFunctions(t *testing.T) map[string]bool {
 	return names
 }
 
-func TestTableNamesTheCode(t *testing.T) {
+func TestTable_NamesTheCode(t *testing.T) {
 	names := map[string]bool{}
 	dirs, _ := filepath.Glob("../*")
 	for _, dir := range append(dirs, "../../client", "../../persistence") {
@@ -154,8 +153,8 @@ func TestTableNamesTheCode(t *testing.T) {
 	}
 }
 
-// declared are the functions, types, methods and fields of a package, alone and
-// behind their type, their package, or both.
+// declared returns the functions, types, methods and fields of a package, alone and qualified by
+// their type, their package, or both.
 func declared(t *testing.T, dir, suffix string) map[string]bool {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*"+suffix))
@@ -211,7 +210,7 @@ func receiver(d *ast.FuncDecl) string {
 	return ""
 }
 
-// members are the fields of a struct, or the methods of an interface.
+// members returns the fields of a struct or the methods of an interface.
 func members(s *ast.TypeSpec) (names []string) {
 	var list *ast.FieldList
 	switch typ := s.Type.(type) {

@@ -13,8 +13,8 @@ import (
 
 // Sections 4.7 and 4.8: Topic Names, Topic Filters, Shared Subscriptions.
 
-// refusesTopics wants a *FieldError for each Topic Name wherever a client names
-// one, and that nothing is stored or sent.
+// refusesTopics checks that each Topic Name causes a *FieldError wherever a client uses one, and
+// that nothing is stored or sent.
 func refusesTopics(t *testing.T, topics []string) {
 	t.Helper()
 	onRig(t, func(t *testing.T, r *rig) {
@@ -46,7 +46,7 @@ func refusesTopics(t *testing.T, topics []string) {
 	})
 }
 
-// sendsTopics wants these Topic Names to be sent as they are.
+// sendsTopics checks that these Topic Names are sent unchanged.
 func sendsTopics(t *testing.T, topics []string) {
 	t.Helper()
 	onRig(t, func(t *testing.T, r *rig) {
@@ -62,7 +62,7 @@ func sendsTopics(t *testing.T, topics []string) {
 	})
 }
 
-// sendsFilters wants these Topic Filters to be sent as they are.
+// sendsFilters checks that these Topic Filters are sent unchanged.
 func sendsFilters(t *testing.T, filters []string) {
 	t.Helper()
 	onRig(t, func(t *testing.T, r *rig) {
@@ -86,7 +86,7 @@ func sendsFilters(t *testing.T, filters []string) {
 	})
 }
 
-// refusesFilters wants a *FieldError for each Topic Filter, and nothing to be sent.
+// refusesFilters checks that each Topic Filter causes a *FieldError, and that nothing is sent.
 func refusesFilters(t *testing.T, filters []string) {
 	t.Helper()
 	refusesFields(t, filters, trySubscribe)
@@ -156,7 +156,7 @@ func TestMQTT_4_7_3_3(t *testing.T) {
 // ShareName that is at least one character long.
 func TestMQTT_4_8_2_1(t *testing.T) {
 	refusesFilters(t, []string{"$share/", "$share//", "$share//a", "$share//#"})
-	sendsFilters(t, []string{"$share/n/a", "$share/n//", "$share/ä/+", "$SHARE//a"}) // the last is no Shared Subscription
+	sendsFilters(t, []string{"$share/n/a", "$share/n//", "$share/ä/+", "$SHARE//a"}) // the last one is not a Shared Subscription
 }
 
 // The ShareName MUST NOT contain the characters "/", "+" or "#", but MUST be
@@ -167,8 +167,8 @@ func TestMQTT_4_8_2_2(t *testing.T) {
 	sendsFilters(t, []string{"$share/n/a/b", "$share/n/+", "$share/n/$SYS/a", "$share/$share/a"})
 }
 
-// handled wants a message for a topic to reach the handlers of these filters, and
-// no others of all.
+// handled checks that a message for a topic reaches the handlers of the wanted filters, and no
+// other handlers.
 func handled(t *testing.T, all []string, topic string, want ...string) {
 	t.Helper()
 	onRig(t, func(t *testing.T, r *rig) {
@@ -201,8 +201,8 @@ func handled(t *testing.T, all []string, topic string, want ...string) {
 	})
 }
 
-// The Server MUST NOT match Topic Filters starting with a wildcard character with
-// Topic Names beginning with a $ character: nor do handlers.
+// The Server MUST NOT match Topic Filters starting with a wildcard character with Topic Names
+// beginning with a $ character. The client's handlers follow this rule too.
 func TestMQTT_4_7_2_1(t *testing.T) {
 	all := []string{"#", "+/a", "+/#", "$share/n/#", "$share/m/+/a", "$SYS/#", "$SYS/+", "$SYS/a"}
 	handled(t, all, "$SYS/a", "$SYS/#", "$SYS/+", "$SYS/a")
@@ -211,9 +211,9 @@ func TestMQTT_4_7_2_1(t *testing.T) {
 	handled(t, all, "x/$a", "#", "+/#", "$share/n/#")
 }
 
-// When it performs subscription matching the Server MUST NOT perform any
-// normalization of Topic Names or Topic Filters, or any modification or
-// substitution of unrecognized characters: nor do handlers.
+// When it performs subscription matching the Server MUST NOT perform any normalization of Topic
+// Names or Topic Filters, or any modification or substitution of unrecognized characters. The
+// client's handlers follow this rule too.
 func TestMQTT_4_7_3_4(t *testing.T) {
 	all := []string{"Accounts", "ACCOUNTS", "accounts", "/accounts", "accounts/", " accounts", "\u00e4", "a\u0308", "\ufeffaccounts", "account\ufffd"}
 	for _, topic := range all {

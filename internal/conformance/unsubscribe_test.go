@@ -27,7 +27,7 @@ func TestMQTT_3_10_1_1(t *testing.T) {
 		r.must(<-done)
 		lost := r.unsubscribe(c, "c")
 		conn.ExpectBytes([]byte{0xA2, 6, 0, 2, 0, 0, 1, 'c'})
-		conn = r.resume(conn) // and again where it is made good
+		conn = r.resume(conn) // again when it is repeated
 		r.must(<-lost)
 		conn.ExpectBytes([]byte{0xA2, 6, 0, 3, 0, 0, 1, 'c'})
 		conn.Unsuback(3, 0x11)
@@ -55,27 +55,27 @@ func TestMQTT_3_10_3_2(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		c, conn := r.start(control.Connack{})
 		conn.Close()
-		for range 3 { // one that is made, ended and made again is not ended
+		for range 3 { // a subscription that is made, ended and made again is not ended
 			r.must(<-r.subscribe(c, "a"))
 			r.must(<-r.unsubscribe(c, "a"))
 		}
 		r.must(<-r.subscribe(c, "a"))
 		r.must(<-r.unsubscribe(c, "b"))
 		conn, _ = r.Connect(control.Connack{SessionPresent: true})
-		u := conn.ExpectUnsubscribe() // ParseUnsubscribe wants at least one
+		u := conn.ExpectUnsubscribe() // ParseUnsubscribe requires at least one
 		if len(u.Filters) != 1 || u.Filters[0] != "b" {
 			t.Errorf("UNSUBSCRIBE is %+v", u)
 		}
 		conn.Unsuback(u.PacketID, 0)
 		conn.Suback(conn.ExpectSubscribe().PacketID, 2)
 		conn.Quiet()
-		conn = r.resume(conn) // nothing is owed
+		conn = r.resume(conn) // nothing is left to send
 		conn.Quiet()
 	})
 }
 
-// The UNSUBACK packet MUST have the same Packet Identifier as the UNSUBSCRIBE:
-// one with another is a violation, and no answer.
+// The UNSUBACK packet MUST have the same Packet Identifier as the UNSUBSCRIBE. Another identifier
+// is a violation and not an answer.
 func TestMQTT_3_10_4_5(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		c, conn := r.start(control.Connack{})
@@ -89,8 +89,8 @@ func TestMQTT_3_10_4_5(t *testing.T) {
 	})
 }
 
-// The order of Reason Codes in the UNSUBACK packet MUST match the order of Topic
-// Filters: a client that ends one at a time wants one, and no other number.
+// The order of Reason Codes in the UNSUBACK packet MUST match the order of Topic Filters. The
+// client ends one subscription at a time and expects exactly one code.
 func TestMQTT_3_11_3_1(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		c, conn := r.start(control.Connack{})
@@ -112,8 +112,8 @@ func TestMQTT_3_11_3_1(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) { r.requested(wire.UNSUBSCRIBE, 0, 0x11, 0x80, 0) })
 }
 
-// The Server sending an UNSUBACK packet MUST use one of the Unsubscribe Reason Codes
-// for each Topic Filter received: any other one is a violation.
+// The Server sending an UNSUBACK packet MUST use one of the Unsubscribe Reason Codes for each Topic
+// Filter received. Any other code is a violation.
 func TestMQTT_3_11_3_2(t *testing.T) {
 	known := []byte{0, 0x11, 0x80, 0x83, 0x87, 0x8F, 0x91}
 	for code := range 0x100 {
@@ -121,7 +121,7 @@ func TestMQTT_3_11_3_2(t *testing.T) {
 			onRig(t, func(t *testing.T, r *rig) { r.requested(wire.UNSUBSCRIBE, 0, byte(code)) })
 		}
 	}
-	onRig(t, func(t *testing.T, r *rig) { // none at all
+	onRig(t, func(t *testing.T, r *rig) { // no codes at all
 		c, conn := r.start(control.Connack{})
 		r.unsubscribe(c, "a")
 		conn.ExpectUnsubscribe()
@@ -129,8 +129,8 @@ func TestMQTT_3_11_3_2(t *testing.T) {
 	})
 }
 
-// The Server MUST respond to an UNSUBSCRIBE request by sending an UNSUBACK packet:
-// one that does not is given up.
+// The Server MUST respond to an UNSUBSCRIBE request by sending an UNSUBACK packet. If it does not,
+// the client gives up the connection.
 func TestMQTT_3_10_4_4(t *testing.T) {
 	silent(t, wire.UNSUBSCRIBE, func(r *rig, c *client.Client) <-chan error { return r.unsubscribe(c, "a") })
 }

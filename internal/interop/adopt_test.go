@@ -22,7 +22,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// heir is a client that finds a session that its store does not know. All its lives share a dedupe cache.
+// heir is a client that finds a session that its store does not know. All its processes share a
+// dedupe cache.
 type heir struct {
 	*run
 	cfg    client.Config
@@ -40,7 +41,7 @@ func (r *run) heir(name, filter string) *heir {
 	return h
 }
 
-// begin starts a client that has a message to publish.
+// begin starts a client with a message to publish.
 func (h *heir) begin(text string) {
 	h.Helper()
 	h.c = h.make(h.cfg)
@@ -58,7 +59,7 @@ func (h *heir) begin(text string) {
 	}
 }
 
-// wait publishes messages that wait in a session, and returns their texts.
+// waiting publishes messages that wait in a session, and returns their texts.
 func (r *run) waiting(publisher *client.Client, topic string) []string {
 	texts := numberedUpTo(30)
 	for _, text := range texts {
@@ -70,8 +71,8 @@ func (r *run) waiting(publisher *client.Client, topic string) []string {
 	return texts
 }
 
-// expectHeir wants the client to have received what waited, each once, and the observer everything that
-// was published under its identifier, each once.
+// expectHeir checks that the client has received each waiting message once, and that the observer
+// has received each message published under the client's identifier once.
 func (h *heir) expectHeir(topic string, waiting []string, observer *inbox, published map[string][]string, events *record[client.Event]) {
 	h.Helper()
 	if err := h.c.AwaitConnection(h.ctx); err != nil {
@@ -107,7 +108,8 @@ func (h *heir) expectHeir(topic string, waiting []string, observer *inbox, publi
 	}
 }
 
-// TestAdopt_SessionOfMosquittoSub: mosquitto_sub has subscribed, with MQTT 5 or 3.1.1, and messages wait for it.
+// TestAdopt_SessionOfMosquittoSub adopts a session of mosquitto_sub, made with MQTT 5 or 3.1.1, in
+// which messages wait.
 func TestAdopt_SessionOfMosquittoSub(t *testing.T) {
 	requireProgram(t, "mosquitto_sub")
 	for version, more := range map[string][]string{"5": {"-x", "600"}, "311": nil} {
@@ -143,13 +145,14 @@ func TestAdopt_SessionOfMosquittoSub(t *testing.T) {
 	}
 }
 
-// halves passes packets on, except for acknowledgements of QoS 2 messages, so that exchanges stay half
-// finished: of even packet identifiers PUBREC, of odd ones PUBREL. (A Proxy cuts where it swallows.)
+// halves forwards packets except some acknowledgements of QoS 2 messages, so that exchanges stay
+// incomplete: it drops PUBREC for even packet identifiers and PUBREL for odd ones. (A Proxy would
+// break the connection when it drops a packet.)
 type halves struct {
 	listener net.Listener
 	target   string
 	wg       sync.WaitGroup
-	lost     [2][2]atomic.Int64 // by direction of the PUBLISH, and by what was swallowed
+	lost     [2][2]atomic.Int64 // by direction of the PUBLISH and by the dropped packet type
 
 	mu    sync.Mutex
 	conns []net.Conn
@@ -188,7 +191,7 @@ func (r *run) halves() *halves {
 	return p
 }
 
-// cut ends everything.
+// cut closes all connections.
 func (p *halves) cut() {
 	_ = p.listener.Close()
 	p.mu.Lock()
@@ -230,7 +233,7 @@ func (p *halves) await(r *run, dir mqtttest.Direction, n int64) {
 	r.until("half finished exchanges", func() bool { return p.lost[dir][0].Load() == n && p.lost[dir][1].Load() == n })
 }
 
-// until waits for a condition that nothing announces.
+// until polls a condition.
 func (r *run) until(what string, done func() bool) {
 	r.Helper()
 	for !done() {
@@ -242,8 +245,8 @@ func (r *run) until(what string, done func() bool) {
 	}
 }
 
-// TestAdopt_SessionOfAutopaho: a program with autopaho is replaced while QoS 2 exchanges of both directions
-// are half finished, with and without PUBREC.
+// TestAdopt_SessionOfAutopaho replaces an autopaho program while QoS 2 exchanges in both directions
+// are incomplete, with and without PUBREC.
 func TestAdopt_SessionOfAutopaho(t *testing.T) {
 	onEachBroker(t, setup{}, func(r *run) {
 		topic, out := r.topic("in"), r.topic("out")
@@ -296,7 +299,8 @@ func TestAdopt_SessionOfAutopaho(t *testing.T) {
 		waiting := r.waiting(publisher, topic)
 		h.begin("first")
 		h.expectHeir(topic, waiting, observer, map[string][]string{"new": {"first"}, "out": numberedUpTo(6)}, events)
-		// The server has no PUBREC for three of those that autopaho had: they are sent again.
+		// The server has no PUBREC for three of the messages that autopaho had received, so it
+		// resends them.
 		again := slices.Sorted(slices.Values(h.halfDone(topic)))
 		distinct := slices.Compact(slices.Clone(again))
 		switch {
@@ -317,8 +321,8 @@ func (h *heir) halfDone(topic string) []string {
 	return slices.DeleteFunc(h.in.texts(topic), func(text string) bool { return !strings.HasPrefix(text, half) })
 }
 
-// TestAdopt_LostFolder: the client's folder is lost while messages are in flight under the packet
-// identifiers that the next one begins with. The client is killed twice before they are free.
+// TestAdopt_LostFolder loses the client's folder while messages are in flight under the packet
+// identifiers with which the next process starts. The client is killed twice before they are free.
 func TestAdopt_LostFolder(t *testing.T) {
 	for name, kills := range map[string]int{"lost": 0, "lost, killed twice": 2} {
 		t.Run(name, func(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"github.com/mooring-mqtt/mooring/client"
 )
 
-func TestRefusedCredentialsEndTheClientWithATypedError(t *testing.T) {
+func TestAuth_RefusedCredentialsEndTheClient(t *testing.T) {
 	onEachBroker(t, setup{users: true}, func(r *run) {
 		for name, change := range map[string]func(*client.Config){
 			"wrong password": func(cfg *client.Config) { cfg.Connection.Username, cfg.Connection.Password = goodUser, []byte("guess") },
@@ -29,7 +29,7 @@ func TestRefusedCredentialsEndTheClientWithATypedError(t *testing.T) {
 				r.Errorf("%s: %v, want a *ConnectionError with 0x86 or 0x87", name, err)
 			}
 			select {
-			case <-c.Done(): // it does not go on trying
+			case <-c.Done(): // it stops trying
 			case <-r.ctx.Done():
 				r.Errorf("%s: the client goes on", name)
 			}
@@ -40,7 +40,7 @@ func TestRefusedCredentialsEndTheClientWithATypedError(t *testing.T) {
 	})
 }
 
-func TestDeniedTopicsAreRefusedAndTheOthersGoOn(t *testing.T) {
+func TestAuth_DeniedTopicsAreRefused(t *testing.T) {
 	onEachBroker(t, setup{users: true}, func(r *run) {
 		cfg := r.config("both")
 		cfg.Connection.Username, cfg.Connection.Password = goodUser, []byte(goodPassword)
@@ -83,12 +83,12 @@ func TestDeniedTopicsAreRefusedAndTheOthersGoOn(t *testing.T) {
 		}
 		st := c.Stats()
 		if st.Store.Refused != 2 || st.Store.Pending != 0 {
-			r.Errorf("after two refusals the books are %+v", st.Store)
+			r.Errorf("after two refusals the counts are %+v", st.Store)
 		}
 		switch {
 		case st.Connections == 1:
 		case r.broker.Traits().cutsRefused:
-			r.Logf("departs: it ended %d connections behind a refusal", st.Connections-1)
+			r.Logf("departs: it ended %d connections after a refusal", st.Connections-1)
 		default:
 			r.Errorf("refusals cost %d connections", st.Connections-1)
 		}

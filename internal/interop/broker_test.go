@@ -10,63 +10,60 @@ import (
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 )
 
-// broker is one that a test runs on. It ends with the test.
+// broker is a broker for a test. It ends with the test.
 type broker interface {
-	// URL changes with each restart.
+	// URL returns the broker's URL, which changes with each restart.
 	URL() string
-	// Restart ends the broker, cleanly or as SIGKILL does, and starts it again
-	// on what it left behind.
+	// Restart ends the broker, cleanly or with SIGKILL, and starts it again with its saved state.
 	Restart(t *testing.T, kill bool)
 	Traits() traits
 }
 
-// setup is what a test needs of its broker.
+// setup is the broker configuration that a test needs.
 type setup struct {
-	receiveMaximum    uint16 // 0: the broker's own
-	maximumPacketSize uint32 // 0: the broker's own
-	users             bool   // lets in goodUser only, whose topics with deniedLevel are refused
+	receiveMaximum    uint16 // 0: the broker's default
+	maximumPacketSize uint32 // 0: the broker's default
+	users             bool   // only goodUser may connect, and topics with deniedLevel are refused
 	restarts          bool
-	maximumQueued     int  // messages that the broker queues for a client; 0: no limit
-	large             bool // messages too large to be on disk after each change; restarts forget everything
+	maximumQueued     int  // maximum number of messages queued for a client; 0: no limit
+	large             bool // messages are too large to be saved after each change; a restart forgets everything
 }
 
-// What a broker with users knows.
+// Users and topics of a broker with users.
 const (
 	goodUser, goodPassword = "harbour", "master"
 	deniedLevel            = "denied"
 )
 
-// traits are where a broker does other than MQTT 5 asks, or what it leaves
-// open. The zero value is our own broker.
+// traits are deviations of a broker from MQTT 5, and its choices where MQTT 5 leaves them open. The
+// zero value describes mqtttest.
 type traits struct {
-	shared bool // it outlives the test, which therefore has to clean up
+	shared bool // it survives the test, so the test has to clean up
 
-	// savesLate: it acknowledges messages before they are safe, and SIGKILL
-	// makes it forget the last of them.
+	// savesLate: it acknowledges messages before they are saved, so SIGKILL loses the last of them.
 	savesLate bool
-	// forgetsCleanStarts: a session that began with Clean Start 1 and was not
-	// resumed since is gone after a restart, against [MQTT-3.1.2-23].
+	// forgetsCleanStarts: a session that began with Clean Start 1 and was not resumed since is lost
+	// in a restart, against [MQTT-3.1.2-23].
 	forgetsCleanStarts bool
-	// repeatsComplete: after a restart, or two cuts in a row, it sends QoS 2
-	// messages again that it has sent PUBREL for, against [MQTT-4.3.3-6].
+	// repeatsComplete: after a restart or two broken connections in succession, it resends QoS 2
+	// messages for which it has sent PUBREL, against [MQTT-4.3.3-6].
 	repeatsComplete bool
-	// cutsRefused: behind the acknowledgement that refuses a message it ends the
-	// connection.
+	// cutsRefused: after it has refused a message, it ends the connection.
 	cutsRefused bool
-	// grantsDenied: SUBACK grants a filter that its rules forbid, and nothing is
-	// ever delivered for it.
+	// grantsDenied: SUBACK grants a filter that its rules forbid, but no message is delivered for
+	// it.
 	grantsDenied bool
-	// exceedsReceiveMaximum: it sends more QoS 1 and 2 messages than the
-	// client's Receive Maximum allows, against [MQTT-3.3.4-9].
+	// exceedsReceiveMaximum: it sends more QoS 1 and 2 messages than the client's Receive Maximum
+	// allows, against [MQTT-3.3.4-9].
 	exceedsReceiveMaximum bool
-	// miscountsPackets: it counts a packet without a part of its fixed header. So
-	// it takes one of up to four bytes above its own Maximum Packet Size, and sends
-	// one of one byte above the client's, against [MQTT-3.1.2-24].
+	// miscountsPackets: it counts packet sizes without part of the fixed header. So it accepts
+	// packets of up to four bytes above its own Maximum Packet Size, and sends packets of one byte
+	// above the client's, against [MQTT-3.1.2-24].
 	miscountsPackets bool
-	// sharesRetained: a new Shared Subscription is sent the retained messages,
-	// against section 3.3.1.3.
+	// sharesRetained: it sends retained messages to a new Shared Subscription, against section
+	// 3.3.1.3.
 	sharesRetained bool
-	// sharesUnevenly: how it divides a Shared Subscription is not known.
+	// sharesUnevenly: its distribution for a Shared Subscription is unknown.
 	sharesUnevenly bool
 }
 
@@ -74,7 +71,7 @@ type traits struct {
 type ours struct {
 	options mqtttest.Options
 	broker  *mqtttest.Broker
-	// tolerated is how many protocol errors a test had clients make on purpose.
+	// tolerated is the number of protocol errors that the test's clients make on purpose.
 	tolerated uint64
 }
 
@@ -131,7 +128,7 @@ func (o *ours) Restart(t *testing.T, kill bool) {
 	o.start(t)
 }
 
-// foreign is the broker of MQTT_TEST_BROKER. It is not ours to set up.
+// foreign is the broker of MQTT_TEST_BROKER. The tests cannot configure it.
 type foreign struct{ url *url.URL }
 
 func useForeign(t *testing.T, raw string, need setup) broker {
@@ -144,23 +141,23 @@ func useForeign(t *testing.T, raw string, need setup) broker {
 		u.Host += ":1883"
 	}
 	if need != (setup{}) {
-		t.Skipf("this test sets its broker up or restarts it (%+v), and that of MQTT_TEST_BROKER is not ours", need)
+		t.Skipf("this test configures or restarts its broker (%+v), which is not possible with MQTT_TEST_BROKER", need)
 	}
 	return foreign{u}
 }
 
 func (f foreign) URL() string { return "mqtt://" + f.url.Host }
 
-// Traits: nothing is known, so what some broker does it may do.
+// Traits returns all known deviations, because nothing is known about the broker.
 func (f foreign) Traits() traits {
 	return traits{shared: true, repeatsComplete: true, exceedsReceiveMaximum: true, miscountsPackets: true, sharesRetained: true, sharesUnevenly: true}
 }
 
 func (f foreign) Restart(t *testing.T, _ bool) {
-	t.Fatal("a foreign broker is not restarted; say so in the test's setup")
+	t.Fatal("a foreign broker cannot be restarted; set setup.restarts in the test")
 }
 
-// login puts the user of MQTT_TEST_BROKER in.
+// login adds the user of MQTT_TEST_BROKER.
 func login(b broker, cfg *client.Config) {
 	if f, ok := b.(foreign); ok && f.url.User != nil {
 		password, _ := f.url.User.Password()

@@ -15,17 +15,16 @@ import (
 	"time"
 )
 
-// counterpart is another language's client: one process for all the clients
-// that the matrix wants of it, because starting one takes longer than what it
-// has to do. It reads commands as JSON, one a line, and answers each with a
-// line that has its number; what its clients receive it tells in lines of their
-// own.
+// counterpart is a process with clients in another language. All clients of that language in the
+// matrix share one process, because starting a process takes longer than a test. It reads commands
+// as JSON, one per line, and answers each with a line with the same number. It reports received
+// messages in separate lines.
 type counterpart struct {
-	hello  string // what it is, with versions
+	hello  string // name and versions
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
-	stderr bytes.Buffer  // to be read when ended is closed
-	ended  chan struct{} // its output has ended
+	stderr bytes.Buffer  // valid when ended is closed
+	ended  chan struct{} // closed when its output has ended
 
 	mu      sync.Mutex
 	last    int
@@ -33,7 +32,7 @@ type counterpart struct {
 	inboxes map[string]*record[received]
 }
 
-// command is a line to the process. Which fields count depends on Do.
+// command is a line to the process. The relevant fields depend on Do.
 type command struct {
 	ID     int    `json:"id"`
 	Do     string `json:"do"` // connect, subscribe, publish, end
@@ -52,8 +51,8 @@ type command struct {
 	Messages []packet `json:"messages"`
 }
 
-// answer is a line from the process: hello, once; what a client received; or
-// the end of a command.
+// answer is a line from the process: the initial hello, a received message, or the result of a
+// command.
 type answer struct {
 	Hello   string    `json:"hello"`
 	Client  string    `json:"client"`
@@ -62,11 +61,11 @@ type answer struct {
 	Error   string    `json:"error"`
 }
 
-// errAbsent: the counterpart is not installed here.
+// errAbsent means that the counterpart is not installed.
 var errAbsent = errors.New("not installed")
 
-// startCounterpart starts a process that ends with the test. The error is
-// errAbsent, with what is missing, if it does not say hello.
+// startCounterpart starts a process that ends with the test. If the process does not send hello,
+// the error is errAbsent, with the missing program.
 func startCounterpart(t *testing.T, dir, program string, args ...string) (*counterpart, error) {
 	t.Helper()
 	c := &counterpart{cmd: exec.Command(program, args...), ended: make(chan struct{}),
@@ -96,7 +95,7 @@ func startCounterpart(t *testing.T, dir, program string, args ...string) (*count
 }
 
 func (c *counterpart) stop(t *testing.T) {
-	_ = c.stdin.Close() // it ends by itself then
+	_ = c.stdin.Close() // it then ends by itself
 	kill := time.AfterFunc(timeout, func() { _ = c.cmd.Process.Kill() })
 	defer kill.Stop()
 	<-c.ended
@@ -127,7 +126,7 @@ func (c *counterpart) read(lines *json.Decoder) {
 	}
 }
 
-// do carries a command out. The error is what the client there says.
+// do executes a command. The error is the message of the client.
 func (c *counterpart) do(ctx context.Context, cmd command) error {
 	done := make(chan error, 1)
 	c.mu.Lock()
@@ -158,8 +157,7 @@ func (c *counterpart) inbox(client string) *record[received] {
 	return c.inboxes[client]
 }
 
-// startMQTTJS installs MQTT.js, at the version of testdata, into a folder of
-// the test's, and starts it.
+// startMQTTJS installs MQTT.js, in the version of testdata, into a temporary folder and starts it.
 func startMQTTJS(t *testing.T) (*counterpart, error) {
 	t.Helper()
 	for _, program := range []string{"node", "npm"} {
@@ -183,8 +181,8 @@ func startMQTTJS(t *testing.T) (*counterpart, error) {
 
 const installPatience = 2 * time.Minute
 
-// startPaho starts paho-python with the first Python that has it: Debian's
-// package belongs to Debian's Python, which need not be the first on PATH.
+// startPaho starts paho-python with the first Python that has it. Debian's package belongs to
+// Debian's Python, which may not be the first one on PATH.
 func startPaho(t *testing.T) (*counterpart, error) {
 	t.Helper()
 	var err error
@@ -197,5 +195,5 @@ func startPaho(t *testing.T) (*counterpart, error) {
 	return nil, fmt.Errorf("%w; install Python 3 and paho-mqtt (Debian: python3-paho-mqtt)", err)
 }
 
-// required says that every counterpart has to be there.
+// required reports whether all counterparts must be installed.
 func required() bool { return os.Getenv("MOORING_REQUIRE_PEERS") == "1" }

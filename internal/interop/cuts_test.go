@@ -10,15 +10,15 @@ import (
 	"github.com/mooring-mqtt/mooring/dedupe"
 )
 
-// fault breaks a link, at once or as soon as there is the right traffic, and
-// tells how many connections that ends at least.
+// fault breaks a link, at once or when matching traffic occurs, and returns the minimum number of
+// connections that ends.
 type fault struct {
 	name string
 	arm  func(*mqtttest.Proxy) int
 }
 
-// faultsOn are all the ways to break a link whose client publishes (dir is
-// ToServer) or receives (ToClient).
+// faultsOn returns all ways to break a link whose client publishes (dir is ToServer) or receives
+// (ToClient).
 func faultsOn(dir mqtttest.Direction) []fault {
 	back := mqtttest.ToServer + mqtttest.ToClient - dir
 	all := []fault{
@@ -55,9 +55,9 @@ func faultsOn(dir mqtttest.Direction) []fault {
 	return all
 }
 
-// TestCutsLoseAndRepeatNothing breaks both links in every way there is, in an
-// order that the seed decides, while messages are published.
-func TestCutsLoseAndRepeatNothing(t *testing.T) {
+// TestCuts_LoseAndRepeatNothing breaks both links in all ways, in a random order, while messages
+// are published.
+func TestCuts_LoseAndRepeatNothing(t *testing.T) {
 	for _, seed := range []uint64{1, 2} {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			onEachBroker(t, setup{}, func(r *run) { surviveCuts(r, seed) })
@@ -137,7 +137,7 @@ func surviveCuts(r *run, seed uint64) {
 	}
 	st := publisher.Stats().Store
 	if st.Accepted != st.Acked || st.Pending != 0 {
-		r.Errorf("the publisher's books: %+v", st)
+		r.Errorf("the publisher has the counts %+v", st)
 	}
-	r.Logf("%d faults, %d messages, %d at QoS 1 came again", len(all), 2*n, len(in.texts(atLeast))-n)
+	r.Logf("%d faults, %d messages, %d at QoS 1 were resent", len(all), 2*n, len(in.texts(atLeast))-n)
 }

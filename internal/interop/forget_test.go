@@ -10,10 +10,10 @@ import (
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
-// TestWhatABrokerForgetsIsReportedAsAGap kills the broker at any moment. What
-// it had acknowledged and lost nobody can bring back, but each number is
-// either handled, once, or reported as missing.
-func TestWhatABrokerForgetsIsReportedAsAGap(t *testing.T) {
+// TestKill_ForgottenMessagesAreReportedAsGaps kills the broker at random times. Messages that it
+// had acknowledged and lost cannot be restored, but each number is either handled once or reported
+// as missing.
+func TestKill_ForgottenMessagesAreReportedAsGaps(t *testing.T) {
 	onEachBroker(t, setup{restarts: true}, func(r *run) {
 		subLink, pubLink := r.proxy(), r.proxy()
 		subCfg, pubCfg := r.config("sub"), r.config("pub")
@@ -36,19 +36,19 @@ func TestWhatABrokerForgetsIsReportedAsAGap(t *testing.T) {
 		for qos := client.AtLeastOnce; qos <= client.ExactlyOnce; qos++ {
 			topic := flow.topic(qos)
 			r.fence(publisher, in, topic, qos)
-			told := map[string]bool{}
+			reported := map[string]bool{}
 			list, _ := subEvents.snapshot()
 			for _, e := range list {
 				if gap, ok := e.(client.Gap); ok && gap.Topic == topic {
 					for seq := gap.From; seq <= gap.To; seq++ {
-						told[numbered(int(seq-1))] = true
+						reported[numbered(int(seq-1))] = true
 					}
 				}
 			}
-			missing += len(told)
+			missing += len(reported)
 			var want []string
 			for _, text := range numberedUpTo(flow.accepted[qos]) {
-				if !told[text] {
+				if !reported[text] {
 					want = append(want, text)
 				}
 			}

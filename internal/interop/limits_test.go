@@ -9,8 +9,8 @@ import (
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 )
 
-// window counts what is in flight on the one connection of a proxy: QoS 1 and
-// 2 messages in one direction whose final acknowledgement has not gone back.
+// window counts the messages in flight on the single connection of a proxy: QoS 1 and 2 messages in
+// one direction without a final acknowledgement.
 type window struct {
 	dir mqtttest.Direction
 
@@ -25,7 +25,7 @@ func (w *window) look(dir mqtttest.Direction, header byte, body []byte) mqtttest
 	refused := len(body) > 2 && body[2] >= 0x80
 	switch t := mqtttest.PacketType(header >> 4); {
 	case t == mqtttest.CONNECT:
-		w.now = 0 // [MQTT-3.3.4] the quota belongs to the connection
+		w.now = 0 // the quota belongs to the connection [MQTT-3.3.4]
 	case dir == w.dir && t == mqtttest.PUBLISH && header&0x06 != 0:
 		w.now++
 		w.messages++
@@ -42,7 +42,7 @@ func (w *window) most() (top, messages int) {
 	return w.top, w.messages
 }
 
-func TestTheServersReceiveMaximumIsKeptThroughCuts(t *testing.T) {
+func TestReceiveMaximum_OfTheServerDespiteCuts(t *testing.T) {
 	const receiveMaximum = 2
 	onEachBroker(t, setup{receiveMaximum: receiveMaximum}, func(r *run) {
 		topic := r.topic("window")
@@ -69,7 +69,7 @@ func TestTheServersReceiveMaximumIsKeptThroughCuts(t *testing.T) {
 	})
 }
 
-func TestABrokerThatExceedsOurReceiveMaximumLosesNothing(t *testing.T) {
+func TestReceiveMaximum_ExceededByTheBroker(t *testing.T) {
 	const receiveMaximum = 4
 	onEachBroker(t, setup{}, func(r *run) {
 		topic := r.topic("flood")
@@ -90,17 +90,16 @@ func TestABrokerThatExceedsOurReceiveMaximumLosesNothing(t *testing.T) {
 		switch top, _ := got.most(); {
 		case top <= receiveMaximum:
 		case !r.broker.Traits().exceedsReceiveMaximum:
-			r.Errorf("the broker had %d messages in flight, our Receive Maximum is %d", top, receiveMaximum)
+			r.Errorf("the broker had %d messages in flight, the client's Receive Maximum is %d", top, receiveMaximum)
 		default:
-			r.Logf("departs from [MQTT-3.3.4-9]: %d messages in flight, our Receive Maximum is %d; %d connections were needed", top, receiveMaximum, sub.Stats().Connections)
+			r.Logf("departs from [MQTT-3.3.4-9]: %d messages in flight, the client's Receive Maximum is %d; %d connections were needed", top, receiveMaximum, sub.Stats().Connections)
 		}
 	})
 }
 
-// TestAPacketThatMosquittoCountsAsOurMaximumArrives: mosquitto leaves the first
-// byte of a packet out of its size. What it sends at our Maximum Packet Size has
-// one byte more; were that refused, it would come again on each connection.
-func TestAPacketThatMosquittoCountsAsOurMaximumArrives(t *testing.T) {
+// mosquitto does not count the first byte of a packet. A packet at the client's Maximum Packet Size
+// has one byte more. If the client refused it, it would be resent on each connection.
+func TestMaximumPacketSize_MosquittoMiscounts(t *testing.T) {
 	const maximum = 5000
 	onEachBroker(t, setup{}, func(r *run) {
 		link := r.proxy()
@@ -137,17 +136,17 @@ func TestAPacketThatMosquittoCountsAsOurMaximumArrives(t *testing.T) {
 				counted++
 			}
 			if size+3 > maximum+1 {
-				r.Errorf("a packet of %d bytes came, our Maximum Packet Size is %d", size+3, maximum)
+				r.Errorf("a packet of %d bytes arrived, the client's Maximum Packet Size is %d", size+3, maximum)
 			}
 		}
 		switch {
 		case !r.broker.Traits().miscountsPackets && counted > 0:
-			r.Errorf("the broker sent %d packets above our Maximum Packet Size", counted)
+			r.Errorf("the broker sent %d packets above the client's Maximum Packet Size", counted)
 		case counted == 0:
 		case counted != 3 || len(on) != 4:
 			r.Errorf("packets of these Remaining Lengths came: %v, want one of each QoS and the fence", on)
 		default:
-			r.Logf("departs from [MQTT-3.1.2-24]: packets of %d bytes, and our Maximum Packet Size is %d", maximum+1, maximum)
+			r.Logf("departs from [MQTT-3.1.2-24]: packets of %d bytes, and the client's Maximum Packet Size is %d", maximum+1, maximum)
 		}
 	})
 }

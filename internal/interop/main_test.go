@@ -14,7 +14,7 @@ func TestMain(m *testing.M) {
 	leaktest.Main(m)
 }
 
-// onEachBroker runs a test on each broker there is, set up as the test needs.
+// onEachBroker runs a test on each available broker, configured as the test needs.
 func onEachBroker(t *testing.T, need setup, test func(*run)) {
 	t.Run("mqtttest", func(t *testing.T) { test(newRun(t, startOurs(t, need))) })
 	t.Run("mosquitto", func(t *testing.T) {
@@ -26,8 +26,8 @@ func onEachBroker(t *testing.T, need setup, test func(*run)) {
 	}
 }
 
-// requireProgram skips the test where a program of mosquitto's is not
-// installed, or fails it where it has to be.
+// requireProgram skips the test if a program of mosquitto is not installed, or fails it if the
+// program is required.
 func requireProgram(t *testing.T, name string) {
 	t.Helper()
 	_, err := exec.LookPath(name)

@@ -14,9 +14,9 @@ var aliasRows = []row{
 	{"Topic Alias, server to client", aliasToClient},
 }
 
-// aliasToServer: an alias is set, used, set to another topic and used again,
-// at each QoS, and the subscriber sees the topics. mooring's client chooses its
-// alias itself and has but one, so it does the same if it is given the topics.
+// aliasToServer sets an alias, uses it, sets it to another topic and uses it again, at each QoS.
+// The subscriber must see the topics. mooring's client chooses its alias itself and has only one,
+// so it does the same when it gets the topics.
 func aliasToServer(c *cell) {
 	publisher := c.publisher
 	if c.pub.name == mooring.name {
@@ -54,7 +54,7 @@ func aliasToServer(c *cell) {
 			if c.pub.name == mooring.name {
 				p.Topic, p.Alias = s.means, 0
 			}
-			// One by one: a client may not keep the order of writing otherwise.
+			// One at a time, because a client may not keep the order otherwise.
 			if err := publisher.Publish(c.ctx, p); err != nil {
 				c.Fatalf("%s publishes: %v", c.pub.name, err)
 			}
@@ -78,12 +78,11 @@ func aliasToServer(c *cell) {
 			c.Errorf("retained under an alias: %+v", got)
 		}
 	}
-	c.owes(all...)
+	c.expects(all...)
 }
 
-// aliasToClient: more topics than the client's Topic Alias Maximum come, each
-// three times, and all but the first without the topic as long as its alias
-// stands for it.
+// aliasToClient sends more topics than the client's Topic Alias Maximum, each three times. All
+// messages except the first omit the topic while its alias represents it.
 func aliasToClient(c *cell) {
 	const maximum, topics, times = 3, 5, 3
 	r := startRelay(c.T, c.broker.URL(), maximum)
@@ -99,7 +98,7 @@ func aliasToClient(c *cell) {
 			want = append(want, p.Topic)
 		}
 	}
-	// Not by topic, which may be what is missing.
+	// Do not select by topic, which may be missing.
 	all := sub.Received().awaitN(c.run, "messages under aliases", len(want))
 	got := make([]string, len(want))
 	for _, m := range all {

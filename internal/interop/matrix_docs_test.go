@@ -16,11 +16,10 @@ var (
 	interopDocs = filepath.Join("..", "..", "docs", "interop.md")
 )
 
-// matrixBrokers are those of the document, in its order.
+// matrixBrokers are the brokers of the document, in order.
 var matrixBrokers = []string{"mqtttest", "mosquitto"}
 
-// document sums up, and writes docs/interop.md if that was asked for and
-// everything was run.
+// document prints a summary. If requested, and if everything was run, it writes docs/interop.md.
 func (m *matrix) document(t *testing.T) {
 	t.Helper()
 	departs := 0
@@ -120,7 +119,7 @@ mosquitto, as the other tests of ` + "`internal/interop`" + ` found it. mooring'
 
 `
 
-// traitTexts say what the traits mean to a reader of the document.
+// traitTexts describe the traits for readers of the document.
 var traitTexts = map[string]string{
 	"savesLate":             "Its acknowledgements come before the message is safe on disk: SIGKILL makes it forget the last ones [MQTT-4.3.2-4] [MQTT-4.3.3-8]. What is forgotten after the publisher was told is reported as a gap, with `Config.Receiving.Ordering`",
 	"forgetsCleanStarts":    "A session that began with Clean Start 1 and was not resumed since is gone after a restart [MQTT-3.1.2-23]",
@@ -132,7 +131,7 @@ var traitTexts = map[string]string{
 	"sharesRetained":        "A new Shared Subscription is sent the retained messages (section 3.3.1.3)",
 }
 
-// traitsOf are the names of the traits that a broker has.
+// traitsOf returns the names of the traits of a broker.
 func traitsOf(b broker) (names []string) {
 	v := reflect.ValueOf(b.Traits())
 	for i := range v.NumField() {
@@ -143,9 +142,9 @@ func traitsOf(b broker) (names []string) {
 	return names
 }
 
-// TestInteropDocumentIsCurrent: the document has the rows and columns of the
-// matrix, and a line for each trait of mosquitto's.
-func TestInteropDocumentIsCurrent(t *testing.T) {
+// TestMatrix_DocumentIsCurrent checks that the document has the rows and columns of the matrix, and
+// a line for each trait of mosquitto.
+func TestMatrix_DocumentIsCurrent(t *testing.T) {
 	text, err := os.ReadFile(interopDocs)
 	if err != nil {
 		t.Fatal(err)
@@ -188,7 +187,7 @@ func TestInteropDocumentIsCurrent(t *testing.T) {
 	}
 }
 
-// cells are those of a line of a table.
+// cells returns the cells of a table line.
 func cells(line string) (all []string) {
 	for cell := range strings.SplitSeq(strings.Trim(strings.TrimSpace(line), "|"), "|") {
 		all = append(all, strings.TrimSpace(cell))

@@ -7,7 +7,7 @@ var retainRows = []row{
 	{"retained: replaced, then removed", replaced},
 }
 
-// retainAsPublished: the flag comes as it was sent [MQTT-3.3.1-13].
+// retainAsPublished checks that the flag arrives as it was sent [MQTT-3.3.1-13].
 func retainAsPublished(c *cell) {
 	c.subscribe(subscribing{filter: c.topic("#"), qos: 2, retainAsPublished: true})
 	list := each(packet{Size: 4, properties: allProperties})
@@ -22,11 +22,11 @@ func retainAsPublished(c *cell) {
 		want := sent[got.Topic]
 		c.expect(got, want, want.Retain)
 	}
-	c.owes(all...)
+	c.expects(all...)
 }
 
-// replaced: of two retained messages the newer one is kept, with its
-// properties only, and one of 0 bytes removes it [MQTT-3.3.1-6].
+// replaced checks that the newer of two retained messages is kept, with its own properties only,
+// and that a message of 0 bytes removes it [MQTT-3.3.1-6].
 func replaced(c *cell) {
 	old := packet{Topic: c.topic("kept"), QoS: 1, Retain: true, Size: 30, properties: allProperties}
 	last := packet{Topic: old.Topic, QoS: 2, Retain: true, Size: 31, properties: properties{ContentType: "newer"}}
@@ -36,7 +36,7 @@ func replaced(c *cell) {
 	c.expect(c.arrived(1)[0], last, true)
 	gone := packet{Topic: old.Topic, QoS: 1, Retain: true}
 	c.publish(gone)
-	c.expect(c.arrived(2)[1], gone, false) // as a message it is passed on
+	c.expect(c.arrived(2)[1], gone, false) // it is forwarded as a message
 	c.subscribe(subscribing{filter: c.topic("#"), qos: 2})
 	fence := packet{Topic: c.topic("fence"), QoS: 2, Size: 1}
 	c.publish(fence)
@@ -45,5 +45,5 @@ func replaced(c *cell) {
 	if i := slices.IndexFunc(all, func(r received) bool { return r.Retain }); i != 0 {
 		c.Errorf("of %d messages number %d is the retained one, want 0", len(all), i)
 	}
-	c.owes(all...)
+	c.expects(all...)
 }

@@ -23,7 +23,7 @@ var qosRows = []row{
 	{"QoS above what was subscribed", lowered},
 }
 
-// propertyRows are asked at QoS 0, 1 and 2, live and retained.
+// propertyRows are tested at QoS 0, 1 and 2, live and retained.
 var propertyRows = []row{
 	{"Message Expiry Interval", carries(properties{Expiry: 3600})},
 	{"Content Type", carries(properties{ContentType: "application/json; charset=utf-8"})},
@@ -41,7 +41,7 @@ var propertyRows = []row{
 var allProperties = properties{UTF8: true, Expiry: 7200, ContentType: "text/plain", ResponseTopic: "answers", Correlation: []byte("c"),
 	User: [][2]string{{"x", "1"}, {"x", "0"}}}
 
-// stored is p twice: to be passed on, and to be retained too.
+// stored returns p twice: once to be forwarded, and once to be retained as well.
 func stored(p packet) []packet {
 	p.Topic = "live"
 	kept := p
@@ -49,7 +49,7 @@ func stored(p packet) []packet {
 	return []packet{p, kept}
 }
 
-// each is the same at QoS 0, 1 and 2, live and retained.
+// each returns p at QoS 0, 1 and 2, live and retained.
 func each(p packet) (all []packet) {
 	for p.QoS = range byte(3) {
 		for _, s := range stored(p) {
@@ -64,9 +64,9 @@ func carries(p properties) func(*cell) {
 	return func(c *cell) { c.roundTrip(each(packet{Size: 20, properties: p})...) }
 }
 
-// roundTrip publishes messages, on topics of the row, to a subscriber that is
-// there, and expects them; then it subscribes again and expects the retained
-// ones. A retained message of 0 bytes is none.
+// roundTrip publishes messages on topics of the row to a connected subscriber and checks them. Then
+// it subscribes again and checks the retained messages. A retained message of 0 bytes does not
+// count.
 func (c *cell) roundTrip(list ...packet) {
 	c.Helper()
 	filter := subscribing{filter: c.topic("#"), qos: 2}
@@ -93,11 +93,11 @@ func (c *cell) roundTrip(list ...packet) {
 			c.expect(got, sent[got.Topic], true)
 		}
 	}
-	c.owes(all...)
+	c.expects(all...)
 }
 
-// expect compares all that an application sees, but for the order of User
-// Properties of different names.
+// expect compares everything that an application sees, except the order of User Properties with
+// different names.
 func (c *cell) expect(got received, want packet, retain bool) {
 	c.Helper()
 	if got.QoS != want.QoS || got.Retain != retain || got.Dup {
@@ -118,7 +118,7 @@ func (c *cell) expect(got received, want packet, retain bool) {
 	gotID, gotUser := identity(got.User)
 	wantID, wantUser := identity(want.User)
 	switch {
-	case wantID == "" && c.pub.name == mooring.name && want.QoS > 0: // it makes one
+	case wantID == "" && c.pub.name == mooring.name && want.QoS > 0: // the client creates one
 		if client.ParseMessageID(gotID).String() != gotID {
 			c.Errorf("%s: the identity is %q, want a UUID", got.Topic, gotID)
 		}
@@ -130,7 +130,7 @@ func (c *cell) expect(got received, want packet, retain bool) {
 	}
 }
 
-// identity takes m-id out.
+// identity returns m-id and the other properties.
 func identity(user [][2]string) (id string, rest [][2]string) {
 	for _, p := range user {
 		if p[0] == messageID {
@@ -142,15 +142,14 @@ func identity(user [][2]string) (id string, rest [][2]string) {
 	return id, rest
 }
 
-// byName brings the properties of one name together and leaves their order.
+// byName groups the properties by name and keeps the order within each name.
 func byName(user [][2]string) [][2]string {
 	user = slices.Clone(user)
 	slices.SortStableFunc(user, func(a, b [2]string) int { return strings.Compare(a[0], b[0]) })
 	return user
 }
 
-// lowered: a message comes at the QoS of the subscription at most
-// [MQTT-3.8.4-8].
+// lowered checks that a message arrives at most at the QoS of the subscription [MQTT-3.8.4-8].
 func lowered(c *cell) {
 	var list []packet
 	for granted := range byte(3) {
@@ -170,18 +169,18 @@ func lowered(c *cell) {
 			c.Errorf("QoS %d came as %d where %d was subscribed, want %d", qos, got.QoS, granted, want)
 		}
 	}
-	c.owes(all...)
+	c.expects(all...)
 }
 
-// orderOfNames: the server keeps the order of User Properties [MQTT-3.3.2-18],
-// which shows as far as the clients do.
+// orderOfNames checks that the server keeps the order of User Properties [MQTT-3.3.2-18], as far as
+// the clients show it.
 func orderOfNames(c *cell) {
 	user := [][2]string{{"b", "2"}, {"a", "1"}, {"b", "3"}, {"9", ""}, {"a", "0"}}
 	p := packet{Topic: c.topic("order"), QoS: 1, Size: 5, properties: properties{User: user}}
 	c.subscribe(subscribing{filter: p.Topic, qos: 1})
 	c.publish(p)
 	all := c.arrived(1)
-	c.owes(all...)
+	c.expects(all...)
 	c.expect(all[0], p, false)
 	_, got := identity(all[0].User)
 	js := c.pub.name == mqttjsName || c.sub.name == mqttjsName
@@ -195,7 +194,7 @@ func orderOfNames(c *cell) {
 }
 
 func subscriptionIdentifier(c *cell) {
-	const id = 134_217_727 // the largest that mooring lets an application choose; it has four bytes
+	const id = 134_217_727 // the largest one that mooring lets an application choose; it has four bytes
 	c.subscribe(subscribing{filter: c.topic("#"), qos: 2, id: id})
 	list := each(packet{Size: 3})
 	for i := range list {
@@ -214,5 +213,5 @@ func subscriptionIdentifier(c *cell) {
 			c.Errorf("%s: Subscription Identifiers %d, want %d", got.Topic, got.SubscriptionIDs, want)
 		}
 	}
-	c.owes(all...)
+	c.expects(all...)
 }

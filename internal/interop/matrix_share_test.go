@@ -8,15 +8,15 @@ import (
 
 var shareRows = []row{{"Shared Subscription", shared}}
 
-// team are the members of a Shared Subscription: two of the subscriber's
-// clients, and one of each other kind.
+// team holds the members of a Shared Subscription: two clients of the subscriber's kind, and one of
+// each other kind.
 type team [4]struct {
 	name string
 	endpoint
 }
 
-// shared: each message is handled once over all members, each is given some,
-// and a retained message from before is none of it (section 3.3.1.3).
+// shared checks that each message is handled once over all members, that each member gets some, and
+// that an earlier retained message is not sent (section 3.3.1.3).
 func shared(c *cell) {
 	before := packet{Topic: c.topic("work/before"), QoS: 1, Retain: true, Size: 1}
 	c.publish(before)
@@ -49,7 +49,7 @@ func shared(c *cell) {
 	}
 	c.publish(list...)
 	members.await(c, messages)
-	// What comes twice would come before this.
+	// A duplicate would arrive before this message.
 	for _, m := range members {
 		if m.endpoint == nil {
 			continue
@@ -71,7 +71,7 @@ func shared(c *cell) {
 		})
 		for _, got := range c.arrivedAt(m, 1) {
 			if m.endpoint == c.subscriber {
-				c.owes(got)
+				c.expects(got)
 			}
 			if got.Topic == fence {
 				continue
@@ -95,7 +95,7 @@ func shared(c *cell) {
 	}
 }
 
-// await waits until the members have n messages between them.
+// await waits until the members together have n messages.
 func (t *team) await(c *cell, n int) {
 	c.Helper()
 	for {

@@ -11,11 +11,11 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// serverMaximum is the Maximum Packet Size of the matrix's brokers: above the
-// place where Remaining Length takes its fourth byte.
+// serverMaximum is the Maximum Packet Size of the matrix's brokers. It exceeds the size at which
+// Remaining Length needs a fourth byte.
 const serverMaximum = 2<<20 + 50
 
-// sizeRows are asked at QoS 0, 1 and 2.
+// sizeRows are tested at QoS 0, 1 and 2.
 var sizeRows = []row{
 	{"payloads of 0 and 1 bytes", payloads(properties{}, 0, 1)},
 	{"payloads of 127 and 128 bytes", payloads(properties{}, 127, 128)},
@@ -42,7 +42,7 @@ func payloads(p properties, sizes ...int) func(*cell) {
 	}
 }
 
-// lengths are messages of these Remaining Lengths, as the publisher sends them.
+// lengths returns a row with messages of these Remaining Lengths, as the publisher sends them.
 func lengths(remaining ...int) func(*cell) {
 	return func(c *cell) {
 		var list []packet
@@ -57,8 +57,7 @@ func lengths(remaining ...int) func(*cell) {
 	}
 }
 
-// sizeFor is the payload that makes a Remaining Length without properties of
-// ours.
+// sizeFor returns the payload size for a Remaining Length, without properties of the test.
 func (c *cell) sizeFor(remaining int, topic string, qos byte) int {
 	size := remaining - 2 - len(topic) - 1 - c.pub.overhead(qos)
 	if qos > 0 {
@@ -70,20 +69,19 @@ func (c *cell) sizeFor(remaining int, topic string, qos byte) int {
 	return size
 }
 
-// tooLarge is a message of so many bytes more than the broker's maximum.
+// tooLarge returns a message that exceeds the broker's maximum by excess bytes.
 func (c *cell) tooLarge(qos byte, excess int) packet {
 	p := packet{Topic: c.topic(fmt.Sprint(qos)), QoS: qos}
 	p.Size = c.sizeFor(serverMaximum-5, p.Topic, qos) + excess
 	return p
 }
 
-// aboveMaximum: a client must not send what the server cannot take
-// [MQTT-3.2.2-15]. Another connection than the cell's is risked for it, behind
-// a proxy that sees what is sent.
+// aboveMaximum checks that a client does not send a packet that the server does not accept
+// [MQTT-3.2.2-15]. It uses a separate connection, through a proxy that sees what is sent.
 func aboveMaximum(c *cell) {
 	c.subscribe(subscribing{filter: c.topic("#"), qos: 2})
 	link := c.proxy()
-	var publishes atomic.Int64 // seen before they are passed on
+	var publishes atomic.Int64 // counted before they are forwarded
 	link.OnPacket(func(dir mqtttest.Direction, header byte, _ []byte) mqtttest.Action {
 		if dir == mqtttest.ToServer && mqtttest.PacketType(header>>4) == mqtttest.PUBLISH {
 			publishes.Add(1)
@@ -100,12 +98,12 @@ func aboveMaximum(c *cell) {
 				c.Errorf("QoS %d: %v, want a *RefusedError with 0x95", qos, err)
 			}
 		}
-		// The same connection takes what fits, and nothing else has been on it.
+		// The same connection accepts a smaller packet, and carried nothing else.
 		if err := pub.Publish(c.ctx, fence); err != nil {
 			c.Fatal(err)
 		}
 		all := c.arrived(1)
-		c.owes(all...)
+		c.expects(all...)
 		if n := publishes.Load(); all[0].Topic != fence.Topic || n != 1 {
 			c.Errorf("%s came and %d messages were sent, want the fence only", all[0].Topic, n)
 		}
@@ -129,14 +127,14 @@ func aboveMaximum(c *cell) {
 	}
 	c.publish(fence)
 	all := c.arrived(1)
-	c.owes(all...)
+	c.expects(all...)
 	if all[0].Topic != fence.Topic {
 		c.Errorf("%s of %d bytes came", all[0].Topic, all[0].Size)
 	}
 }
 
-// clientMaximum: a server does not send what the client cannot take, and goes
-// on as if it had been delivered [MQTT-3.1.2-24] [MQTT-3.1.2-25].
+// clientMaximum checks that a server does not send a packet that the client does not accept, and
+// continues as if it had been delivered [MQTT-3.1.2-24] [MQTT-3.1.2-25].
 func clientMaximum(c *cell) {
 	const maximum = 5000
 	link := c.proxy()
@@ -154,7 +152,7 @@ func clientMaximum(c *cell) {
 	excess := 1
 	if c.broker.Traits().miscountsPackets {
 		excess = 2
-		// One byte more would end the connections of clients that look, again and again.
+		// One byte more would end the connections of clients that check the size, repeatedly.
 		c.departs("mosquitto does not count the first byte of a packet: it sends one that is a byte larger than the client's Maximum Packet Size [MQTT-3.1.2-24]; larger ones it keeps back as it must")
 	}
 	identifier := 0
@@ -183,7 +181,7 @@ func clientMaximum(c *cell) {
 	if largest := slices.Max(on); largest != maximum-3 {
 		c.Errorf("the largest message that the server sent has a Remaining Length of %d, want %d", largest, maximum-3)
 	}
-	if excess > 1 && c.sub.name == pahoName { // which does not look
+	if excess > 1 && c.sub.name == pahoName { // which does not check the size
 		p := packet{Topic: c.topic("excess"), QoS: 1}
 		p.Size = c.sizeFor(maximum-3, p.Topic, p.QoS) + 1
 		c.publish(p, packet{Topic: c.topic("fence"), QoS: 1})

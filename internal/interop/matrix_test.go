@@ -11,10 +11,9 @@ import (
 	"time"
 )
 
-// TestMatrix has every client publish to every other one through every broker,
-// in all the ways that matrixRows lists. What does not do as MQTT 5 says is a
-// failure, unless the row knows it: then it stands in docs/interop.md, which
-// this test writes with -update-docs.
+// TestMatrix makes every client publish to every other one through every broker, in all the ways
+// listed in matrixRows. A deviation from MQTT 5 is a failure, unless the row knows it. Known
+// deviations are listed in docs/interop.md, which this test writes with -update-docs.
 func TestMatrix(t *testing.T) {
 	js, noJS := startMQTTJS(t)
 	paho, noPaho := startPaho(t)
@@ -44,28 +43,26 @@ func TestMatrix(t *testing.T) {
 	m.document(t)
 }
 
-// matrix is what came out.
+// matrix is the result.
 type matrix struct {
 	parties   []party
-	mosquitto string               // its version
-	marks     map[[3]string]string // by broker, row, column: what departs; empty: nothing
+	mosquitto string               // version of mosquitto
+	marks     map[[3]string]string // deviations by broker, row and column; empty: none
 }
 
 func column(pub, sub party) string { return pub.name + " → " + sub.name }
 
-// rowTimeout is what one row of a cell may take. It is used up by failures
-// only.
+// rowTimeout is the maximum time for one row of a cell. Only failures use all of it.
 const rowTimeout = 40 * time.Second
 
-// cell is one publisher and one subscriber on a broker, and in runRow's hands
-// one row of that.
+// cell is one publisher and one subscriber on a broker. In runRow it is also one row.
 type cell struct {
 	*run
 	parties               []party
 	pub, sub              party
 	publisher, subscriber endpoint
 	marked                string
-	due                   map[string]int // messages per topic that the subscriber is to get, all in all
+	due                   map[string]int // total number of messages per topic that the subscriber must get
 }
 
 func (m *matrix) runCell(t *testing.T, b broker, name string, pub, sub party) {
@@ -95,7 +92,7 @@ func (m *matrix) runCell(t *testing.T, b broker, name string, pub, sub party) {
 			}
 		})
 		if t.Failed() {
-			return // what comes late, or came twice, would confuse the next rows
+			return // late messages or duplicates would affect the next rows
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), rowTimeout)
@@ -112,7 +109,7 @@ func (c *cell) dial(p party, name string, o dialing) endpoint {
 		c.Fatalf("%s does not connect: %v", p.name, err)
 	}
 	c.Cleanup(func() {
-		// Not the cell's context, which has ended by now.
+		// The context of the cell has ended by now.
 		ctx, cancel := context.WithTimeout(context.Background(), timeout)
 		defer cancel()
 		if err := e.End(ctx); err != nil {
@@ -122,7 +119,7 @@ func (c *cell) dial(p party, name string, o dialing) endpoint {
 	return e
 }
 
-// departs notes what a client or broker does otherwise than MQTT 5 says.
+// departs records a deviation of a client or broker from MQTT 5.
 func (c *cell) departs(format string, args ...any) { c.marked = fmt.Sprintf(format, args...) }
 
 func (c *cell) subscribe(s subscribing) {
@@ -139,8 +136,7 @@ func (c *cell) publish(list ...packet) {
 	}
 }
 
-// arrived waits until the subscriber has n messages of this row and returns
-// them all.
+// arrived waits until the subscriber has n messages of this row and returns them.
 func (c *cell) arrived(n int) []received {
 	c.Helper()
 	return c.arrivedAt(c.subscriber, n)
@@ -160,21 +156,20 @@ func (c *cell) arrivedAt(e endpoint, n int) (own []received) {
 	return own
 }
 
-// owes notes that the subscriber gets these, so that expectNoMore can tell.
-func (c *cell) owes(list ...received) {
+// expects records messages that the subscriber must get, for expectNoMore.
+func (c *cell) expects(list ...received) {
 	for _, got := range list {
 		c.due[got.Topic]++
 	}
 }
 
-// expectNoMore says that the subscriber has been given nothing twice by the
-// end, and nothing else either.
+// expectNoMore checks that the subscriber has got no duplicates and no other messages at the end.
 func (c *cell) expectNoMore() {
 	c.Helper()
 	fence := c.topic("fence")
 	c.subscribe(subscribing{filter: fence, qos: 2})
 	c.publish(packet{Topic: fence, QoS: 2})
-	c.owes(c.arrived(1)...)
+	c.expects(c.arrived(1)...)
 	all, _ := c.subscriber.Received().snapshot()
 	got := map[string]int{}
 	for _, r := range all {

@@ -13,14 +13,13 @@ import (
 	"testing"
 )
 
-// mosquitto is a process of its own on a free port, with its state in a
-// temporary folder.
+// mosquitto is a separate process on a free port, with its state in a temporary folder.
 type mosquitto struct {
 	dir    string
 	port   int
-	config string // all but the listener
+	config string // everything except the listener
 	cmd    *exec.Cmd
-	logged chan struct{} // closed when its log has ended, and so has it
+	logged chan struct{} // closed when its log, and so the process, has ended
 }
 
 func startMosquitto(t *testing.T, need setup) broker {
@@ -43,7 +42,7 @@ log_type information
 		m.config += fmt.Sprintf("max_packet_size %d\n", need.maximumPacketSize)
 	}
 	if need.large {
-		m.config += "set_tcp_nodelay true\n" // else the matrix waits 40 ms for most of its rows
+		m.config += "set_tcp_nodelay true\n" // otherwise most rows of the matrix wait 40 ms
 	}
 	if need.users {
 		m.writeUsers(t)
@@ -55,7 +54,7 @@ log_type information
 	return m
 }
 
-// writeUsers sets up goodUser and what it may do.
+// writeUsers configures goodUser and its permissions.
 func (m *mosquitto) writeUsers(t *testing.T) {
 	t.Helper()
 	requireProgram(t, "mosquitto_passwd")
@@ -74,8 +73,7 @@ func (m *mosquitto) writeUsers(t *testing.T) {
 	m.config += "allow_anonymous false\npassword_file " + users + "\nacl_file " + rules + "\n"
 }
 
-// start returns when mosquitto listens. Should somebody take the port in the
-// meantime, another one is tried.
+// start returns when mosquitto listens. If the port is taken meanwhile, it tries another one.
 func (m *mosquitto) start(t *testing.T) {
 	t.Helper()
 	for range 5 {
@@ -112,19 +110,19 @@ func (m *mosquitto) listens(t *testing.T) bool {
 	case <-running:
 		return true
 	case <-logged:
-		_ = m.cmd.Wait() // the log says why
+		_ = m.cmd.Wait() // the log contains the reason
 		return false
 	}
 }
 
-// follow passes the errors in mosquitto's log on and closes running at the line that says
-// that it listens.
+// follow forwards the errors in mosquitto's log, and closes running when mosquitto reports that it
+// listens.
 func follow(t *testing.T, log io.Reader, running chan<- struct{}) {
-	told := false
+	reported := false
 	for lines := bufio.NewScanner(log); lines.Scan(); {
 		line := lines.Text()
-		if !told && strings.HasSuffix(line, " running") {
-			told = true
+		if !reported && strings.HasSuffix(line, " running") {
+			reported = true
 			close(running)
 		}
 		if strings.Contains(line, ": Error") {
@@ -150,7 +148,7 @@ func (m *mosquitto) end(t *testing.T, signal syscall.Signal) {
 		t.Error("mosquitto ended by itself:", err)
 	}
 	<-m.logged
-	_ = m.cmd.Wait() // killed, it has no good exit status
+	_ = m.cmd.Wait() // a killed process has no good exit status
 }
 
 func (m *mosquitto) URL() string { return fmt.Sprintf("mqtt://127.0.0.1:%d", m.port) }
@@ -165,8 +163,8 @@ func (m *mosquitto) Restart(t *testing.T, kill bool) {
 	m.start(t)
 }
 
-// Traits as of mosquitto 2.0.11. cutsRefused comes with max_queued_messages 0,
-// which it takes as a limit for acknowledgements there.
+// Traits describes mosquitto 2.0.11. It has cutsRefused with max_queued_messages 0, which it also
+// applies to acknowledgements.
 func (m *mosquitto) Traits() traits {
 	return traits{savesLate: true, forgetsCleanStarts: true, repeatsComplete: true, cutsRefused: true, grantsDenied: true,
 		exceedsReceiveMaximum: true, miscountsPackets: true, sharesRetained: true}

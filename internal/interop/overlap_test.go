@@ -12,17 +12,17 @@ import (
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 )
 
-// overlapping is a subscriber whose filters match the same messages, and its handlers.
+// overlapping is a subscriber with filters that match the same messages, and their handlers.
 type overlapping struct {
 	*run
 	c      *client.Client
 	topic  string
 	in     map[string]*inbox // by filter
-	last   atomic.Int64      // when the last packet passed, in nanoseconds
+	last   atomic.Int64      // when the last packet was seen, in nanoseconds
 	handle bool              // one handler has no subscription
 }
 
-// overlap makes a process of the subscriber.
+// overlap starts a process of the subscriber.
 func (r *run) overlap(topic, dir string, handle bool) *overlapping {
 	o := &overlapping{run: r, topic: topic, in: map[string]*inbox{}, handle: handle}
 	cfg := r.config("sub")
@@ -70,7 +70,7 @@ func (o *overlapping) begin() {
 	}
 }
 
-// awaitActive waits until the server has granted every subscription.
+// awaitActive waits until the server has granted all subscriptions.
 func awaitActive(r *run, c *client.Client) {
 	r.Helper()
 	for !allActive(c.Subscriptions()) {
@@ -85,7 +85,7 @@ func allActive(list []client.Subscription) bool {
 	return !slices.ContainsFunc(list, func(s client.Subscription) bool { return s.State != client.SubscriptionActive || s.Granted != s.QoS })
 }
 
-// want wants each handler to get these messages once, in order.
+// want checks that each handler gets these messages once, in order.
 func (o *overlapping) want(what string, texts []string) {
 	o.Helper()
 	for filter, in := range o.in {
@@ -94,8 +94,8 @@ func (o *overlapping) want(what string, texts []string) {
 		}
 		in.await(o.run, what+" for "+filter, func([]*client.Message) bool { return len(in.texts(o.topic)) >= len(texts) })
 	}
-	// For those that come twice; and mosquitto loses acknowledgements that come right before the end of
-	// a connection.
+	// Wait for duplicates. Also, mosquitto loses acknowledgements that arrive directly before the
+	// end of a connection.
 	for time.Since(time.Unix(0, o.last.Load())) < 300*time.Millisecond {
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -110,7 +110,7 @@ func (o *overlapping) want(what string, texts []string) {
 }
 
 // Each handler gets each message once, whatever filters of the application match it: in a new
-// session, after the process has ended, and with messages that waited in the session.
+// session, after the process has ended, and for messages that waited in the session.
 func TestOverlappingFilters_EachHandlerOnce(t *testing.T) {
 	onEachBroker(t, setup{maximumQueued: 1000}, func(r *run) {
 		topic, dir := r.topic("over/t"), r.TempDir()
@@ -156,7 +156,8 @@ func TestOverlappingFilters_EachHandlerOnce(t *testing.T) {
 			r.Error(err)
 		}
 
-		// Start before Subscribe: what waits in the session is there before its handlers.
+		// Start precedes Subscribe, so messages that waited in the session arrive before their
+		// handlers are declared.
 		texts = send("early")
 		o = r.overlap(topic, dir, false)
 		o.begin()
@@ -167,7 +168,8 @@ func TestOverlappingFilters_EachHandlerOnce(t *testing.T) {
 			r.Error(err)
 		}
 
-		// A handler without a subscription gets what is published after the subscriptions once too.
+		// A handler without a subscription also gets each message published after the subscriptions
+		// once.
 		o = r.overlap(topic, dir, true)
 		o.subscribe()
 		o.begin()
@@ -176,8 +178,8 @@ func TestOverlappingFilters_EachHandlerOnce(t *testing.T) {
 	})
 }
 
-// The RETAIN flag is that of each subscription: as published for those that ask for it, and
-// otherwise only on messages that were retained before.
+// The RETAIN flag depends on each subscription: as published for those that request it, and
+// otherwise set only on messages that were retained before.
 func TestOverlappingFilters_RetainFlags(t *testing.T) {
 	onEachBroker(t, setup{}, func(r *run) {
 		topic := r.topic("flags/t")

@@ -15,27 +15,27 @@ import (
 	"github.com/mooring-mqtt/mooring/client"
 )
 
-// party is a kind of client: mooring's or another language's.
+// party is a kind of client: mooring's or one in another language.
 type party struct {
 	name    string
-	missing error // why it cannot be had here
+	missing error // why it is not available
 	hello   string
 	dial    func(c *cell, name string, o dialing) (endpoint, error)
 }
 
-// dialing is how a client connects. The zero value is by default, to the cell's
+// dialing configures a client's connection. The zero value connects with defaults to the cell's
 // broker.
 type dialing struct {
 	url               string
 	topicAliasMaximum uint16
 	maximumPacketSize uint32
-	topicAliases      int // how many mooring's client uses
+	topicAliases      int // number of aliases for mooring's client
 }
 
 // endpoint is a connected client of some party.
 type endpoint interface {
 	Subscribe(ctx context.Context, s subscribing) error
-	// Publish returns when each message is acknowledged, or at QoS 0 written.
+	// Publish returns when each message is acknowledged, or written at QoS 0.
 	Publish(ctx context.Context, list ...packet) error
 	Received() *record[received]
 	End(ctx context.Context) error
@@ -48,7 +48,7 @@ type subscribing struct {
 	id                uint32 // Subscription Identifier
 }
 
-// properties are those of a PUBLISH that an application sees.
+// properties are the PUBLISH properties that an application sees.
 type properties struct {
 	UTF8          bool        `json:"utf8"`
 	Expiry        uint32      `json:"expiry"` // seconds
@@ -58,7 +58,7 @@ type properties struct {
 	User          [][2]string `json:"user"`
 }
 
-// packet is a PUBLISH to be sent. Its payload is payloadOf(Size, UTF8).
+// packet is a PUBLISH to send. Its payload is payloadOf(Size, UTF8).
 type packet struct {
 	Topic  string `json:"topic"`
 	QoS    byte   `json:"qos"`
@@ -68,7 +68,7 @@ type packet struct {
 	properties
 }
 
-// received is a PUBLISH as a client handed it on.
+// received is a PUBLISH as a client delivers it.
 type received struct {
 	Topic           string   `json:"topic"`
 	QoS             byte     `json:"qos"`
@@ -80,8 +80,8 @@ type received struct {
 	properties
 }
 
-// payloadOf is the payload of a size. Every counterpart knows it too, so that
-// megabytes need not go through pipes.
+// payloadOf returns the payload of a given size. Every counterpart computes the same payload, so
+// large payloads need not be sent through pipes.
 func payloadOf(size int, utf8 bool) []byte {
 	first, period := 0, 251
 	if utf8 {
@@ -99,11 +99,10 @@ func digest(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// messageID is the user property of docs/wire.md that mooring's client turns
-// into Message.ID.
+// messageID is the user property of docs/wire.md from which mooring's client reads Message.ID.
 const messageID = "m-id"
 
-// mooring is this module's client.
+// mooring is the client of this module.
 var mooring = party{name: "mooring", dial: func(c *cell, name string, o dialing) (endpoint, error) {
 	cfg := c.config(name)
 	cfg.Receiving.TopicAliasMaximum, cfg.Connection.MaximumPacketSize, cfg.Publishing.TopicAliases = o.topicAliasMaximum, o.maximumPacketSize, o.topicAliases
@@ -182,7 +181,7 @@ func (m *ourEndpoint) Publish(ctx context.Context, list ...packet) error {
 	return errors.Join(all...)
 }
 
-// overhead is how many bytes of properties a party adds to a message by itself.
+// overhead returns the number of bytes of properties that a party adds to a message by itself.
 func (p party) overhead(qos byte) int {
 	if p.name == mooring.name && qos > 0 {
 		return 1 + 2 + len(messageID) + 2 + 36
@@ -190,10 +189,10 @@ func (p party) overhead(qos byte) int {
 	return 0
 }
 
-// The other languages' clients.
+// Names of the clients in other languages.
 const mqttjsName, pahoName = "MQTT.js", "paho-python"
 
-// theirs is a party of another language.
+// theirs returns a party in another language.
 func theirs(name string, c *counterpart, missing error) party {
 	p := party{name: name, missing: missing}
 	if missing != nil {

@@ -18,8 +18,7 @@ import (
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
-// peer runs one of mosquitto's clients against the broker and returns what it
-// prints.
+// peer runs one of mosquitto's clients with the broker and returns its output.
 func (r *run) peer(program string, args ...string) string {
 	r.Helper()
 	requireProgram(r.T, program)
@@ -46,8 +45,8 @@ func (r *run) peer(program string, args ...string) string {
 	return string(out)
 }
 
-// foreignMessage publishes with mosquitto_pub, under an identity such as our
-// own client gives its messages (docs/wire.md).
+// foreignMessage publishes with mosquitto_pub, with an identity like that of this client's messages
+// (docs/wire.md).
 func (r *run) foreignMessage(topic string, qos client.QoS, id string, seq int) {
 	r.Helper()
 	user := func(name, value string) []string { return []string{"-D", "publish", "user-property", name, value} }
@@ -56,7 +55,7 @@ func (r *run) foreignMessage(topic string, qos client.QoS, id string, seq int) {
 	r.peer("mosquitto_pub", args...)
 }
 
-func TestMessagesOfMosquittoPubAreDeduplicatedAndOrdered(t *testing.T) {
+func TestMosquittoPub_DeduplicatedAndOrdered(t *testing.T) {
 	onEachBroker(t, setup{}, func(r *run) {
 		topic := r.topic("from/mosquitto_pub")
 		cfg := r.config("sub")
@@ -70,7 +69,7 @@ func TestMessagesOfMosquittoPubAreDeduplicatedAndOrdered(t *testing.T) {
 		for i := range ids {
 			ids[i] = client.NewMessageID().String()
 		}
-		ids[4] = "any text will do" // not every publisher makes UUIDs
+		ids[4] = "any text will do" // not every publisher uses UUIDs
 		for _, seq := range []int{1, 3, 3, 2, 1, 5, 4, 4} {
 			r.foreignMessage(topic, client.QoS(1+seq%2), ids[seq], seq)
 		}
@@ -91,14 +90,14 @@ func TestMessagesOfMosquittoPubAreDeduplicatedAndOrdered(t *testing.T) {
 	})
 }
 
-func TestMosquittoSubReadsOurMessagesWithAllProperties(t *testing.T) {
+func TestMosquittoSub_ReadsAllProperties(t *testing.T) {
 	onEachBroker(t, setup{}, func(r *run) {
 		topic, peerID := r.topic("to/mosquitto_sub"), r.name+"peer"
 		session := []string{"-c", "-x", "60", "-i", peerID, "-q", "2", "-t", topic}
 		r.mu.Lock()
 		r.sessions[peerID] = true
 		r.mu.Unlock()
-		r.peer("mosquitto_sub", append(session, "-E")...) // ends once it has subscribed; its session stays
+		r.peer("mosquitto_sub", append(session, "-E")...) // ends after it has subscribed; its session stays
 
 		cfg := r.config("pub")
 		cfg.Publishing.Sequenced, cfg.Publishing.Publisher = true, "harbour"
@@ -136,10 +135,10 @@ func TestMosquittoSubReadsOurMessagesWithAllProperties(t *testing.T) {
 	})
 }
 
-func TestAPeerThatPublishesAgainIsHandledOnce(t *testing.T) {
+func TestMosquittoPub_RepeatedMessageIsHandledOnce(t *testing.T) {
 	onEachBroker(t, setup{}, func(r *run) {
-		// A script that publishes again when it does not know whether it did: the
-		// commonest publisher there is.
+		// A script publishes again if it does not know whether it succeeded. That is the most
+		// common kind of publisher.
 		topic := r.topic("again")
 		cfg := r.config("sub")
 		cache := dedupe.NewMemory(dedupe.Options{})
@@ -148,7 +147,7 @@ func TestAPeerThatPublishesAgainIsHandledOnce(t *testing.T) {
 		in := &inbox{}
 		c := r.start(cfg)
 		attempts := 0
-		// The first attempt fails: an ID that was not handled is not a duplicate.
+		// The first attempt fails. An ID that was not handled is not a duplicate.
 		handler := client.HandlerFunc(func(ctx context.Context, m *client.Message) error {
 			if attempts++; attempts == 1 {
 				return client.Refuse(0x80, "not now")

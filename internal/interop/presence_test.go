@@ -10,10 +10,10 @@ import (
 	"github.com/mooring-mqtt/mooring/client/presence"
 )
 
-// TestAllThatIsRetainedIsFetched: ten thousand messages, with an end that the
-// marker tells, also where the server queues no more than 1,000 for a client and
-// drops the rest, as mosquitto does by default.
-func TestAllThatIsRetainedIsFetched(t *testing.T) {
+// TestRetained_FetchesEverything fetches ten thousand messages whose end the marker shows. It also
+// does so if the server queues no more than 1,000 messages for a client and drops the rest, which
+// is mosquitto's default.
+func TestRetained_FetchesEverything(t *testing.T) {
 	const n = 10_000
 	onEachBroker(t, setup{large: true, maximumQueued: 1000}, func(r *run) {
 		count := n
@@ -48,9 +48,9 @@ func TestAllThatIsRetainedIsFetched(t *testing.T) {
 	})
 }
 
-// TestHandlersSeeNothingOfWhatIsFetched: whether the broker sends one copy of what
-// several subscriptions match, or several.
-func TestHandlersSeeNothingOfWhatIsFetched(t *testing.T) {
+// TestRetained_FetchIsHiddenFromHandlers covers brokers that send one copy of a message for several
+// matching subscriptions, or several.
+func TestRetained_FetchIsHiddenFromHandlers(t *testing.T) {
 	for _, same := range []bool{false, true} {
 		t.Run(fmt.Sprint("same filter ", same), func(t *testing.T) {
 			onEachBroker(t, setup{}, func(r *run) {
@@ -95,9 +95,9 @@ func TestHandlersSeeNothingOfWhatIsFetched(t *testing.T) {
 	}
 }
 
-// TestWatchingOthers: devices come, go and are cut off, and so is the watcher, and
-// the broker is restarted.
-func TestWatchingOthers(t *testing.T) {
+// TestWatch_OtherClients checks a watcher while devices come, go and lose their connections. The
+// watcher loses its connection too, and the broker is restarted.
+func TestWatch_OtherClients(t *testing.T) {
 	onEachBroker(t, setup{restarts: true}, func(r *run) {
 		topic := func(i int) string { return r.topic(fmt.Sprintf("devices/%d/status", i)) }
 		device := func(i int, server string) *client.Client {
@@ -152,7 +152,7 @@ func TestWatchingOthers(t *testing.T) {
 		}
 		until("offline online online")
 		link.Refuse(true)
-		link.Cut() // the watcher's, and the third device's
+		link.Cut() // of the watcher and the third device
 		cable.Refuse(true)
 		cable.Cut()
 		time.Sleep(100 * time.Millisecond)

@@ -25,7 +25,7 @@ var propertySets = map[string]client.Message{
 		UserProperties: []client.UserProperty{{Key: "x", Value: "1"}, {Key: "x", Value: "0"}}},
 }
 
-func TestEveryPropertyArrivesUnchanged(t *testing.T) {
+func TestProperties_ArriveUnchanged(t *testing.T) {
 	onEachBroker(t, setup{}, func(r *run) {
 		filter := r.topic("properties/#")
 		live := r.subscribe(r.start(r.config("live")), filter, client.ExactlyOnce)
@@ -56,7 +56,7 @@ func TestEveryPropertyArrivesUnchanged(t *testing.T) {
 	})
 }
 
-// expectProperties compares all that an application sees.
+// expectProperties compares everything that an application sees.
 func expectProperties(r *run, got *client.Message, want client.Message, retain bool) {
 	r.Helper()
 	want.Retain = retain
@@ -70,7 +70,7 @@ func expectProperties(r *run, got *client.Message, want client.Message, retain b
 	}
 }
 
-func TestRetainAsPublishedKeepsTheFlag(t *testing.T) {
+func TestRetainAsPublished_KeepsTheFlag(t *testing.T) {
 	onEachBroker(t, setup{}, func(r *run) {
 		topic := r.topic("retain/as/published")
 		in := r.subscribe(r.start(r.config("sub")), topic, client.AtLeastOnce, client.RetainAsPublished())
@@ -84,14 +84,14 @@ func TestRetainAsPublishedKeepsTheFlag(t *testing.T) {
 	})
 }
 
-func TestLargePayloadsArriveWhole(t *testing.T) {
+func TestPayloads_LargeOnesArriveComplete(t *testing.T) {
 	onEachBroker(t, setup{}, func(r *run) {
 		payload := make([]byte, 200<<10)
 		_, _ = rand.NewChaCha8([32]byte{}).Read(payload)
 		topic := r.topic("large")
 		sub := r.start(r.config("sub"))
 		in := &inbox{}
-		// The handler changes what it was given: the copies must be its own.
+		// The handler changes its message. The copies must be independent.
 		spoil := client.HandlerFunc(func(ctx context.Context, m *client.Message) error {
 			kept := *m
 			kept.Payload = bytes.Clone(m.Payload)

@@ -9,12 +9,11 @@ import (
 	"github.com/mooring-mqtt/mooring/client"
 )
 
-// record is a list that others add to and a test waits on. The zero value is
-// empty.
+// record is a list that other goroutines append to and a test waits for. The zero value is empty.
 type record[T any] struct {
 	mu   sync.Mutex
 	list []T
-	grew chan struct{} // closed and replaced; nil while nobody waits
+	grew chan struct{} // closed and replaced; nil: nothing waits
 }
 
 func (l *record[T]) add(v T) {
@@ -36,8 +35,8 @@ func (l *record[T]) snapshot() (list []T, grew <-chan struct{}) {
 	return slices.Clone(l.list), l.grew
 }
 
-// await waits until the list is as the test needs it and returns it. It fails
-// the test when that takes too long.
+// await waits until the list satisfies the test and returns it. It fails the test if that takes too
+// long.
 func (l *record[T]) await(r *run, what string, enough func([]T) bool) []T {
 	r.Helper()
 	for {
@@ -59,7 +58,7 @@ func (l *record[T]) awaitN(r *run, what string, n int) []T {
 	return l.await(r, fmt.Sprintf("%d %s", n, what), func(list []T) bool { return len(list) >= n })
 }
 
-// brief shows the end of a list.
+// brief returns the end of a list as text.
 func brief[T any](list []T) string {
 	const last = 20
 	s := ""
@@ -73,7 +72,7 @@ func brief[T any](list []T) string {
 	return s
 }
 
-// inbox is a handler that keeps what comes.
+// inbox is a handler that records messages.
 type inbox struct{ record[*client.Message] }
 
 func (in *inbox) Handle(_ context.Context, m *client.Message) error {
@@ -81,9 +80,8 @@ func (in *inbox) Handle(_ context.Context, m *client.Message) error {
 	return nil
 }
 
-// fence publishes one more message and waits until it has come: what was
-// published before it on its topic has then come as well, and everything that
-// a broker sends again has too.
+// fence publishes one more message and waits until it arrives. By then, earlier messages on its
+// topic have arrived, and so have all messages that a broker resends.
 func (r *run) fence(c *client.Client, in *inbox, topic string, qos client.QoS) {
 	r.Helper()
 	d := r.publish(c, client.Message{Topic: topic, Payload: []byte(fenceText), QoS: qos})
@@ -94,7 +92,7 @@ func (r *run) fence(c *client.Client, in *inbox, topic string, qos client.QoS) {
 
 const fenceText = "fence"
 
-// texts are the payloads that came on a topic, in order, without fences.
+// texts returns the payloads received on a topic, in order, without fences.
 func (in *inbox) texts(topic string) (texts []string) {
 	list, _ := in.snapshot()
 	for _, m := range list {
@@ -105,7 +103,7 @@ func (in *inbox) texts(topic string) (texts []string) {
 	return texts
 }
 
-// expectExactly says that each of want came once and in order.
+// expectExactly checks that each message in want arrived once and in order.
 func (r *run) expectExactly(in *inbox, topic string, want []string) {
 	r.Helper()
 	got := in.texts(topic)
@@ -121,7 +119,7 @@ func (r *run) expectExactly(in *inbox, topic string, want []string) {
 	}
 }
 
-// expectAtLeast says that each of want came, and the first of each in order.
+// expectAtLeast checks that each message in want arrived, and that the first copies are in order.
 func (r *run) expectAtLeast(in *inbox, topic string, want []string) {
 	r.Helper()
 	var first []string
@@ -137,8 +135,8 @@ func (r *run) expectAtLeast(in *inbox, topic string, want []string) {
 	}
 }
 
-// expectOnce says that QoS 2 messages came exactly once to a receiver without
-// dedupe, which is between the broker's sending and our acknowledging.
+// expectOnce checks that QoS 2 messages arrived exactly once at a receiver without dedupe. That
+// depends on the broker's sending and the client's acknowledging only.
 func (r *run) expectOnce(in *inbox, topic string, want []string) {
 	r.Helper()
 	again := len(in.texts(topic)) - len(want)
@@ -150,7 +148,7 @@ func (r *run) expectOnce(in *inbox, topic string, want []string) {
 	r.expectAtLeast(in, topic, want)
 }
 
-// numbered is what the tests publish.
+// numbered returns the payload that the tests publish.
 func numbered(n int) string { return fmt.Sprintf("%05d", n) }
 
 func numberedUpTo(n int) (all []string) {

@@ -11,8 +11,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// relay stands before a broker and gives the messages to the client Topic
-// Aliases, as a broker that uses them would: none of ours does.
+// relay topicOf between a client and a broker, and adds Topic Aliases to messages for the client,
+// because no broker of the tests uses them.
 type relay struct {
 	listener net.Listener
 	target   string
@@ -21,7 +21,7 @@ type relay struct {
 
 	mu    sync.Mutex
 	own   int // aliases that the broker sent by itself
-	bare  int // messages passed on without their topic
+	bare  int // messages forwarded without their topic
 	conns []net.Conn
 }
 
@@ -59,8 +59,8 @@ func startRelay(t *testing.T, target string, maximum uint16) *relay {
 
 func (r *relay) URL() string { return "mqtt://" + r.listener.Addr().String() }
 
-// counts are those of aliases the broker sent by itself, and of messages
-// without a topic.
+// counts returns the number of aliases that the broker sent by itself, and of messages without a
+// topic.
 func (r *relay) counts() (own, bare int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -86,11 +86,11 @@ func (r *relay) serve(t *testing.T, client net.Conn) {
 	}
 }
 
-// alias passes the server's packets on. Topics take the aliases in turn, so
-// that each comes to stand for a second topic when there are more of those.
+// alias forwards the server's packets. Topics use the aliases in rotation, so each alias represents
+// a second topic if there are more topics than aliases.
 func (r *relay) alias(client io.Writer, server io.Reader) error {
 	topics, last := map[string]uint16{}, uint16(0)
-	stands := make([]string, r.maximum+1)
+	topicOf := make([]string, r.maximum+1)
 	for frames := wire.NewReader(server, 0); ; {
 		f, err := frames.Next()
 		if err != nil {
@@ -112,8 +112,8 @@ func (r *relay) alias(client io.Writer, server io.Reader) error {
 					r.bare++
 				} else {
 					last = last%r.maximum + 1
-					delete(topics, stands[last])
-					stands[last], topics[p.Topic] = p.Topic, last
+					delete(topics, topicOf[last])
+					topicOf[last], topics[p.Topic] = p.Topic, last
 					p.TopicAlias = last
 				}
 				out = wire.AppendPublish(nil, &p)

@@ -10,7 +10,7 @@ import (
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
-func TestASessionOutlivesARestartOfTheBroker(t *testing.T) {
+func TestRestart_SessionSurvives(t *testing.T) {
 	onEachBroker(t, setup{restarts: true}, func(r *run) {
 		topic := r.topic("outlives")
 		link := r.proxy()
@@ -39,14 +39,14 @@ func TestASessionOutlivesARestartOfTheBroker(t *testing.T) {
 			want = nil
 		}
 		if err := link.WaitFor(r.ctx, func(s mqtttest.ProxyStats) bool { return s.ToClient.Packets >= 4 }); err != nil {
-			r.Fatal(err) // CONNACK and SUBACK, and again the two
+			r.Fatal(err) // CONNACK and SUBACK, twice
 		}
 		r.fence(r.start(r.config("after")), in, topic, client.ExactlyOnce)
 		r.expectExactly(in, topic, want)
 	})
 }
 
-func TestABrokerRestartedWhilePublishingLosesAndRepeatsNothing(t *testing.T) {
+func TestRestart_WhilePublishing(t *testing.T) {
 	t.Run("SIGTERM", func(t *testing.T) {
 		onEachBroker(t, setup{restarts: true}, func(r *run) { surviveRestarts(r, false) })
 	})
@@ -63,7 +63,7 @@ func surviveRestarts(r *run, kill bool) {
 	r.Cleanup(func() { _ = cache.Close() })
 	subCfg.Servers, subCfg.Receiving.Dedupe = []string{subLink.URL()}, cache
 	subCfg.Receiving.Ordering = &client.Ordering{Options: ordering.Options{Start: ordering.FromOne, GapTimeout: timeout}}
-	// What the broker itself does is seen by a receiver without dedupe.
+	// A receiver without dedupe shows the broker's own behavior.
 	rawCfg := r.config("raw")
 	rawCfg.Servers = subCfg.Servers
 	subEvents, rawEvents, pubEvents := watch(&subCfg), watch(&rawCfg), watch(&pubCfg)
@@ -98,17 +98,16 @@ func surviveRestarts(r *run, kill bool) {
 		r.Error(err)
 	}
 	if st := publisher.Stats().Store; st.Accepted != st.Acked {
-		r.Errorf("the publisher's books: %+v", st)
+		r.Errorf("the publisher has the counts %+v", st)
 	}
 	st := sub.Stats()
 	if st.Gaps > 0 {
 		r.Errorf("%d gaps were reported", st.Gaps)
 	}
-	r.Logf("%d messages, %d of them came again and were held off", flow.accepted[1]+flow.accepted[2], st.Duplicates)
+	r.Logf("%d messages, %d of them were resent and suppressed", flow.accepted[1]+flow.accepted[2], st.Duplicates)
 }
 
-// resumeOnce has all clients resume their sessions where the broker would
-// forget them otherwise.
+// resumeOnce makes all clients resume their sessions if the broker would otherwise lose them.
 func (r *run) resumeOnce(links []*mqtttest.Proxy, clients ...*record[client.Event]) {
 	r.Helper()
 	if !r.broker.Traits().forgetsCleanStarts {
@@ -122,7 +121,7 @@ func (r *run) resumeOnce(links []*mqtttest.Proxy, clients ...*record[client.Even
 	}
 }
 
-// restart restarts the broker and leads the links to where it listens then.
+// restart restarts the broker and directs the links to its new address.
 func (r *run) restart(kill bool, links ...*mqtttest.Proxy) {
 	r.Helper()
 	r.broker.Restart(r.T, kill)
@@ -130,16 +129,15 @@ func (r *run) restart(kill bool, links ...*mqtttest.Proxy) {
 		if err := link.SetTarget(r.broker.URL()); err != nil {
 			r.Fatal(err)
 		}
-		link.Cut() // a stalled link would not notice
+		link.Cut() // a stalled link would not notice it
 		link.Resume()
 	}
 }
 
-// letItSave makes up for a broker that acknowledges before it saves: from some
-// moment on no acknowledgement reaches the publisher any more, and when
-// later messages have come out at the other end, everything from before that
-// moment is on the broker's disk. What SIGKILL then makes it forget, it has
-// not acknowledged as far as anybody knows, and the publisher sends it again.
+// letItSave compensates for a broker that acknowledges before it saves. From some moment on, it
+// lets no acknowledgement reach the publisher. When later messages have arrived at the receiver,
+// everything from before that moment is on the broker's disk. Messages that SIGKILL then makes the
+// broker lose were not acknowledged to the publisher, so the publisher resends them.
 func (r *run) letItSave(publisher *client.Client, link *mqtttest.Proxy, in *inbox, round int) {
 	r.Log("departs from [MQTT-4.3.2-4] and [MQTT-4.3.3-8]: SIGKILL makes it forget messages that it acknowledged")
 	link.Stall(mqtttest.ToClient)

@@ -8,17 +8,17 @@ import (
 	"github.com/mooring-mqtt/mooring/client"
 )
 
-// choice is how a subscriber asks for what is retained, and how often it gets it.
+// choice is how a subscriber requests retained messages, and how often it gets them.
 type choice struct {
 	when            client.SendRetained
-	started         bool // Start comes before Subscribe
-	resumed         bool // an earlier process has had the subscription in the same session
-	first           int  // after Subscribe
-	afterSessionEnd int  // more, after the server has lost the session
+	started         bool // Start precedes Subscribe
+	resumed         bool // an earlier process had the subscription in the same session
+	first           int  // number after Subscribe
+	afterSessionEnd int  // further ones after the server has lost the session
 }
 
-// What is retained comes as the subscription asks for it, whether Subscribe comes before or after
-// Start. A connection that resumes the session brings nothing again.
+// Retained messages are sent as the subscription requests, whether Subscribe precedes or follows
+// Start. A connection that resumes the session gets none again.
 func TestRetainHandling(t *testing.T) {
 	onEachBroker(t, setup{}, func(r *run) {
 		pub := r.start(r.config("pub"))
@@ -83,7 +83,7 @@ func (r *run) retainHandling(pub *client.Client, c choice) {
 		got := 0
 		list, _ := in.snapshot()
 		for _, m := range list {
-			if m.Retain && !m.Duplicate { // whose acknowledgement was lost with the connection
+			if m.Retain && !m.Duplicate { // its acknowledgement was lost with the connection
 				got++
 			}
 		}

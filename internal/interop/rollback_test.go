@@ -8,12 +8,12 @@ import (
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 )
 
-// TestABrokerThatWentBackInTimeLosesNothingByItsIdentifiers: killed, a broker
-// that saves late goes on from an older state. It has forgotten a QoS 2 message
-// that we handled and await PUBREL for, and gives its Packet Identifier to the
-// next one. That is no redelivery [MQTT-4.3.3-10]: it is another message. Here
-// a second broker, which knows the session too, plays the older state.
-func TestABrokerThatWentBackInTimeLosesNothingByItsIdentifiers(t *testing.T) {
+// TestRollback_ReusedIdentifiersLoseNothing simulates a killed broker that saves late and continues
+// from an older state. It has lost a QoS 2 message that the client has handled and for which it
+// waits for PUBREL, and assigns its Packet Identifier to the next message. That is another message
+// and not a redelivery [MQTT-4.3.3-10]. In the test, a second broker that also knows the session
+// has the older state.
+func TestRollback_ReusedIdentifiersLoseNothing(t *testing.T) {
 	now := startOurs(t, setup{})
 	older := newRun(t, startOurs(t, setup{}))
 	r := newRun(t, now)
@@ -32,7 +32,7 @@ func TestABrokerThatWentBackInTimeLosesNothingByItsIdentifiers(t *testing.T) {
 		link.Cut()
 		return nth[client.Connected](r, events, connection)
 	}
-	// A session on both, with its subscription.
+	// Create a session on both brokers, with its subscription.
 	var subacks record[mqtttest.PacketType]
 	link.OnPacket(func(_ mqtttest.Direction, header byte, _ []byte) mqtttest.Action {
 		if t := mqtttest.PacketType(header >> 4); t == mqtttest.SUBACK {

@@ -13,8 +13,8 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// run is one test on one broker. Topics and client identifiers of a run are no
-// other run's, and what it leaves at a shared broker is removed.
+// run is one test on one broker. No other run uses its topics and client identifiers. At the end,
+// its remains on a shared broker are removed.
 type run struct {
 	*testing.T
 	ctx    context.Context // ends when the test has taken too long
@@ -26,33 +26,32 @@ type run struct {
 	sessions map[string]bool // client identifiers
 }
 
-// timeout is what a test may take. It is used up by failures only.
+// timeout is the maximum time of a test. Only failures use all of it.
 const timeout = 20 * time.Second
 
 func newRun(t *testing.T, b broker) *run {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	t.Cleanup(cancel)
-	// Letters and digits, and short, since a server need not take more
-	// [MQTT-3.1.3-5].
+	// Use few letters and digits, because a server need not accept more [MQTT-3.1.3-5].
 	r := &run{T: t, ctx: ctx, broker: b, name: "mi" + strings.ToLower(rand.Text()[:10]),
 		retained: map[string]bool{}, sessions: map[string]bool{}}
 	if b.Traits().shared {
-		t.Cleanup(r.sweep) // the last thing, when all clients have ended
+		t.Cleanup(r.sweep) // runs last, after all clients have ended
 	}
 	return r
 }
 
-// topic is one of this run's.
+// topic returns a topic of this run.
 func (r *run) topic(suffix string) string { return r.name + "/" + suffix }
 
-// proxy stands before the broker.
+// proxy returns a proxy before the broker.
 func (r *run) proxy() *mqtttest.Proxy {
 	r.Helper()
 	return mqtttest.StartProxy(r, r.broker.URL())
 }
 
-// config is that of a client of this run: impatient, connected to the broker
-// without a proxy, all else by default.
+// config returns the configuration of a client of this run. It has short timeouts and connects to
+// the broker without a proxy. Everything else is default.
 func (r *run) config(name string) client.Config {
 	cfg := client.Config{
 		Servers:  []string{r.broker.URL()},
@@ -67,7 +66,7 @@ func (r *run) config(name string) client.Config {
 	return cfg
 }
 
-// make makes a client that ends with the test, and its session with it.
+// make creates a client that ends with the test, together with its session.
 func (r *run) make(cfg client.Config) *client.Client {
 	r.Helper()
 	c, err := client.New(cfg)
@@ -77,11 +76,11 @@ func (r *run) make(cfg client.Config) *client.Client {
 	r.mu.Lock()
 	r.sessions[cfg.ClientID] = true
 	r.mu.Unlock()
-	r.Cleanup(func() { _ = c.Close() }) // a test that expects something of it asks itself
+	r.Cleanup(func() { _ = c.Close() }) // a test that checks Close calls it itself
 	return c
 }
 
-// start makes a client and waits until it is connected.
+// start creates a client and waits until it is connected.
 func (r *run) start(cfg client.Config) *client.Client {
 	r.Helper()
 	c := r.make(cfg)
@@ -94,7 +93,7 @@ func (r *run) start(cfg client.Config) *client.Client {
 	return c
 }
 
-// sweep removes what the run left at a shared broker.
+// sweep removes what the run left on a shared broker.
 func (r *run) sweep() {
 	r.visit(r.name+"sweep", func(ctx context.Context, c *client.Client) error {
 		for topic := range r.retained {
@@ -113,8 +112,8 @@ func (r *run) sweep() {
 	}
 }
 
-// visit connects directly, in place of whoever uses the identifier, without
-// the session there was and without leaving one.
+// visit connects directly under a client identifier, and replaces its present user. It neither
+// resumes nor leaves a session.
 func (r *run) visit(clientID string, do func(context.Context, *client.Client) error) {
 	r.Helper()
 	cfg := r.config("")
@@ -139,7 +138,7 @@ func (r *run) visit(clientID string, do func(context.Context, *client.Client) er
 	}
 }
 
-// subscribe gathers what comes for a filter.
+// subscribe records the messages for a filter.
 func (r *run) subscribe(c *client.Client, filter string, qos client.QoS, options ...client.SubscribeOption) *inbox {
 	r.Helper()
 	in := &inbox{}
@@ -161,14 +160,14 @@ func (r *run) publish(c *client.Client, m client.Message) *client.Delivery {
 	return d
 }
 
-// retains notes that a topic has a retained message.
+// retains records that a topic has a retained message.
 func (r *run) retains(topic string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.retained[topic] = true
 }
 
-// deliver publishes and waits until the broker has it.
+// deliver publishes and waits until the broker has the message.
 func (r *run) deliver(c *client.Client, m client.Message) *client.Delivery {
 	r.Helper()
 	d := r.publish(c, m)

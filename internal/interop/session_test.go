@@ -19,7 +19,7 @@ func watch(cfg *client.Config) *record[client.Event] {
 	return events
 }
 
-// nth returns the nth event of a type, from 1 on, and waits for it.
+// nth waits for the nth event of a type and returns it. n counts from 1.
 func nth[E client.Event](r *run, events *record[client.Event], n int) (event E) {
 	r.Helper()
 	events.await(r, "an event", func(list []client.Event) bool {
@@ -37,7 +37,7 @@ func nth[E client.Event](r *run, events *record[client.Event], n int) (event E) 
 	return event
 }
 
-func TestAResumedSessionDeliversWhatCameMeanwhile(t *testing.T) {
+func TestSession_ResumedDeliversQueuedMessages(t *testing.T) {
 	onEachBroker(t, setup{}, func(r *run) {
 		link := r.proxy()
 		cfg := r.config("sub")
@@ -69,13 +69,13 @@ func TestAResumedSessionDeliversWhatCameMeanwhile(t *testing.T) {
 	})
 }
 
-// fenceSent waits until the broker has all that was published before.
+// fenceSent waits until the broker has all messages published before.
 func (r *run) fenceSent(c *client.Client, topic string) {
 	r.Helper()
 	r.deliver(c, client.Message{Topic: topic, Payload: []byte(fenceText), QoS: client.ExactlyOnce})
 }
 
-func TestSubscriptionsAreRestoredAfterTheBrokerLostTheSession(t *testing.T) {
+func TestSession_SubscriptionsAreRestoredAfterLoss(t *testing.T) {
 	onEachBroker(t, setup{}, func(r *run) {
 		link := r.proxy()
 		cfg := r.config("sub")
@@ -99,7 +99,7 @@ func TestSubscriptionsAreRestoredAfterTheBrokerLostTheSession(t *testing.T) {
 			r.Error("the broker has the session, although it was to forget it")
 		}
 
-		// Restoring takes a moment after CONNACK: publish until each has come.
+		// Restoring takes a moment after CONNACK, so publish until each message has arrived.
 		publisher := r.start(r.config("pub"))
 		for i, in := range inboxes {
 			for n := 0; ; n++ {
@@ -115,7 +115,7 @@ func TestSubscriptionsAreRestoredAfterTheBrokerLostTheSession(t *testing.T) {
 	})
 }
 
-func TestMessagesInFlightSurviveALostSession(t *testing.T) {
+func TestSession_InFlightMessagesSurviveLoss(t *testing.T) {
 	onEachBroker(t, setup{}, func(r *run) {
 		subCfg := r.config("sub")
 		cache := dedupe.NewMemory(dedupe.Options{})
@@ -129,7 +129,7 @@ func TestMessagesInFlightSurviveALostSession(t *testing.T) {
 		cfg.Servers, cfg.Dir = []string{link.URL()}, r.TempDir()
 		events := watch(&cfg)
 		publisher := r.start(cfg)
-		// The broker takes the messages in and its answers do not come through.
+		// The broker accepts the messages, but its answers do not arrive.
 		link.Stall(mqtttest.ToClient)
 		want := numberedUpTo(20)
 		var deliveries []*client.Delivery
@@ -158,14 +158,14 @@ func TestMessagesInFlightSurviveALostSession(t *testing.T) {
 		}
 		r.fence(publisher, in, topic, client.ExactlyOnce)
 		got := in.texts(topic)
-		slices.Sort(got) // QoS 2 waits for its PUBREL, so the broker may mix the two
+		slices.Sort(got) // QoS 2 waits for its PUBREL, so the broker may change the order
 		if !slices.Equal(got, want) {
 			r.Errorf("handled %q, want each of %d once", got, len(want))
 		}
 	})
 }
 
-func TestAClientRestartedWithMessagesInFlightLosesNone(t *testing.T) {
+func TestRestart_OfTheClientWithMessagesInFlight(t *testing.T) {
 	onEachBroker(t, setup{}, func(r *run) {
 		topic := r.topic("client/restart")
 		in := r.subscribe(r.start(r.config("sub")), topic, client.ExactlyOnce)
@@ -206,10 +206,10 @@ func TestAClientRestartedWithMessagesInFlightLosesNone(t *testing.T) {
 	})
 }
 
-func TestAReceiverRestartedInTheMiddleHandlesEachOnce(t *testing.T) {
+func TestRestart_OfTheReceiverHandlesEachOnce(t *testing.T) {
 	onEachBroker(t, setup{}, func(r *run) {
 		restartReceiver(r, "clean", false)
-		// Its acknowledgements do not leave, so all comes again.
+		// The acknowledgements are not sent, so all messages are redelivered.
 		restartReceiver(r, "cut", true)
 	})
 }
@@ -227,7 +227,7 @@ func restartReceiver(r *run, name string, cut bool) {
 		link.OnPacket(func(dir mqtttest.Direction, header byte, _ []byte) mqtttest.Action {
 			if t := mqtttest.PacketType(header >> 4); dir == mqtttest.ToServer && t == mqtttest.PUBREC {
 				select {
-				case <-stuck: // none leaves before
+				case <-stuck: // none is sent before
 				case <-r.ctx.Done():
 				}
 				link.Refuse(true)
@@ -238,7 +238,7 @@ func restartReceiver(r *run, name string, cut bool) {
 	}
 	var once sync.Once
 	first := r.start(cfg)
-	// Handles half of what comes, then hangs until its client ends.
+	// The handler handles half of the messages and then blocks until its client ends.
 	halfway := client.HandlerFunc(func(ctx context.Context, m *client.Message) error {
 		if list, _ := in.snapshot(); len(list) < half {
 			return in.Handle(ctx, m)
@@ -278,6 +278,6 @@ func restartReceiver(r *run, name string, cut bool) {
 	r.fence(publisher, in, topic, client.ExactlyOnce)
 	r.expectExactly(in, topic, want)
 	if cut && second.Stats().Redelivered == 0 {
-		r.Error("nothing came again: this shows nothing")
+		r.Error("nothing was resent, so this shows nothing")
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
-func TestASharedSubscriptionShares(t *testing.T) {
+func TestSharedSubscription_DistributesMessages(t *testing.T) {
 	onEachBroker(t, setup{}, func(r *run) {
 		const messages = 90
 		topic := r.topic("shared/work")
@@ -25,8 +25,8 @@ func TestASharedSubscriptionShares(t *testing.T) {
 			})
 			c := r.start(r.config("member" + numbered(i)))
 			filter := "$share/" + r.name + "/" + r.topic("shared/#")
-			// What arrives has the topic, and matches the handler by the filter
-			// behind the share name.
+			// A received message has the topic, and matches the handler by the filter after the
+			// share name.
 			if _, err := c.Subscribe(r.ctx, filter, client.ExactlyOnce, both); err != nil {
 				r.Fatal(err)
 			}
@@ -54,14 +54,14 @@ func TestASharedSubscriptionShares(t *testing.T) {
 	})
 }
 
-// The numbers of a publisher are spread over the clients that share a subscription, so that each sees
-// gaps. With Ordering, no client waits for the missing numbers or reports them.
-func TestASharedSubscription_IsNotPutInOrder(t *testing.T) {
+// The numbers of a publisher are distributed over the clients that share a subscription, so each
+// one sees gaps. With Ordering, no client waits for the missing numbers or reports them.
+func TestSharedSubscription_IsNotPutInOrder(t *testing.T) {
 	onEachBroker(t, setup{}, func(r *run) {
 		const messages = 60
 		var all record[string]
 		var members [2]*client.Client
-		// The one member would report a gap at once, the other would wait for it longer than the test.
+		// One member would report a gap at once, the other would wait for it longer than the test.
 		for i, timeout := range []time.Duration{time.Millisecond, time.Hour} {
 			cfg := r.config("member" + numbered(i))
 			cfg.Receiving.Ordering = &client.Ordering{Options: ordering.Options{Start: ordering.FromOne, GapTimeout: timeout}}

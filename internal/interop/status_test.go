@@ -9,7 +9,7 @@ import (
 	"github.com/mooring-mqtt/mooring/client/presence"
 )
 
-// words is what a status topic said, without what says the same again.
+// words returns the status messages on a topic without consecutive equal ones.
 func words(r *run, in *inbox, topic string) (list []string) {
 	for _, payload := range in.texts(topic) {
 		s, err := presence.Parse([]byte(payload))
@@ -24,7 +24,7 @@ func words(r *run, in *inbox, topic string) (list []string) {
 	return list
 }
 
-// awaitWords waits until the topic has said all of this.
+// awaitWords waits until the topic has had all these status messages.
 func awaitWords(r *run, in *inbox, topic string, want ...string) {
 	r.Helper()
 	all := strings.Join(want, ", ")
@@ -34,9 +34,9 @@ func awaitWords(r *run, in *inbox, topic string, want ...string) {
 	}
 }
 
-// TestAStaleWillIsCorrected: a process is gone, the next one has another ClientID,
-// and the will of the first is sent when the second has long been born.
-func TestAStaleWillIsCorrected(t *testing.T) {
+// A process has ended, and the next one has another ClientID. The will of the first one is
+// published long after the birth of the second.
+func TestStatus_CorrectsAStaleWill(t *testing.T) {
 	onEachBroker(t, setup{}, func(r *run) {
 		topic := r.topic("status")
 		r.retains(topic)
@@ -67,8 +67,8 @@ func TestAStaleWillIsCorrected(t *testing.T) {
 	})
 }
 
-// TestAnEndIsLeftToTheWill: DISCONNECT 0x04, and the server speaks after the delay.
-func TestAnEndIsLeftToTheWill(t *testing.T) {
+// The client sends DISCONNECT 0x04, and the server publishes the will after the delay.
+func TestStatus_EndByWill(t *testing.T) {
 	onEachBroker(t, setup{}, func(r *run) {
 		topic := r.topic("status")
 		r.retains(topic)
@@ -84,8 +84,8 @@ func TestAnEndIsLeftToTheWill(t *testing.T) {
 	})
 }
 
-// TestTheEndOfTheSessionIsTold by a will delay beyond the session's expiry.
-func TestTheEndOfTheSessionIsTold(t *testing.T) {
+// The will delay exceeds the session expiry, so the will is published when the session ends.
+func TestStatus_WillAtSessionExpiry(t *testing.T) {
 	for _, expiry := range []time.Duration{time.Second, client.NoSession} {
 		onEachBroker(t, setup{}, func(r *run) {
 			topic := r.topic("status")

@@ -7,14 +7,14 @@ import (
 	"github.com/mooring-mqtt/mooring/client"
 )
 
-// traffic publishes without a pause, QoS 1 and 2 in turn, each on a topic of
-// its own, at most so many messages ahead of what is acknowledged.
+// traffic publishes continuously, at QoS 1 and 2 alternately, each on a separate topic. It is at
+// most a given number of messages ahead of the acknowledgements.
 type traffic struct {
 	r         *run
 	publisher *client.Client
 	stopping  atomic.Bool
 	ended     chan error
-	accepted  [3]int // per QoS; to be read after stop
+	accepted  [3]int // by QoS; valid after stop
 }
 
 const trafficAhead = 40
@@ -47,7 +47,7 @@ func (t *traffic) publish() error {
 	return nil
 }
 
-// stop ends the publishing. What was accepted by then goes on.
+// stop ends the publishing. Messages accepted before are still delivered.
 func (t *traffic) stop() {
 	t.r.Helper()
 	t.stopping.Store(true)

@@ -12,25 +12,25 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// resumed is a client that resumes a session with messages. An earlier process has subscribed to more
-// topics than the next one declares handlers for.
+// resumed is a client that resumes a session with messages. An earlier process has subscribed to
+// more topics than the next one has handlers for.
 type resumed struct {
 	*run
 	cfg    client.Config
 	link   *mqtttest.Proxy
-	acks   record[byte] // reason codes of the client's PUBACK and PUBREC
+	acks   record[byte] // reason codes of the client's PUBACKs and PUBRECs
 	events *record[client.Event]
 	pub    *client.Client
 	c      *client.Client
 	topics []string // without a handler
-	known  string   // has the handler in
+	known  string   // topic with the handler in
 	in     *inbox
 	want   map[string][]string // payloads by topic
 }
 
-const perTopic = 20 // messages
+const perTopic = 20 // number of messages
 
-// resumed subscribes in an earlier process, and then publishes messages of QoS 1 and 2 to its session.
+// resumed subscribes in an earlier process, and then publishes QoS 1 and 2 messages to its session.
 func (r *run) resumed(dir string, grace time.Duration) *resumed {
 	r.Helper()
 	s := &resumed{run: r, cfg: r.config("sub"), link: r.proxy(), pub: r.start(r.config("pub")), in: &inbox{},
@@ -51,7 +51,7 @@ func (r *run) resumed(dir string, grace time.Duration) *resumed {
 	return s
 }
 
-// send publishes the same number of messages on each topic, of QoS 1 and 2 in turn.
+// send publishes the same number of messages on each topic, at QoS 1 and 2 alternately.
 func (s *resumed) send(what string, topics ...string) {
 	s.Helper()
 	for i := range perTopic {
@@ -63,7 +63,7 @@ func (s *resumed) send(what string, topics ...string) {
 	}
 }
 
-// process returns a new process of the client, with handlers for these filters.
+// process starts a new process of the client, with handlers for these filters.
 func (s *resumed) process(filters ...string) {
 	s.Helper()
 	s.events, s.c = watch(&s.cfg), s.make(s.cfg)
@@ -82,8 +82,8 @@ func (s *resumed) start() {
 	}
 }
 
-// settle waits until the server has read the acknowledgements: mosquitto loses those that come right
-// before the end of a connection.
+// settle waits until the server has read the acknowledgements, because mosquitto loses those that
+// arrive directly before the end of a connection.
 func (s *resumed) settle() {
 	s.Helper()
 	s.fenceSent(s.c, s.topic("settled"))
@@ -104,7 +104,8 @@ func (s *resumed) handle(filter string, h client.Handler) {
 	}
 }
 
-// wantHandled waits until everything for a topic was handled, and expects each message once, in order.
+// wantHandled waits until all messages of a topic were handled, and checks that each was handled
+// once, in order.
 func (s *resumed) wantHandled(in *inbox, topic string) {
 	s.Helper()
 	in.await(s.run, "messages on "+topic, func([]*client.Message) bool { return len(in.texts(topic)) >= len(s.want[topic]) })
@@ -112,7 +113,7 @@ func (s *resumed) wantHandled(in *inbox, topic string) {
 	s.expectExactly(in, topic, s.want[topic])
 }
 
-// wantSetAside expects these topics in the list, each with its messages in order.
+// wantSetAside checks that the list has these topics, each with its messages in order.
 func (s *resumed) wantSetAside(topics ...string) {
 	s.Helper()
 	got := map[string][]string{}
@@ -136,7 +137,7 @@ func (s *resumed) wantSetAside(topics ...string) {
 	}
 }
 
-// unhandled returns how many messages were reported as waiting and as refused, and set aside.
+// unhandled returns the number of messages reported as waiting, as refused, and as set aside.
 func (s *resumed) unhandled() (waiting, refused, setAside int) {
 	list, _ := s.events.snapshot()
 	return countUnhandled(list)
@@ -158,7 +159,7 @@ func countUnhandled(list []client.Event) (waiting, refused, setAside int) {
 	return waiting, refused, setAside
 }
 
-// awaitUnhandled waits for at least so many reports.
+// awaitUnhandled waits for at least these numbers of reports.
 func (s *resumed) awaitUnhandled(waiting, refused, setAside int) {
 	s.Helper()
 	s.events.await(s.run, fmt.Sprintf("%d waiting, %d refused, %d set aside", waiting, refused, setAside), func(list []client.Event) bool {
@@ -167,7 +168,7 @@ func (s *resumed) awaitUnhandled(waiting, refused, setAside int) {
 	})
 }
 
-// awaitAcks waits until the client has sent so many PUBACK and PUBREC with a reason code.
+// awaitAcks waits until the client has sent n PUBACKs and PUBRECs with a reason code.
 func (s *resumed) awaitAcks(code byte, n int) {
 	s.Helper()
 	s.acks.await(s.run, fmt.Sprintf("%d acknowledgements with 0x%02X", n, code), func(list []byte) bool { return count(list, code) >= n })
@@ -190,9 +191,9 @@ func reasonCode(packet []byte) byte {
 	return packet[2]
 }
 
-// With a folder, messages without a handler wait unacknowledged for the grace period. Then they are set
-// aside, and each handler that is declared later gets those of its topics, in this process and in
-// the next one.
+// With a folder, messages without a handler wait unacknowledged for the grace period. Then they are
+// set aside. A handler that is declared later gets the messages of its topics, in this process and
+// in the next one.
 func TestUnmatched_SetAsideAndGivenToALaterHandler(t *testing.T) {
 	onEachBroker(t, setup{}, func(r *run) {
 		const grace = time.Second
@@ -210,7 +211,7 @@ func TestUnmatched_SetAsideAndGivenToALaterHandler(t *testing.T) {
 		}
 		s.awaitUnhandled(0, 0, 2*perTopic)
 		s.wantSetAside(s.topics...)
-		for _, topic := range s.topics { // the grace period is once per process
+		for _, topic := range s.topics { // each process has one grace period
 			s.send("late", topic)
 		}
 		s.awaitUnhandled(0, 0, 4*perTopic)
@@ -241,8 +242,8 @@ func TestUnmatched_SetAsideAndGivenToALaterHandler(t *testing.T) {
 	})
 }
 
-// Without a folder, messages without a handler are refused after the grace period, and reported. The
-// server does not send them again, to this process or to the next one.
+// Without a folder, messages without a handler are refused after the grace period, and reported.
+// The server does not resend them, to this process or to the next one.
 func TestUnmatched_RefusedWithoutAFolder(t *testing.T) {
 	onEachBroker(t, setup{}, func(r *run) {
 		const grace = 500 * time.Millisecond
@@ -288,7 +289,7 @@ func TestUnmatched_RefusedWithoutAFolder(t *testing.T) {
 	})
 }
 
-// folders are a client with Config.Dir, and one with a store in memory.
+// folders runs a test with Config.Dir and with an in-memory store.
 func folders(t *testing.T, test func(r *run, dir string)) {
 	for _, name := range []string{"folder", "memory"} {
 		t.Run(name, func(t *testing.T) {
@@ -303,8 +304,8 @@ func folders(t *testing.T, test func(r *run, dir string)) {
 	}
 }
 
-// The fallback handler gets messages without a handler at once. Those with a handler wait: they came
-// for a subscription that this process has not declared.
+// The fallback handler gets messages without a handler at once. Messages with a handler wait,
+// because they were sent for a subscription that this process has not declared.
 func TestUnmatched_FallbackHandlerGetsThem(t *testing.T) {
 	folders(t, func(r *run, dir string) {
 		s := r.resumed(dir, time.Second)
@@ -328,7 +329,7 @@ func TestUnmatched_FallbackHandlerGetsThem(t *testing.T) {
 	})
 }
 
-// wantAllAccepted expects that nothing was refused or set aside.
+// wantAllAccepted checks that no message was refused or set aside.
 func (s *resumed) wantAllAccepted() {
 	s.Helper()
 	if _, refused, setAside := s.unhandled(); refused+setAside > 0 {
@@ -343,10 +344,10 @@ func (s *resumed) wantAllAccepted() {
 	}
 }
 
-// A handler that is declared within the grace period gets the messages that wait for it: at once for
-// the filter of the subscription that brought them. For another filter it gets them when the period
-// ends, since the handler of that subscription may be declared yet. Here it ends when half of the
-// receive window is unacknowledged.
+// A handler that is declared within the grace period gets the messages that wait for it. If the
+// subscription that caused them has the same filter, it gets them at once. For another filter it
+// gets them when the period ends, because the handler of that subscription may still be declared.
+// In this test the period ends when half of the receive window is unacknowledged.
 func TestUnmatched_HandlerDeclaredWithinTheGracePeriod(t *testing.T) {
 	for name, filter := range map[string]string{"same filter": "un/#", "other filter": "un/+"} {
 		t.Run(name, func(t *testing.T) {
@@ -371,8 +372,8 @@ func TestUnmatched_HandlerDeclaredWithinTheGracePeriod(t *testing.T) {
 	}
 }
 
-// Start comes a second before Subscribe: what waits in the session is handled once, in order, and
-// nothing is refused.
+// Start precedes Subscribe by a second. Messages that wait in the session are handled once, in
+// order, and none is refused.
 func TestStartBeforeSubscribe(t *testing.T) {
 	folders(t, func(r *run, dir string) {
 		s := r.resumed(dir, 0)

@@ -8,7 +8,7 @@ import (
 	"github.com/mooring-mqtt/mooring/client"
 )
 
-func TestTheWillComesAfterACutAndNotAfterACleanEnd(t *testing.T) {
+func TestWill_OnlyWithoutACleanEnd(t *testing.T) {
 	onEachBroker(t, setup{}, func(r *run) {
 		topic := r.topic("will")
 		in := r.subscribe(r.start(r.config("sub")), topic, client.AtLeastOnce)
@@ -40,7 +40,7 @@ func TestTheWillComesAfterACutAndNotAfterACleanEnd(t *testing.T) {
 	})
 }
 
-func TestARetainedWillStays(t *testing.T) {
+func TestWill_RetainedStays(t *testing.T) {
 	onEachBroker(t, setup{}, func(r *run) {
 		topic := r.topic("will/retained")
 		r.retains(topic)
@@ -60,14 +60,14 @@ func TestARetainedWillStays(t *testing.T) {
 	})
 }
 
-func TestStatusSaysOnlineAndOffline(t *testing.T) {
+func TestStatus_OnlineAndOffline(t *testing.T) {
 	onEachBroker(t, setup{}, func(r *run) {
 		topic := r.topic("status")
 		r.retains(topic)
 		in := r.subscribe(r.start(r.config("sub")), topic, client.AtLeastOnce)
-		// A birth whose PUBACK the cut took comes again, which says nothing new.
+		// A birth whose PUBACK was lost is resent, which is no change.
 		changes := func() []string { return slices.Compact(in.texts(topic)) }
-		// expect waits for the nth change and looks what somebody new is told.
+		// expect waits for the nth change and checks the status that a new subscriber gets.
 		expect := func(n int, what, want string) {
 			r.Helper()
 			in.await(r, what, func([]*client.Message) bool { return len(changes()) >= n })
