@@ -96,39 +96,39 @@ const docsHead = `# Interoperability
 
 Written by ` + "`go test ./internal/interop -run TestMatrix -update-docs`" + `; change the test, not this file.
 
-Every client publishes to every other one, through two brokers. What does not do as MQTT 5 says fails the test, unless its row knows about it; then it has a note here.
+Every client publishes to every other one, through two brokers. A deviation from MQTT 5 fails the test, unless the row expects it. Expected deviations have a note on this page.
 
 | | |
 |---|---|
 | brokers | mqtttest, this module's own; mosquitto %s |
 | clients | mooring, this module's; %s |
 | run it | ` + "`go test ./internal/interop -run TestMatrix`" + `, or ` + "`.ci/run interop`" + `, with the counterparts required |
-| needs | mosquitto; Node.js with npm, which fetches the MQTT.js that ` + "`testdata/mqttjs`" + ` pins; Python 3 with paho-mqtt. What is missing is skipped and named; with MOORING_REQUIRE_MOSQUITTO=1 and MOORING_REQUIRE_PEERS=1 it is a failure |
+| needs | mosquitto; Node.js with npm, which downloads the version of MQTT.js in ` + "`testdata/mqttjs`" + `; Python 3 with paho-mqtt. The test names and skips missing programs. With MOORING_REQUIRE_MOSQUITTO=1 and MOORING_REQUIRE_PEERS=1, a missing program is a failure |
 
 ## The matrix
 
-%d entries. A column is publisher → subscriber, each a process or client of its own on the same broker, whose Maximum Packet Size is %d bytes. All rows go at QoS 0, 1 and 2. Those of properties and of payloads send each message once to be passed on and once retained, and the retained ones are fetched by a later subscription as well. Topic, QoS, RETAIN, DUP, payload and every property of each message are compared, and at the end of a column nothing may have come twice. Neither broker uses Topic Aliases towards clients; in that row a relay in front of it gives them out.
+%d entries. A column is publisher → subscriber, each a process or client of its own on the same broker, whose Maximum Packet Size is %d bytes. All rows are tested at QoS 0, 1 and 2. The rows for properties and payloads send each message twice: once unretained and once retained. A later subscription fetches the retained messages as well. The test compares topic, QoS, RETAIN, DUP, payload and every property of each message. At the end of a column, no message may have arrived twice. Neither broker uses Topic Aliases for messages to clients. In that row, a relay in front of the broker assigns them.
 
-✓ as MQTT 5 says. ◐ departs from it, or the client cannot show it: see the note.
+✓ conforms to MQTT 5. ◐ deviates from it, or the client cannot show it; see the note.
 `
 
 const docsTraits = `
-## What else departs
+## Other deviations
 
-mosquitto, as the other tests of ` + "`internal/interop`" + ` found it. mooring's promises hold nevertheless, and the tests say so.
+The other tests of ` + "`internal/interop`" + ` have found these deviations of mosquitto. They also check that mooring's guarantees hold nevertheless.
 
 `
 
 // traitTexts describe the traits for readers of the document.
 var traitTexts = map[string]string{
-	"savesLate":             "Its acknowledgements come before the message is safe on disk: SIGKILL makes it forget the last ones [MQTT-4.3.2-4] [MQTT-4.3.3-8]. What is forgotten after the publisher was told is reported as a gap, with `Config.Receiving.Ordering`",
-	"forgetsCleanStarts":    "A session that began with Clean Start 1 and was not resumed since is gone after a restart [MQTT-3.1.2-23]",
-	"repeatsComplete":       "After a restart, or two cuts in a row, it sends QoS 2 messages again that it has sent PUBREL for [MQTT-4.3.3-6]. `Config.Receiving.Dedupe` holds them off",
-	"cutsRefused":           "With `max_queued_messages 0` it ends the connection behind an acknowledgement that refuses a message. The client connects again and goes on",
-	"grantsDenied":          "SUBACK grants a filter that its access rules forbid, and nothing comes",
-	"exceedsReceiveMaximum": "It sends more QoS 1 and 2 messages than the client's Receive Maximum allows [MQTT-3.3.4-9]. In a session that it resumes, where it does so after each restart, the client takes them; in a new session it ends the connection with 0x93, and loses nothing",
-	"miscountsPackets":      "It counts a packet without a part of its fixed header: it takes one of up to four bytes above its own Maximum Packet Size, and sends one of one byte above the client's [MQTT-3.1.2-24]. A client that looks ends the connection with 0x95, and where the session stays the message comes again, for ever; mooring takes this one byte more",
-	"sharesRetained":        "A new Shared Subscription is sent the retained messages (section 3.3.1.3)",
+	"savesLate":             "It acknowledges a message before the message is saved on disk, so SIGKILL makes it lose the last ones [MQTT-4.3.2-4] [MQTT-4.3.3-8]. With `Config.Receiving.Ordering`, the client reports acknowledged messages that were lost as a gap",
+	"forgetsCleanStarts":    "A restart loses a session that began with Clean Start 1 and was not resumed since [MQTT-3.1.2-23]",
+	"repeatsComplete":       "After a restart, or two broken connections in succession, it resends QoS 2 messages for which it has sent PUBREL [MQTT-4.3.3-6]. `Config.Receiving.Dedupe` suppresses them",
+	"cutsRefused":           "With `max_queued_messages 0` it ends the connection after an acknowledgement that refuses a message. The client reconnects and continues",
+	"grantsDenied":          "SUBACK grants a filter that its access rules forbid, but it delivers no messages for it",
+	"exceedsReceiveMaximum": "It sends more QoS 1 and 2 messages than the client's Receive Maximum allows [MQTT-3.3.4-9]. In a resumed session, where it does so after each restart, the client accepts them. In a new session the client ends the connection with 0x93, and no message is lost",
+	"miscountsPackets":      "It counts packet sizes without part of the fixed header. So it accepts packets of up to four bytes above its own Maximum Packet Size, and sends packets of one byte above the client's [MQTT-3.1.2-24]. A client that checks the size ends the connection with 0x95, and in a kept session the message is redelivered indefinitely. mooring accepts the additional byte",
+	"sharesRetained":        "It sends the retained messages to a new Shared Subscription (section 3.3.1.3)",
 }
 
 // traitsOf returns the names of the traits of a broker.

@@ -11,7 +11,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// relay topicOf between a client and a broker, and adds Topic Aliases to messages for the client,
+// relay stands between a client and a broker, and adds Topic Aliases to messages for the client,
 // because no broker of the tests uses them.
 type relay struct {
 	listener net.Listener

@@ -233,8 +233,8 @@ func TestAnswers(t *testing.T) {
 	section(t, "DISCONNECT over a message", endsIntro+"\n\n"+table("DISCONNECT", true, ends))
 }
 
-const answersIntro = `The same 500 messages. The server answers each PUBLISH with the reason code: always or for 2 s from the first time, all of them or those on one of the five topics.
+const answersIntro = `The same 500 messages are published. The server answers PUBLISH packets with the reason code, always or for 2 s from the first time. It does so for all topics or for one of the five topics.
 
-*400 delivered in 30s, 100 deferred*: 400 messages are acknowledged within thirty seconds; after an hour 100 are pending, and the client goes on to send them again. *Refused*: they have ended. What is final is selected by ` + "`Publishing.Refusals`" + `, see [adr/0061](adr/0061-defer-refused-messages.md).`
+*400 delivered in 30s, 100 deferred*: 400 messages are acknowledged within thirty seconds. After an hour, 100 messages are pending, and the client still resends them. *Refused*: the messages have ended. ` + "`Publishing.Refusals`" + ` selects the final refusals; see [adr/0061](adr/0061-defer-refused-messages.md).`
 
-const endsIntro = `The server ends the connection instead of an acknowledgement, with a DISCONNECT or without: see ` + "`Publishing.PoisonAttempts`" + ` and [adr/0062](adr/0062-defer-messages-that-end-connections.md).`
+const endsIntro = `The server ends the connection instead of acknowledging, with or without a DISCONNECT. See ` + "`Publishing.PoisonAttempts`" + ` and [adr/0062](adr/0062-defer-messages-that-end-connections.md).`

@@ -43,7 +43,7 @@ func (o outcome) String() string {
 	case o.pending == 0 && o.delivered < messages:
 		return fmt.Sprintf("**%d of %d delivered**", o.delivered, messages)
 	case o.pending > 0:
-		return fmt.Sprintf("tries on, %d wait", o.pending)
+		return fmt.Sprintf("keeps trying, %d wait", o.pending)
 	}
 	return fmt.Sprintf("delivered, %v, %d", (o.took + time.Second - 1).Truncate(time.Second), o.attempts)
 }
@@ -204,9 +204,9 @@ func TestConnect(t *testing.T) {
 	section(t, "CONNACK and DISCONNECT", text.String())
 }
 
-const connectIntro = `500 messages at QoS 1 and 2 wait on 5 topics, and the client has the default configuration, with the jitter fixed at its middle. The server refuses each CONNECT with the reason code, or ends each connection with it after 50 messages: always, for 2 s from the first time, or once. *New client*: no server has accepted it before; *accepted before*: a connection with the same settings was up.
+const connectIntro = `500 messages at QoS 1 and 2 wait on 5 topics. The client has the default configuration, with the jitter fixed at its middle value. The server refuses each CONNECT with the reason code, or ends each connection with it after 50 messages. It does so always, for 2 s from the first time, or once. *New client*: no server has accepted the client before. *Accepted before*: a connection with the same settings was up before.
 
-*Delivered, 5s, 3*: all 500 are acknowledged after 5 s and three attempts to connect. *Stops*: the client has ended, ` + "`Err`" + ` returns why, and the messages wait in the store. *Tries on*: the client still tries to connect after an hour. What stops is selected by ` + "`Connection.StopOn`" + `, see [adr/0056](adr/0056-select-the-refusals-that-stop-a-client.md).`
+*Delivered, 5s, 3*: all 500 messages are acknowledged after 5 s and three attempts to connect. *Stops*: the client has ended, ` + "`Err`" + ` returns the reason, and the messages wait in the store. *Keeps trying*: the client still tries to connect after an hour. ` + "`Connection.StopOn`" + ` selects the refusals that stop a client; see [adr/0056](adr/0056-select-the-refusals-that-stop-a-client.md).`
 
 // codeName returns a reason code for the first column.
 func codeName(code byte) string {
