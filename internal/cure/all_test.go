@@ -137,7 +137,7 @@ func (r *rig) answerAll() {
 
 // Some servers end the connection because of a purge. The purge is given up after three
 // connections, unless the server has answered part of it.
-func TestCure_IsGivenUpIfConnectionsEndOverIt(t *testing.T) {
+func TestCure_GivesUpIfConnectionsEnd(t *testing.T) {
 	for _, answers := range []bool{false, true} {
 		bubble(t, func(t *testing.T) {
 			r := newRig(t, 5000)
@@ -363,7 +363,7 @@ func TestCure_IsNotStuckBetweenAcceptedMessages(t *testing.T) {
 }
 
 // Identifiers that are unanswered when a purge is given up are counted once.
-func TestCure_CountsWhatIsGivenUp(t *testing.T) {
+func TestCure_CountsIdentifiersGivenUp(t *testing.T) {
 	for name, c := range map[string]struct {
 		end  func(r *rig, purging []uint16)
 		want int

@@ -369,7 +369,7 @@ func TestCure_GivesUpAnUnansweredPurge(t *testing.T) {
 }
 
 // During a purge, a refusal belongs to a message that was sent before.
-func TestCure_ARefusalBeforeTheAnswerIsNoReason(t *testing.T) {
+func TestCure_IgnoresRefusalsBeforeTheAnswer(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, 5000)
 		r.refused(quota)
@@ -382,7 +382,7 @@ func TestCure_ARefusalBeforeTheAnswerIsNoReason(t *testing.T) {
 }
 
 // A further purge needs a reason: the server refuses messages although few are in flight.
-func TestCure_GoesOnlyFurtherWithALowWindow(t *testing.T) {
+func TestCure_PurgesMoreOnlyWithALowWindow(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, 20_000)
 		r.refused(quota)
@@ -403,7 +403,7 @@ func TestCure_GoesOnlyFurtherWithALowWindow(t *testing.T) {
 
 // A purge has helped if the server has accepted a window of messages after it. Then the next
 // sequence starts from the beginning, on the same connection only after a minute.
-func TestCure_BeginsAnewAfterItHasHelped(t *testing.T) {
+func TestCure_RestartsAfterItHasHelped(t *testing.T) {
 	for _, tt := range []struct {
 		accepted  int
 		later     time.Duration

@@ -125,7 +125,7 @@ func TestIsolate_ATopic(t *testing.T) {
 
 // A topic queue that already waits becomes one whose messages are sent alone. It waits for the
 // longer of both times.
-func TestIsolate_ATopicThatWaits(t *testing.T) {
+func TestIsolate_WaitingTopic(t *testing.T) {
 	r := newRig(t)
 	r.follow("a", 1, 2, 3, 4)
 	r.picks(1, 2, 3, 4)
@@ -227,7 +227,7 @@ func TestIsolate_WithoutAReasonCode(t *testing.T) {
 
 // A message for which the server has sent PUBREC proves that its topic works, before the message
 // has ended.
-func TestIsolate_EndsWhenTheServerHasTakenTheMessage(t *testing.T) {
+func TestIsolate_EndsWithPubrec(t *testing.T) {
 	r := newRig(t)
 	r.isolate("a", 1, unspecified)
 	r.isolate("a", 2, unspecified)
@@ -285,7 +285,7 @@ func TestIsolate_SessionLost(t *testing.T) {
 }
 
 // A trial that was not sent is the next one again.
-func TestIsolate_TakesBackATrial(t *testing.T) {
+func TestIsolate_UnpicksATrial(t *testing.T) {
 	r := newRig(t)
 	r.isolate("a", 1, unspecified)
 	r.pass(time.Minute)

@@ -119,7 +119,7 @@ func TestQueue_FollowWithoutATopicQueue(t *testing.T) {
 
 // An acknowledgement makes the topic queues due that wait because of the same code, because the
 // server or its quota works again. The code 0x87 is about one topic.
-func TestQueue_AnAcknowledgementMakesOthersDue(t *testing.T) {
+func TestQueue_AcknowledgementMakesOthersDue(t *testing.T) {
 	for _, tt := range []struct {
 		first, second byte
 		due           bool
@@ -151,7 +151,7 @@ func TestQueue_AnAcknowledgementMakesOthersDue(t *testing.T) {
 }
 
 // A refusal that ends a message opens its topic queue, because it was about that message.
-func TestQueue_AnAnswerOpensTheTopic(t *testing.T) {
+func TestQueue_AnswerOpensTheTopic(t *testing.T) {
 	for _, answered := range []bool{true, false} {
 		r := newRig(t)
 		r.refuse("a", 1, 1, quota)
@@ -168,7 +168,7 @@ func TestQueue_AnAnswerOpensTheTopic(t *testing.T) {
 }
 
 // A message that has ended leaves the queue, wherever it is.
-func TestQueue_MessagesLeave(t *testing.T) {
+func TestQueue_RemovesEndedMessages(t *testing.T) {
 	for _, sent := range []bool{false, true} {
 		r := newRig(t)
 		r.refuse("a", 1, 1, quota)
@@ -191,7 +191,7 @@ func TestQueue_MessagesLeave(t *testing.T) {
 }
 
 // Take returns each refusal once.
-func TestQueue_NotesRefusals(t *testing.T) {
+func TestQueue_TakesRefusalsOnce(t *testing.T) {
 	r := newRig(t)
 	wants(t, "of an empty queue", len(r.Take()), 0)
 	r.Note(deferral.Refusal{Seq: 1, Code: quota, Text: "x"})
@@ -260,7 +260,7 @@ func TestQueue_RemembersTheRefusedIdentifier(t *testing.T) {
 }
 
 // A message that was picked and not sent is first again.
-func TestQueue_TakesBack(t *testing.T) {
+func TestQueue_Unpick(t *testing.T) {
 	r := newRig(t)
 	r.refuse("a", 1, 1, quota)
 	r.follow("a", 2)
@@ -528,7 +528,7 @@ func TestQueue_Restores(t *testing.T) {
 
 // If a message that was sent before is refused later, the time of its topic queue moves, and other
 // queues come first.
-func TestQueue_ATopicMovesBack(t *testing.T) {
+func TestQueue_LaterRefusalMovesATopic(t *testing.T) {
 	r := newRig(t)
 	r.follow("a", 1, 2)
 	r.picks(1, 2)

@@ -8,7 +8,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-func TestRules_TheFirstThatMatches(t *testing.T) {
+func TestRules_FirstMatchApplies(t *testing.T) {
 	rules := deferral.Compile([]deferral.Rule{
 		{Filter: "a/+", Codes: []byte{quota, 0x83}, Action: deferral.GiveUp},
 		{Filter: "a/#", Action: deferral.DeadLetter},

@@ -64,7 +64,7 @@ func TestWindow_OpensAtOnce(t *testing.T) {
 }
 
 // A refusal restarts the count.
-func TestWindow_ARefusalTakesCredit(t *testing.T) {
+func TestWindow_RefusalResetsTheCredit(t *testing.T) {
 	var w deferral.Window
 	w.Refused(20)
 	answers(&w, 20, false)

@@ -182,7 +182,7 @@ func TestBudget_StopStalling(t *testing.T) {
 	})
 }
 
-func TestSize_CountsWhatIsLargerInMemory(t *testing.T) {
+func TestSize_CountsMemoryOverhead(t *testing.T) {
 	plain := inbox.Size("t", view(wire.Publish{Topic: "t"}))
 	for name, tt := range map[string]struct {
 		m     wire.Publish

@@ -113,7 +113,7 @@ func TestInbox_CopiesShareTheOutcome(t *testing.T) {
 
 // While another owner has the key, the message and later messages with its ordering key wait. The
 // worker handles other messages.
-func TestInbox_WaitsForAnotherOwnerWithoutItsWorker(t *testing.T) {
+func TestInbox_WaitingForAnotherOwnerFreesTheWorker(t *testing.T) {
 	for _, commits := range []bool{true, false} {
 		t.Run(fmt.Sprint("commits=", commits), func(t *testing.T) {
 			cache := dedupe.NewMemory(dedupe.Options{})
@@ -202,7 +202,7 @@ var ways = map[string]func() error{
 
 // While the cache fails, the message waits and is not lost. Messages with other ordering keys
 // continue.
-func TestInbox_WaitsForACacheThatFails(t *testing.T) {
+func TestInbox_WaitsForAFailingCache(t *testing.T) {
 	for name, how := range ways {
 		t.Run(name, func(t *testing.T) {
 			cache := &failing{Cache: dedupe.NewMemory(dedupe.Options{}), how: how}
@@ -238,7 +238,7 @@ func TestInbox_WaitsForACacheThatFails(t *testing.T) {
 }
 
 // The same applies if DedupeKey fails.
-func TestInbox_WaitsForADedupeKeyThatFails(t *testing.T) {
+func TestInbox_WaitsForAFailingDedupeKey(t *testing.T) {
 	for _, name := range []string{"panic", "Goexit"} {
 		t.Run(name, func(t *testing.T) {
 			calls := 0
@@ -417,7 +417,7 @@ func TestInbox_ReportsALostClaim(t *testing.T) {
 }
 
 // Claims of unhandled messages are returned when the inbox stops.
-func TestInbox_StopGivesClaimsBack(t *testing.T) {
+func TestInbox_StopReturnsClaims(t *testing.T) {
 	cache := dedupe.NewMemory(dedupe.Options{})
 	inBubble(t, func(cfg *config) {
 		cached(cache)(cfg)

@@ -11,7 +11,7 @@ import (
 // A copy of a message that is held for order is acknowledged together with it, not earlier. If the
 // process ends meanwhile, the server must send the message again. The server was killed and sends
 // the message under another packet identifier.
-func TestOrdering_CopyOfAHeldMessageIsNotAcknowledgedBefore(t *testing.T) {
+func TestOrdering_CopyOfAHeldMessageIsAcknowledgedWithIt(t *testing.T) {
 	for name, id := range map[string]string{"with ID": "b", "without ID": ""} {
 		for _, qos := range []byte{1, 2} {
 			t.Run(name, func(t *testing.T) {

@@ -112,7 +112,7 @@ func TestInbox_RetriesAndRefuses(t *testing.T) {
 	}
 }
 
-func TestInbox_SendsOnlyReasonStringsThatMQTTAllows(t *testing.T) {
+func TestInbox_SanitizesReasonStrings(t *testing.T) {
 	long := strings.Repeat("ä", 100_000)
 	for _, tt := range []struct{ text, want string }{
 		{"bad \xff and \x00", "bad \uFFFD and "},
@@ -271,7 +271,7 @@ func TestInbox_Stop(t *testing.T) {
 }
 
 // A waiting retry does not delay Stop.
-func TestInbox_StopEndsABackoff(t *testing.T) {
+func TestInbox_StopInterruptsABackoff(t *testing.T) {
 	inBubble(t, func(cfg *config) { cfg.Backoff = func(int) time.Duration { return time.Hour } }, func(r *rig) {
 		r.server.connect()
 		r.send(with(on("t", 1, 1)[0], func(context.Context, *delivery) error { return errors.New("no") }))

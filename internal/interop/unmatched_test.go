@@ -194,7 +194,7 @@ func reasonCode(packet []byte) byte {
 // With a folder, messages without a handler wait unacknowledged for the grace period. Then they are
 // set aside. A handler that is declared later gets the messages of its topics, in this process and
 // in the next one.
-func TestUnmatched_SetAsideAndGivenToALaterHandler(t *testing.T) {
+func TestUnmatched_SetAsideForALaterHandler(t *testing.T) {
 	onEachBroker(t, setup{}, func(r *run) {
 		const grace = time.Second
 		s := r.resumed(r.TempDir(), grace)

@@ -192,7 +192,7 @@ func TestLink_TriesServersInTurn(t *testing.T) {
 	})
 }
 
-func TestLink_CredentialsThatFailAreReported(t *testing.T) {
+func TestLink_ReportsFailingCredentials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bad := errors.New("no token")
 		r := run(t, func(c *Config) { c.Credentials = func(context.Context) (string, []byte, error) { return "", nil, bad } })

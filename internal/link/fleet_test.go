@@ -164,7 +164,7 @@ func withoutJitter(b reliability.Backoff) reliability.Backoff {
 // The server of 10,000 clients is down for a while. The clients do not all return at the same
 // moment, but all return soon. Without jitter, where each waits for the maximum delay, they would
 // return together. The test compares the figures with that case, for 1,000 clients.
-func TestFleet_ReturnsWithoutAHerd(t *testing.T) {
+func TestFleet_ReturnsSpreadOverTime(t *testing.T) {
 	const n = 10_000
 	for name, tt := range map[string]struct {
 		backoff reliability.Backoff

@@ -98,7 +98,7 @@ func sameError(got, want error) bool {
 }
 
 // A session is discarded if it ends with the connection or if the store could not record its owner.
-func TestIdentity_AdoptsNoSession(t *testing.T) {
+func TestIdentity_DoesNotAdopt(t *testing.T) {
 	long := strings.Repeat("c", 65_535)
 	for name, cfg := range map[string]IdentityConfig{
 		"no session":       {ClientID: "c", Store: fakeStore{}},

@@ -217,7 +217,7 @@ func TestPolicy_ServerReferences(t *testing.T) {
 
 // Two servers that redirect to each other are followed five times in succession. Then the list and
 // the count start again. Any other end or a stable connection also resets the count.
-func TestPolicy_LimitsRedirectsInARow(t *testing.T) {
+func TestPolicy_LimitsConsecutiveRedirects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := ends{p: &Policy{Retry: reliability.Retry{Backoff: constant(time.Second)}}}
 		for range 7 {

@@ -97,8 +97,8 @@ func ders(b []byte) (out []byte) {
 	return out
 }
 
-// TestTLSFiles_FormsThatAreUsed writes each file in each readable form.
-func TestTLSFiles_FormsThatAreUsed(t *testing.T) {
+// TestTLSFiles_AcceptedForms writes each file in each readable form.
+func TestTLSFiles_AcceptedForms(t *testing.T) {
 	b := newFormBed(t)
 	b.check(t, "PEM")
 	for name, form := range map[string]func([]byte) []byte{
@@ -204,9 +204,9 @@ func der(t *testing.T, v any) []byte {
 	return b
 }
 
-// TestTLSFiles_FormatsThatAreRefused checks that the error of a connection and of CheckFiles names
+// TestTLSFiles_RefusedFormats checks that the error of a connection and of CheckFiles names
 // the format and the remedy.
-func TestTLSFiles_FormatsThatAreRefused(t *testing.T) {
+func TestTLSFiles_RefusedFormats(t *testing.T) {
 	b := newFormBed(t)
 	oid := func(n int) asn1.ObjectIdentifier { return asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, n} }
 	type contentInfo struct {

@@ -159,7 +159,7 @@ func TestWebSocket_ChecksTheAnswer(t *testing.T) {
 	}
 }
 
-func TestWebSocket_ARefusalGivesBodyAndAdvice(t *testing.T) {
+func TestWebSocket_RefusalHasBodyAndAdvice(t *testing.T) {
 	for status, advice := range map[int]string{
 		200: "path", 301: "ws or wss", 400: "port and the path", 401: "Authorization", 403: "expired", 404: "path", 426: "wss://", 429: "tried again", 502: "gateway", 503: "tried again",
 	} {
@@ -198,7 +198,7 @@ func TestWebSocket_ARefusalGivesBodyAndAdvice(t *testing.T) {
 }
 
 // A secret is removed even if the kept part of the body ends within it.
-func TestWebSocket_ARefusalHasNoPartOfASecret(t *testing.T) {
+func TestWebSocket_RefusalHidesPartialSecrets(t *testing.T) {
 	const secret = "abcdefghijklmnopqrstuvwxyz"
 	for before := maxRefusal - len(secret); before < maxRefusal-minSecret; before++ {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -218,7 +218,7 @@ func TestWebSocket_ARefusalHasNoPartOfASecret(t *testing.T) {
 }
 
 // The status is reported even if the body never ends.
-func TestWebSocket_ARefusalWhoseBodyNeverEnds(t *testing.T) {
+func TestWebSocket_RefusalWithAnEndlessBody(t *testing.T) {
 	near, far := net.Pipe()
 	defer far.Close()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -234,7 +234,7 @@ func TestWebSocket_ARefusalWhoseBodyNeverEnds(t *testing.T) {
 	}
 }
 
-func TestWebSocket_AnAnswerThatIsNoHTTP(t *testing.T) {
+func TestWebSocket_AnswerIsNotHTTP(t *testing.T) {
 	for name, answer := range map[string]string{
 		"MQTT": "\x20\x03\x00\x84\x00", "a text": "SSH-2.0-OpenSSH_9.2\r\n", "a header": "HTTP/1.1 200 OK\r\n: x\r\n\r\n", "long": strings.Repeat("x", 10_000) + "\r\n",
 	} {
@@ -296,7 +296,7 @@ func publishOf(size int) []byte {
 
 // A packet of up to 64 KiB is one frame, frames contain complete packets, and a larger packet is
 // one message.
-func TestWebSocket_APacketIsOneFrame(t *testing.T) {
+func TestWebSocket_SendsAPacketAsOneFrame(t *testing.T) {
 	const k64 = 64 << 10
 	for name, tt := range map[string]struct {
 		packets []int
@@ -360,7 +360,7 @@ func TestWebSocket_APacketIsOneFrame(t *testing.T) {
 }
 
 // Bytes that are not complete packets are sent too.
-func TestWebSocket_WritesWhatIsNoPacket(t *testing.T) {
+func TestWebSocket_WritesIncompletePackets(t *testing.T) {
 	for _, b := range [][]byte{{0x30}, {0x30, 0xFF}, {0x30, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}, {0x30, 5, 'x'}, append(publishOf(20), 0x30, 5)} {
 		if n := messageSize(b); n != len(b) {
 			t.Errorf("% x: %d bytes", b, n)
@@ -368,7 +368,7 @@ func TestWebSocket_WritesWhatIsNoPacket(t *testing.T) {
 	}
 }
 
-func TestWebSocket_AFrameHasALimit(t *testing.T) {
+func TestWebSocket_LimitsFrames(t *testing.T) {
 	for name, size := range map[string]uint64{"256 MiB and a bit": wire.MaxPacketSize + 1, "an exbibyte": 1 << 60} {
 		t.Run(name, func(t *testing.T) {
 			u := handmade(t, func(c net.Conn, _ *http.Request, accept string) {

@@ -152,7 +152,7 @@ func TestCure_SparesPendingMessages(t *testing.T) {
 
 // The window of the second connection has no room for what the first one left, and a refused message
 // that was sent again has an identifier of its own.
-func TestCure_SparesMessagesThatAreNotSentAgainYet(t *testing.T) {
+func TestCure_SparesMessagesNotYetResent(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := cureRig(t)
 		r.add(on("a", 6, 2))
@@ -249,7 +249,7 @@ func TestCure_PurgesMoreWhileTheServerRefuses(t *testing.T) {
 }
 
 // If a purge of all identifiers has not helped, a new session is the last resort.
-func TestCure_AsksForANewSessionAtLast(t *testing.T) {
+func TestCure_RequestsANewSession(t *testing.T) {
 	for name, closes := range map[string]bool{"": false, "closes connections": true} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -430,7 +430,7 @@ func TestSentLost_NothingToPurge(t *testing.T) {
 
 // A server that does not answer, or that ends connections on PUBREL, does not block messages
 // indefinitely.
-func TestSentLost_ServerDoesNotKnowPurges(t *testing.T) {
+func TestSentLost_ServerDoesNotSupportPurges(t *testing.T) {
 	for name, closes := range map[string]bool{"silent": false, "closes connections": true} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -543,7 +543,7 @@ func TestCure_GivesUpOnAServerThatDoesNotAnswer(t *testing.T) {
 }
 
 // mosquitto closes the connection when it refuses a message because of its quota.
-func TestCure_GoesOnOnTheNextConnection(t *testing.T) {
+func TestCure_ContinuesOnTheNextConnection(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := cureRig(t)
 		r.add(on("a", 6, 2))

@@ -115,7 +115,7 @@ func TestRules_LowerTheQoS(t *testing.T) {
 }
 
 // A message that ends the connection is a trial of a half-open breaker. Another trial follows it.
-func TestBreaker_GoesOnAfterPoison(t *testing.T) {
+func TestBreaker_ContinuesAfterPoison(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		breaker := reliability.NewBreaker(reliability.BreakerOptions{FailureThreshold: 2, RecoveryTimeout: time.Minute, SuccessesToClose: 1})
 		rules := []deferral.Rule{{Filter: "bad/+", Action: deferral.GiveUp}}

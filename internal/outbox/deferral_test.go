@@ -41,7 +41,7 @@ func (r *rig) last() wire.PublishView {
 	return wire.PublishView{}
 }
 
-func TestRun_ARefusedMessageIsSentAgain(t *testing.T) {
+func TestRun_ResendsARefusedMessage(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var delays []outbox.Delay
 		r := newRig(t, outbox.Config{Retry: fixed, Deferred: func(d outbox.Delay) { delays = append(delays, d) }}, persistence.NewMemory(persistence.Options{}))
@@ -121,7 +121,7 @@ func TestDisconnected_PoisonIsSentAlone(t *testing.T) {
 
 // If the server gives no reason, a bad link may be the cause. So other messages of the topic wait
 // until the message, sent alone, has ended three connections.
-func TestDisconnected_SilentEndsKeepTheOrderOfATopic(t *testing.T) {
+func TestDisconnected_SilentEndsKeepTheOrder(t *testing.T) {
 	for _, restart := range []bool{false, true} {
 		bubble(t, func(t *testing.T) {
 			r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 2}, persistence.NewMemory(persistence.Options{}))

@@ -71,7 +71,7 @@ func TestRun_ExpiresMessagesOfAnEarlierProcess(t *testing.T) {
 
 // Messages that expire one after another do not make the send loop walk through the store all the
 // time. An empty store causes no walk.
-func TestRun_ExpiryWalksAreFew(t *testing.T) {
+func TestRun_FewExpiryWalks(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, store := hookedRig(t, outbox.Config{}, persistence.Options{})
 		walks := walkCounter(store)

@@ -97,7 +97,7 @@ func TestGather_DoesNotWaitInASmallOrEmptyWindow(t *testing.T) {
 }
 
 // New messages do not wait for deferred ones.
-func TestGather_HoldsUpNothingElse(t *testing.T) {
+func TestGather_DoesNotDelayOtherMessages(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, _, ids := gathering(t, 40)
 		time.Sleep(time.Millisecond)

@@ -78,7 +78,7 @@ func TestGiveUp_EndsWhenThePacketIdentifierIsPurged(t *testing.T) {
 }
 
 // If the server ends the connection because of the PUBREL, no other message is blamed.
-func TestGiveUp_OthersWaitForTheAnswer(t *testing.T) {
+func TestGiveUp_OtherMessagesWaitForTheAnswer(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, w, id := givenUp(t, false)
 		r.add(on("b", 2, 2))

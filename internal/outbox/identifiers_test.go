@@ -60,7 +60,7 @@ func TestRun_NoIdentifierOfAnIsolatedMessageAfterARestart(t *testing.T) {
 
 // Messages of an isolated topic keep more packet identifiers than the range from which deferred
 // messages choose.
-func TestRun_DeferredMessagesFindIdentifiersBesideAnIsolatedTopic(t *testing.T) {
+func TestRun_IdentifiersForDeferredMessagesDespiteAnIsolatedTopic(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 1}, persistence.NewMemory(persistence.Options{}))
 		limits := session.Limits{ReceiveMaximum: 3000}
@@ -143,7 +143,7 @@ func TestRun_UnsentMessageKeepsNoRecordedIdentifier(t *testing.T) {
 }
 
 // A message is not dropped for a newer one while it is sent.
-func TestAdd_DropsNoDeferredMessageThatIsSent(t *testing.T) {
+func TestAdd_DropsNoMessageBeingSent(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		o := persistence.Options{Limits: persistence.Limits{MaxMessages: 10, WhenFull: persistence.DropOldest}}
 		r, s := hookedRig(t, outbox.Config{Retry: fixed, WhenFull: outbox.DropOldest, StoreDrops: true, MaxDeferred: 1}, o)
@@ -226,7 +226,7 @@ func TestDisconnected_RefusedTrialIsNotIsolated(t *testing.T) {
 
 // If the store cannot read a deferred message when the process starts, the message is sent when it
 // can be read. It keeps its packet identifier.
-func TestRun_RestoresLaterWhatCannotBeRead(t *testing.T) {
+func TestRun_RestoresAnUnreadableMessageLater(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, s := hookedRig(t, outbox.Config{Retry: fixed}, persistence.Options{})
 		r.connect(false, session.Limits{})
@@ -260,7 +260,7 @@ func TestRun_RestoresLaterWhatCannotBeRead(t *testing.T) {
 }
 
 // One deferred message that the store can never read delays the other messages only for unreadWait.
-func TestRun_GoesOnWithoutWhatCannotBeRead(t *testing.T) {
+func TestRun_ContinuesWithoutAnUnreadableMessage(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, s := hookedRig(t, outbox.Config{Retry: fixed}, persistence.Options{})
 		r.connect(false, session.Limits{})

@@ -47,7 +47,7 @@ func (r *rig) acknowledge(n uint64) {
 // A connection ends because of a message that is sent alone. That isolates the topic if other
 // messages of the topic have also ended connections, even if the connection acknowledged other
 // messages.
-func TestDisconnected_TrialIsolatesATopicOfWhichAMessageWasGivenUp(t *testing.T) {
+func TestDisconnected_IsolatesATopicWithAGivenUpMessage(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := isolatedRig(t)
 		r.connect(true, session.Limits{})
@@ -64,7 +64,7 @@ func TestDisconnected_TrialIsolatesATopicOfWhichAMessageWasGivenUp(t *testing.T)
 
 // An acknowledgement of any message of an isolated topic ends the isolation, even of a message that
 // was isolated before its topic.
-func TestAcknowledged_ReopensTheTopicOfAMessageThatWasIsolatedFirst(t *testing.T) {
+func TestAcknowledged_EndsTheIsolationOfATopic(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := isolatedRig(t)
 		r.add(on("a", 3, 1))
@@ -156,7 +156,7 @@ func TestRun_IsolationKeepsTheRefusalsOfAMessage(t *testing.T) {
 
 // A refusal ends the isolation of a topic that silent ends have caused. The next silent end starts
 // a new count and keeps the order.
-func TestDisconnected_SilentEndsAfterARefusalKeepTheOrder(t *testing.T) {
+func TestDisconnected_SilentEndsAfterARefusal(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 1}, persistence.NewMemory(persistence.Options{}))
 		r.connect(false, session.Limits{})
@@ -182,7 +182,7 @@ func TestDisconnected_SilentEndsAfterARefusalKeepTheOrder(t *testing.T) {
 }
 
 // A message that must be sent alone but cannot be sent does not block other messages.
-func TestRun_UnsendableTrialHoldsNothingUp(t *testing.T) {
+func TestRun_UnsendableTrialBlocksNothing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, s := hookedRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 1}, persistence.Options{})
 		r.connect(false, session.Limits{})

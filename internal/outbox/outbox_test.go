@@ -164,7 +164,7 @@ func TestAdd_MessageEndsBeforeItIsRegistered(t *testing.T) {
 
 // A message that the connection did not accept was not sent, so it is sent without DUP later
 // [MQTT-3.3.1-3]. A message that it accepted may have arrived.
-func TestClose_LowersTheWatermarkToWhatWasSent(t *testing.T) {
+func TestClose_LowersTheWatermark(t *testing.T) {
 	for name, tt := range map[string]struct {
 		over, breaks bool
 		want         uint64
@@ -233,7 +233,7 @@ func TestRun_PacketIdentifierWaitsForItsLastUser(t *testing.T) {
 }
 
 // A newer message replaces a message that the send loop has read and is about to send.
-func TestRun_DoesNotSendWhatIsDroppedMeanwhile(t *testing.T) {
+func TestRun_DoesNotSendADroppedMessage(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, store := hookedRig(t, outbox.Config{}, persistence.Options{})
 		keyed := func(n uint64) *outbox.Waiter {
@@ -558,7 +558,7 @@ func TestResetSession_ContinuesAfterAnError(t *testing.T) {
 }
 
 // After an error, the outbox uses the store again later.
-func TestRun_AsksTheStoreAgain(t *testing.T) {
+func TestRun_RetriesTheStore(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, store := hookedRig(t, outbox.Config{}, persistence.Options{})
 		r.connect(false, session.Limits{})

@@ -40,7 +40,7 @@ func TestGiveUp_FreesAnUnansweredPacketIdentifier(t *testing.T) {
 }
 
 // The server's time to answer ends on schedule, even if the send loop waits for other things.
-func TestGiveUp_TimeEndsBesideOtherWaits(t *testing.T) {
+func TestGiveUp_TimeoutDespiteOtherWaits(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, w, _ := givenUp(t, false)
 		r.connect(true, session.Limits{})
@@ -137,7 +137,7 @@ func TestCure_ConnectionEndsBeforeThePurge(t *testing.T) {
 
 // A message was sent alone and refused, and the server ends the connection afterwards. The message
 // is not sent again under the refused packet identifier.
-func TestIsolated_RefusedAndCut(t *testing.T) {
+func TestIsolated_RefusedBeforeTheConnectionEnds(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 1}, persistence.NewMemory(persistence.Options{}))
 		r.connect(false, session.Limits{})
@@ -246,7 +246,7 @@ func TestCure_NoNewSessionForAShortRefusal(t *testing.T) {
 }
 
 // If the server refuses a window of messages, the earlier purge has not helped.
-func TestCure_AsksForANewSessionIfManyTopicsWait(t *testing.T) {
+func TestCure_RequestsANewSessionForManyTopics(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		stuck := 0
 		r := newRig(t, outbox.Config{Retry: fixed, Stuck: func() { stuck++ }}, persistence.NewMemory(persistence.Options{}))
@@ -393,7 +393,7 @@ func TestGiveUp_CountsOnceIfTheStoreFails(t *testing.T) {
 }
 
 // If a server ends connections because of PUBREL, messages in flight at that time are not blamed.
-func TestGiveUp_PurgeIsNoReasonToGiveUpOthers(t *testing.T) {
+func TestGiveUp_PurgeBlamesNoOtherMessages(t *testing.T) {
 	for _, topic := range []string{"a", "b"} {
 		for _, code := range []byte{0, wire.ReasonProtocolError} {
 			for _, attempts := range []int{1, 2, 5} {

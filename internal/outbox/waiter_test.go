@@ -11,7 +11,7 @@ import (
 )
 
 // A kept Waiter gets its result even if its neighbors were not kept and have been collected.
-func TestWaiter_OutlivesThoseThatAreNotKept(t *testing.T) {
+func TestWaiter_OutlivesItsNeighbors(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, outbox.Config{Rules: finalRefusals}, persistence.NewMemory(persistence.Options{}))
 		kept := map[uint64]*outbox.Waiter{}

@@ -338,7 +338,7 @@ func TestMachine_ResolvesDoubt(t *testing.T) {
 	b.want("marker a 2", "1 by marker")
 }
 
-func TestMachine_GivesEachFilterIdentifiersOfItsOwn(t *testing.T) {
+func TestMachine_SeparateIdentifiersPerFilter(t *testing.T) {
 	m := New(&known{}, 0xFFFF_FFFF, "")
 	m.Connected(Connection{SubIDs: true})
 	used := map[uint32]bool{}

@@ -99,7 +99,7 @@ func (r Route) handlers(ids IDs) string {
 
 // Messages of the previous fetch may still arrive for the application's subscription to the same
 // filter.
-func TestMachine_RemembersTheFetchBefore(t *testing.T) {
+func TestMachine_RemembersThePreviousFetch(t *testing.T) {
 	app := &known{app: map[string]subs.Want{"a": {ID: 9}}}
 	m := New(app, 0, "")
 	m.Connected(Connection{SubIDs: true})

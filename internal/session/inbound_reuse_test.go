@@ -183,7 +183,7 @@ func TestPubrel_ForAnOlderMessageFreesNoRoom(t *testing.T) {
 
 // On a new connection the server sends another message under the identifier of a message that a
 // handler still has. Both are handled, and only the new one is acknowledged and recorded.
-func TestInbound_NewMessageUnderAnIdentifierInHand(t *testing.T) {
+func TestInbound_NewMessageUnderAnIdentifierBeingHandled(t *testing.T) {
 	for _, oldFirst := range []bool{false, true} {
 		r := newRig(t, Config{})
 		g := r.connect(false, Limits{})

@@ -120,7 +120,7 @@ func FuzzDecode(f *testing.F) {
 
 // An outage of the disk is temporary. An entry whose Add has failed is not in the list, not even
 // after the list is opened again.
-func TestList_OutlivesAnOutage(t *testing.T) {
+func TestList_RecoversFromAnOutage(t *testing.T) {
 	disk := faultfs.New()
 	recovered := make(chan struct{}, 1)
 	o := persistence.Options{FS: disk, OnDegraded: func(e *persistence.DegradedError) {

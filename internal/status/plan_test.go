@@ -144,7 +144,7 @@ func TestPlan_DeferredBirth(t *testing.T) {
 }
 
 // The plan does not wait for a heartbeat whose connection has ended.
-func TestPlan_MessageThatWasNotSentIsForgotten(t *testing.T) {
+func TestPlan_UnsentMessageIsForgotten(t *testing.T) {
 	r := newPlanRig(t, 10*sec)
 	r.accepted(r.send(presence.ReasonBirth))
 	m := r.due(presence.ReasonHeartbeat, 10*sec)

@@ -215,7 +215,7 @@ func TestPublisher_ReportsFailures(t *testing.T) {
 }
 
 // A message that was not sent before its connection ended does not delay the next heartbeats.
-func TestPublisher_AConnectionThatEndsLeavesNothingOpen(t *testing.T) {
+func TestPublisher_EndedConnectionLeavesNothingOpen(t *testing.T) {
 	inBubble(t, plain, func(t *testing.T, r *rig, c *connection) {
 		c.err, c.cause = errors.New("not connected"), errors.New("EOF")
 		r.Birth(c)

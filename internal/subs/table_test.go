@@ -152,7 +152,7 @@ func done(t *testing.T, r *Request) error {
 	}
 }
 
-func TestTable_RestoresWhatTheSessionLacks(t *testing.T) {
+func TestTable_RestoresMissingSubscriptions(t *testing.T) {
 	s := serve(t)
 	for i := range 40 {
 		r := s.sub(Want{Filter: fmt.Sprint("f", i), QoS: 1})
@@ -202,7 +202,7 @@ func TestTable_UsesRetainHandlingInForeignSessions(t *testing.T) {
 	s.want("e q0 rh0") // the server has a subscription to the filter, but a different one
 }
 
-func TestTable_AsksWhatACallerWaitsForFirst(t *testing.T) {
+func TestTable_RequestsOfCallersComeFirst(t *testing.T) {
 	s := serve(t)
 	s.ready = false
 	s.sub(Want{Filter: "early"})
@@ -215,7 +215,7 @@ func TestTable_AsksWhatACallerWaitsForFirst(t *testing.T) {
 }
 
 // One packet has requests of one kind with one identifier, and each filter once.
-func TestTable_PacksWhatGoesTogether(t *testing.T) {
+func TestTable_CombinesRequestsInPackets(t *testing.T) {
 	s := serve(t)
 	s.connect(false, all)
 	s.sub(Want{Filter: "a"})
@@ -230,7 +230,7 @@ func TestTable_PacksWhatGoesTogether(t *testing.T) {
 	s.want()
 }
 
-func TestTable_ForgetsWhatIsRefusedToACaller(t *testing.T) {
+func TestTable_RemovesASubscriptionRefusedToACaller(t *testing.T) {
 	s := serve(t)
 	s.connect(false, all)
 	s.refuse["a"] = true
@@ -247,7 +247,7 @@ func TestTable_ForgetsWhatIsRefusedToACaller(t *testing.T) {
 	}
 }
 
-func TestTable_KeepsWhatIsRefusedWhenRestored(t *testing.T) {
+func TestTable_KeepsASubscriptionRefusedAtRestore(t *testing.T) {
 	s := serve(t)
 	s.refuse["a"] = true
 	s.sub(Want{Filter: "a"})
@@ -270,7 +270,7 @@ func TestTable_KeepsWhatIsRefusedWhenRestored(t *testing.T) {
 	}
 }
 
-func TestTable_EndsWhatWasGivenUpWhileAway(t *testing.T) {
+func TestTable_EndsSubscriptionsRemovedOffline(t *testing.T) {
 	s := serve(t)
 	s.sub(Want{Filter: "a"})
 	s.connect(false, all)
@@ -358,7 +358,7 @@ func TestTable_SharesAFilterBetweenApplicationAndView(t *testing.T) {
 }
 
 // A view that ends before its SUBSCRIBE is answered is ended at the server after the answer.
-func TestTable_EndsAViewWhoseRequestIsOut(t *testing.T) {
+func TestTable_EndsAViewWithAnUnansweredRequest(t *testing.T) {
 	s := serve(t)
 	s.connect(false, all)
 	s.table.Set(View, Want{Filter: "a", ID: ViewID})
@@ -396,7 +396,7 @@ func TestTable_EndsAViewWhoseRequestIsOut(t *testing.T) {
 }
 
 // A view's subscription is requested each time it is set, and not restored.
-func TestTable_LeavesFetchingToTheView(t *testing.T) {
+func TestTable_DoesNotRestoreViews(t *testing.T) {
 	s := serve(t)
 	s.table.Set(View, Want{Filter: "a", ID: ViewID})
 	for range 2 {
@@ -429,7 +429,7 @@ func TestTable_AddsIdentifiersToASession(t *testing.T) {
 	s.want()
 }
 
-func TestTable_LeavesStatusOutWhereItIsCovered(t *testing.T) {
+func TestTable_OmitsACoveredStatusSubscription(t *testing.T) {
 	s := serve(t)
 	const status = "d/c/status"
 	own := Want{Filter: status, QoS: 1, ID: StatusID}
@@ -508,10 +508,10 @@ func (t *Table) describeAll() (list []string) {
 	return list
 }
 
-// TestTable_BringsTheServerInLine changes the owners' wants at random, on connections with and
+// TestTable_MatchesTheServerWithTheWants changes the owners' wants at random, on connections with and
 // without the previous session, with a server that refuses at random. When the table has nothing to
 // send, the server has exactly the wanted subscriptions.
-func TestTable_BringsTheServerInLine(t *testing.T) {
+func TestTable_MatchesTheServerWithTheWants(t *testing.T) {
 	filters := []string{"a", "a/+", "a/#", "+/b", "$share/g/a/b", "a/b"}
 	for seed := range uint64(200) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
@@ -635,7 +635,7 @@ func (s *server) check(seed uint64) {
 
 // Requests of the application are sent before earlier ones are answered, in the order of
 // declaration. Requests that may depend on an answer wait for it.
-func TestTable_SendsAheadOfTheAnswers(t *testing.T) {
+func TestTable_DoesNotWaitForAnswers(t *testing.T) {
 	s := serve(t)
 	for i := range 100 {
 		s.sub(Want{Filter: fmt.Sprint("f", i), ID: FilterID(fmt.Sprint("f", i), 0)})
@@ -688,7 +688,7 @@ func TestTable_SendsAheadOfTheAnswers(t *testing.T) {
 }
 
 // The order in which the server has made subscriptions determines which of several copies arrive.
-func TestTable_KnowsTheOrderInWhichSubscriptionsWereMade(t *testing.T) {
+func TestTable_RecordsTheOrderOfSubscriptions(t *testing.T) {
 	s := serve(t)
 	made := map[string]*Made{"a": {}, "b": {}, "c": {}}
 	sub := func(filter string, qos byte) { s.sub(Want{Filter: filter, QoS: qos, Made: made[filter]}) }

@@ -45,7 +45,7 @@ func inBubble(t *testing.T, f func(t *testing.T, s *summary.Summary[string], l *
 	})
 }
 
-func TestSummary_WritesTheFirstAtOnceAndTheRestPerMinute(t *testing.T) {
+func TestSummary_WritesTheFirstReportAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *summary.Summary[string], l *lines) {
 		s.Add(0, "a")
 		l.want(t, "0s 0 +0 a")
@@ -64,7 +64,7 @@ func TestSummary_WritesTheFirstAtOnceAndTheRestPerMinute(t *testing.T) {
 	})
 }
 
-func TestSummary_CountsOnWhileReportsContinue(t *testing.T) {
+func TestSummary_CountsContinuousReports(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *summary.Summary[string], l *lines) {
 		s.Add(0, "0")
 		time.Sleep(5 * time.Second)
@@ -90,7 +90,7 @@ func TestSummary_IsFirstAgainAfterAQuietMinute(t *testing.T) {
 	})
 }
 
-func TestSummary_CloseWritesWhatIsCounted(t *testing.T) {
+func TestSummary_CloseWritesCountedReports(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *summary.Summary[string], l *lines) {
 		s.Add(0, "a")
 		s.Add(0, "b")
@@ -129,7 +129,7 @@ func TestSummary_CloseWaitsForATimer(t *testing.T) {
 }
 
 // When Close returns, a timer has finished writing.
-func TestSummary_CloseWaitsForWhatIsBeingWritten(t *testing.T) {
+func TestSummary_CloseWaitsForAWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var written atomic.Bool
 		s := summary.New(1, func(_ int, more uint64, _ int) {
