@@ -24,7 +24,7 @@ type AuthError struct {
 }
 
 func (e *AuthError) Error() string {
-	return fmt.Sprintf("mqtt: authentication with method %q given up: %v; it is tried again", e.Method, e.Err)
+	return fmt.Sprintf("mqtt: authentication with method %q given up: %v; the client tries again", e.Method, e.Err)
 }
 func (e *AuthError) Unwrap() error { return e.Err }
 

@@ -137,7 +137,7 @@ func (c *Conn) dispatch(f wire.Frame) error {
 		}
 		return err
 	case wire.CONNECT, wire.SUBSCRIBE, wire.UNSUBSCRIBE, wire.PINGREQ:
-		return wire.Violation(t, "a server may not send it")
+		return wire.Violation(t, "a server must not send it")
 	case wire.AUTH:
 		return c.handleAuth(f, gen == nil)
 	case wire.DISCONNECT:

@@ -25,7 +25,7 @@ const (
 var (
 	errHandshakeTooLong = fmt.Errorf("its answer is longer than %d bytes", maxHandshake)
 	errNoWebSocket      = errors.New("it does not speak HTTP; check the port in its URL")
-	errExtension        = errors.New("it uses a WebSocket extension that was not asked for; switch compression off in the server or in the proxy before it")
+	errExtension        = errors.New("it uses a WebSocket extension that the client did not request; disable compression in the server or in the proxy in front of it")
 )
 
 // frameBuffers holds buffers for written frames.
@@ -124,7 +124,7 @@ func overWebSocket(ctx context.Context, c net.Conn, u *url.URL, header http.Head
 	case ended != nil && (err == nil || resp == nil):
 		return nil, ended
 	case err == nil && ws.Subprotocol() != subprotocol:
-		failed.Err = fmt.Errorf("it selected the subprotocol %q, and MQTT requires %q [MQTT-6.0.0-4]; check that the path in its URL is that of MQTT", printable(ws.Subprotocol(), 100), subprotocol)
+		failed.Err = fmt.Errorf("it selected the subprotocol %q, and MQTT requires %q [MQTT-6.0.0-4]; check the path in its URL", printable(ws.Subprotocol(), 100), subprotocol)
 	case err == nil && resp.Header.Get("Sec-Websocket-Extensions") != "":
 		failed.Err = errExtension
 	case err == nil:

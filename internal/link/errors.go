@@ -119,7 +119,7 @@ func checkControl(f wire.Frame) error {
 	case t == wire.PINGRESP:
 		return wire.Malformed(t, "it has a body")
 	case connack && len(b) == 2: // without properties
-		return wire.Malformed(t, "it is that of MQTT 3.1.1; use a server that speaks MQTT 5")
+		return wire.Malformed(t, "it has the format of MQTT 3.1.1; use a server that supports MQTT 5")
 	case len(b) < 3 || !connack && len(b) < 4:
 		return wire.Malformed(t, "it is too short")
 	case connack && b[0] > 1:
@@ -152,7 +152,7 @@ func checkReasons(t wire.Type, reasons, highest []byte) error {
 	}
 	for i, code := range reasons {
 		if code > highest[i] && code < 0x80 {
-			return wire.Violation(t, "it grants QoS %d where %d was asked for", code, highest[i])
+			return wire.Violation(t, "it grants QoS %d although QoS %d was requested", code, highest[i])
 		}
 	}
 	return nil

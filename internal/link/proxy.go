@@ -75,9 +75,9 @@ func parseProxyURL(raw string) (*url.URL, error) {
 	case u.Path != "" && u.Path != "/" || strings.ContainsAny(raw, "?#"):
 		return nil, fmt.Errorf("has a path or query after the host; write %s://host:%s, and percent-encode special characters in user and password", u.Scheme, port)
 	case port == "1080" && u.User != nil && (user == "" || len(user) > 255 || len(password) > 255):
-		return nil, errors.New("has a user or password that SOCKS5 cannot carry; use a user of 1 to 255 bytes and a password of up to 255, or none of both")
+		return nil, errors.New("has a user or password that SOCKS5 cannot carry; use a user of 1 to 255 bytes and a password of up to 255, or neither")
 	case port != "1080" && strings.Contains(user, ":"):
-		return nil, errors.New("has a user with a colon in it, which Basic authentication cannot carry; use another")
+		return nil, errors.New("has a user with a colon in it, which Basic authentication cannot carry; use another user")
 	}
 	if u.Host, err = hostPort(strings.Replace(u.Host, "%", "%25", 1), u.Scheme, port); err != nil {
 		return nil, err

@@ -181,7 +181,7 @@ func (d *Dialer) explained(err error) error {
 	leftOut := d.leftOut
 	d.mu.Unlock()
 	if unknown := (x509.UnknownAuthorityError{}); leftOut != nil && errors.As(err, &unknown) {
-		return fmt.Errorf("%w; of %s, %w", err, d.Files.CA, leftOut)
+		return fmt.Errorf("%w; in %s, %w", err, d.Files.CA, leftOut)
 	}
 	return err
 }

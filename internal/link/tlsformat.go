@@ -184,7 +184,7 @@ func unusableDER(b []byte, of content) error {
 	if _, err := x509.ParseCertificateRequest(b); err == nil {
 		return request(of)
 	}
-	return errors.New("it is binary, and neither a " + of.String() + " in DER nor a format that is known; it may not be whole")
+	return errors.New("it is binary, and neither a " + of.String() + " in DER nor a known format; it may be incomplete")
 }
 
 func pkcs7(of content, inform string) error {

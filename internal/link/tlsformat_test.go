@@ -177,7 +177,7 @@ func TestTLSFiles_OneUnusableCertificate(t *testing.T) {
 	}
 	_, err = d.Dial(t.Context(), u)
 	var unknown x509.UnknownAuthorityError
-	if !errors.As(err, &unknown) || !strings.Contains(err.Error(), "of "+b.files.CA+", certificate 1 cannot be used: ") {
+	if !errors.As(err, &unknown) || !strings.Contains(err.Error(), "in "+b.files.CA+", certificate 1 cannot be used: ") {
 		t.Errorf("an authority that is unknown: %v", err)
 	}
 	b.write(b.files.CA, b.ca)

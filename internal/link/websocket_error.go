@@ -24,7 +24,7 @@ type WebSocketError struct {
 func (e *WebSocketError) Error() string {
 	if e.Status == 0 {
 		if _, request := e.Err.(*requestError); request {
-			return fmt.Sprintf("mqtt: no WebSocket request to %s: %v; it is made again at the next attempt", e.Server, e.Err)
+			return fmt.Sprintf("mqtt: no WebSocket request to %s: %v; the next attempt makes it again", e.Server, e.Err)
 		}
 		return fmt.Sprintf("mqtt: no WebSocket to %s: %v", e.Server, e.Err)
 	}
@@ -46,9 +46,9 @@ func (e *WebSocketError) advice() string {
 	case e.Status == http.StatusUpgradeRequired:
 		return "it asks for another protocol, such as TLS or another version of WebSocket; write wss://, or check the port in its URL"
 	case e.Status == http.StatusBadGateway:
-		return "it is a gateway that does not reach the MQTT server behind it; check that this server runs and listens for WebSocket; it is tried again"
+		return "it is a gateway that cannot reach its MQTT server; check that this server runs and listens for WebSocket; the client tries again"
 	case e.Status == http.StatusRequestTimeout, e.Status == http.StatusTooManyRequests, e.Status >= 500:
-		return "it may not be able to serve this client at the moment; it is tried again"
+		return "it may not be able to serve this client at the moment; the client tries again"
 	case e.Location != "":
 		return "it redirects to " + e.Location + "; set Servers to that, with ws or wss as the scheme"
 	case e.Status == http.StatusSwitchingProtocols:

@@ -50,7 +50,7 @@ func ParseConnack(f wire.Frame) (c Connack, err error) {
 		c.property(p)
 	}
 	if c.AuthData != nil && c.AuthMethod == "" {
-		d.violation("Authentication Data stands without Authentication Method")
+		d.violation("Authentication Data is present without Authentication Method")
 	}
 	return c, d.end()
 }

@@ -116,7 +116,7 @@ func (c *Connect) properties(d *decoder) {
 		}
 	}
 	if c.AuthData != nil && c.AuthMethod == "" {
-		d.violation("Authentication Data stands without Authentication Method")
+		d.violation("Authentication Data is present without Authentication Method")
 	}
 }
 
