@@ -117,7 +117,7 @@ func TestRecover_Time(t *testing.T) {
 		slices.Sort(yardstick)
 		took, bare = all[len(all)/2], yardstick[len(all)/2]
 		t.Logf("back after the delay and %v in the median, %v to %v for nine of ten; a bare CONNECT takes %v", took, all[len(all)/20], all[len(all)*19/20], bare)
-		if all[0] < 0 {
+		if all[0] < -limit { // OnEvent is called a moment after each event, so it may be a little less than the delay
 			t.Fatalf("it did not wait: %v", all[0])
 		}
 		if took < max(limit, share*bare) {

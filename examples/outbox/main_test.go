@@ -221,12 +221,12 @@ func TestVerify(t *testing.T) {
 			dir := healthy(t)
 			edit(t, filepath.Join(dir, "0000000000000001.mlog"), newer)
 			return dir
-		}, 2, []string{"use the newer release again"}},
+		}, 2, []string{"use the newer release"}},
 		{"empty folder", func(t *testing.T) string { return t.TempDir() }, 0, []string{"there is no log here"}},
 		{"not a folder", func(t *testing.T) string {
 			return filepath.Join(healthy(t), "0000000000000001.mlog")
-		}, 2, []string{"it is a file"}},
-		{"no folder", func(t *testing.T) string { return filepath.Join(t.TempDir(), "none") }, 2, []string{"an inspection creates nothing"}},
+		}, 2, []string{"pass the folder that contains the log"}},
+		{"no folder", func(t *testing.T) string { return filepath.Join(t.TempDir(), "none") }, 2, []string{"inspect does not create folders"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := c.make(t)
