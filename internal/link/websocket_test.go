@@ -161,7 +161,7 @@ func TestWebSocket_ChecksTheAnswer(t *testing.T) {
 
 func TestWebSocket_RefusalHasBodyAndAdvice(t *testing.T) {
 	for status, advice := range map[int]string{
-		200: "path", 301: "ws or wss", 400: "port and the path", 401: "Authorization", 403: "expired", 404: "path", 426: "wss://", 429: "tries again", 502: "gateway", 503: "tried again",
+		200: "path", 301: "ws or wss", 400: "port and the path", 401: "Authorization", 403: "expired", 404: "path", 426: "wss://", 429: "tries again", 502: "gateway", 503: "tries again",
 	} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
