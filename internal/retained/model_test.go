@@ -307,8 +307,8 @@ func (v *mirror) refill(again bool) {
 }
 
 // TestMachine_MirrorsRetainedMessages checks random histories. In the end each mirror has all
-// retained messages, and handlers have got their messages. If identifiers allow it, they got no
-// other messages.
+// retained messages, and each handler has received its messages. With Subscription Identifiers, no
+// handler has received other messages.
 func TestMachine_MirrorsRetainedMessages(t *testing.T) {
 	topics := []string{"a/1", "a/2", "b/1"}
 	filters := []string{"a/+", "a/#", "#", "b/1"}
