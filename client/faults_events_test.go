@@ -411,8 +411,7 @@ func serveBadly(nc net.Conn, away bool) {
 	}
 }
 
-// An OnEvent that blocks delays its caller, but loses nothing: State is updated, and messages flow
-// on the connection.
+// While OnEvent blocks, State is updated, and the client sends messages.
 func TestOnEvent_Blocks(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		var events recorder
