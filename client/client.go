@@ -59,7 +59,7 @@ func New(cfg Config) (*Client, error) {
 	c.life.init()
 	c.reports.init(c)
 	made := false
-	defer undo(c, &made)
+	defer leaveNew(c, &made)
 	c.subs = subs.New(subs.Config{Report: c.subscriptionResult, NoAnswer: ErrAckTimeout})
 	c.router.init()
 	c.status = c.newStatus()

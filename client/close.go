@@ -251,8 +251,10 @@ func (c *Client) disconnect(up *link.Up) {
 	c.within(up, func() { _ = up.Disconnect(last) }) // an error changes nothing: the connection ends
 }
 
-// undo closes what New has opened, unless New succeeded.
-func undo(c *Client, made *bool) {
+// leaveNew waits until OnEvent has received the events of New, so that it does not run while the
+// application stores the client. If New failed, it ends what New has begun.
+func leaveNew(c *Client, made *bool) {
+	c.reports.notices.queue.Wait()
 	if !*made {
 		c.reports.losses.Close()
 		c.guard.End()

@@ -11,7 +11,8 @@ import (
 //
 // The client calls OnEvent with one event at a time, in order, on a goroutine of its own. OnEvent
 // may therefore block, and may call all methods of the client, such as Subscribe after Connected.
-// The client continues meanwhile: State may already reflect a later change than the event.
+// The client continues meanwhile: State may already reflect a later change than the event. New
+// returns after OnEvent has received the events that occurred in New.
 //
 // Up to 4 MiB of events wait for OnEvent. Further events are dropped, counted in Stats.EventsMissed
 // and reported by EventsMissed. Close waits until OnEvent has received all events, at most

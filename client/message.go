@@ -243,3 +243,15 @@ func encodeUUID(dst *[36]byte, id MessageID) {
 	hex.Encode(dst[24:], id[10:])
 	dst[8], dst[13], dst[18], dst[23] = '-', '-', '-', '-'
 }
+
+// userPropertyBytes is the size of a user property in memory, without its text.
+const userPropertyBytes = 32
+
+// size returns the approximate size of a message in memory, in bytes.
+func (m *Message) size() int {
+	n := len(m.Topic) + len(m.Payload) + len(m.ContentType) + len(m.ResponseTopic) + len(m.CorrelationData)
+	for _, p := range m.UserProperties {
+		n += userPropertyBytes + len(p.Key) + len(p.Value)
+	}
+	return n
+}

@@ -10,7 +10,8 @@ import (
 )
 
 // EventsMissed reports events that were dropped because 4 MiB of events were waiting for OnEvent. It
-// is delivered in their place.
+// is delivered in their place. Calls of OnStateChange, OnCorruption and OnDegraded wait in the same
+// queue and count as events.
 type EventsMissed struct{ Missed int }
 
 // CallbackPanicked reports a panic of a function of the application. Panics of handlers are
@@ -95,8 +96,7 @@ func eventBytes(e Event) (n int) {
 		case f.Kind() == reflect.String:
 			n += f.Len()
 		case f.Type() == messageType && !f.IsNil():
-			m := f.Interface().(*Message)
-			n += len(m.Topic) + len(m.Payload)
+			n += f.Interface().(*Message).size()
 		case f.Type() == errorType && !f.IsNil():
 			n += 512 // texts of the server in errors are cut
 		}

@@ -122,3 +122,30 @@ func TestOnEvent_HoldsUpNothing(t *testing.T) {
 		<-c.Done()
 	})
 }
+
+// TestOnEvent_HasReturnedWhenNewReturns opens a damaged store. The handler uses the variable that New is
+// assigned to, as programs do; the race detector reports it if New returns too early.
+func TestOnEvent_HasReturnedWhenNewReturns(t *testing.T) {
+	dir := t.TempDir()
+	cfg := client.Config{Servers: []string{"mqtt://server"}, ClientID: "c", Dir: dir}
+	c := mustNew(t, cfg)
+	for i := range 3 {
+		publish(t, c, "t", fmt.Sprintf("message %d", i), client.AtLeastOnce)
+	}
+	must(t, c.Close())
+	damage(t, dir, []byte("message 1"))
+	damaged := 0
+	cfg.OnEvent = func(e client.Event) {
+		if _, ok := e.(client.StoreDamaged); ok {
+			time.Sleep(10 * time.Millisecond)
+			damaged++
+		}
+		_ = c.State()
+	}
+	c, err := client.New(cfg)
+	must(t, err)
+	if damaged == 0 {
+		t.Error("New returned before the event was delivered")
+	}
+	must(t, c.Close())
+}

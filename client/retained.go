@@ -89,15 +89,3 @@ func (c *Client) FetchRetained(ctx context.Context, filter string, o RetainedOpt
 	}
 	return &Retained{Messages: slices.Collect(v.All()), End: end}, nil
 }
-
-// userPropertyBytes is the size of a user property in memory, without its text.
-const userPropertyBytes = 32
-
-// size returns the approximate size of a message in memory, in bytes.
-func (m *Message) size() int {
-	n := len(m.Topic) + len(m.Payload) + len(m.ContentType) + len(m.ResponseTopic) + len(m.CorrelationData)
-	for _, p := range m.UserProperties {
-		n += userPropertyBytes + len(p.Key) + len(p.Value)
-	}
-	return n
-}

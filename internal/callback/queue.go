@@ -5,10 +5,9 @@ import (
 	"sync"
 )
 
-// Queue calls a function of the application with one value after another, in their order, on a
-// goroutine that exists while there are values. So the function may block, and may call whatever
-// adds further values: neither holds up the goroutine that adds, and calls never nest. All methods
-// are safe for concurrent use.
+// Queue calls a function of the application with one value after another, in order, on a goroutine
+// that exists while values wait. The function may block and may add further values: the goroutine
+// that adds a value does not wait, and calls never nest. All methods are safe for concurrent use.
 type Queue[T any] struct {
 	c QueueConfig[T]
 
@@ -24,21 +23,21 @@ type Queue[T any] struct {
 type QueueConfig[T any] struct {
 	Call   func(T)       // calls the function; it must not panic
 	Size   func(T) int   // estimates the memory of a value, in bytes
-	Missed func(n int) T // makes the value that stands for n dropped ones
+	Missed func(n int) T // returns the value that represents n dropped values
 	Most   int           // limit of the waiting values, in bytes
 }
 
 type queued[T any] struct {
 	value T
 	size  int
+	lost  int // number of dropped values that this value represents; 0: it is a value of Add
 }
 
 // NewQueue returns an empty queue.
 func NewQueue[T any](c QueueConfig[T]) *Queue[T] { return &Queue[T]{c: c} }
 
-// Add adds a value, and returns without waiting. It returns false if it dropped the value because
-// the queue is full; before the next value that fits, the function is called with the value that
-// QueueConfig.Missed returns.
+// Add adds a value without waiting. If the queue is full, Add drops the value and returns false. The
+// value that QueueConfig.Missed returns then precedes the next value that fits.
 func (q *Queue[T]) Add(v T) (ok bool) {
 	size := q.c.Size(v)
 	q.mu.Lock()
@@ -57,9 +56,9 @@ func (q *Queue[T]) Add(v T) (ok bool) {
 // add adds a value, and before it the one for dropped values.
 func (q *Queue[T]) add(v T, size int) {
 	if q.missed > 0 {
-		q.waiting, q.missed = append(q.waiting, queued[T]{q.c.Missed(q.missed), 0}), 0
+		q.waiting, q.missed = append(q.waiting, queued[T]{q.c.Missed(q.missed), 0, q.missed}), 0
 	}
-	q.waiting, q.bytes = append(q.waiting, queued[T]{v, size}), q.bytes+size
+	q.waiting, q.bytes = append(q.waiting, queued[T]{v, size, 0}), q.bytes+size
 	if q.running == nil {
 		q.running = make(chan struct{})
 		go q.run(q.running)
@@ -86,9 +85,20 @@ func (q *Queue[T]) next() (v T, ok bool) {
 	return first.value, true
 }
 
-// Finish adds the last value, and returns when the function has returned from its call. Values that
-// still wait when ctx ends are dropped, and so are those that are added later. It returns how many
-// values it dropped.
+// Wait returns when no value waits and the function has returned.
+func (q *Queue[T]) Wait() {
+	q.mu.Lock()
+	running := q.running
+	q.mu.Unlock()
+	if running != nil {
+		<-running
+	}
+}
+
+// Finish adds the last value and returns when the function has returned from the call with it. When
+// ctx ends, the values that still wait are dropped, and the value that QueueConfig.Missed returns
+// takes their place. Values that are added later are ignored. Finish returns the number of values
+// that it dropped.
 func (q *Queue[T]) Finish(ctx context.Context, last T) (dropped int) {
 	q.mu.Lock()
 	q.add(last, 0)
@@ -98,12 +108,26 @@ func (q *Queue[T]) Finish(ctx context.Context, last T) (dropped int) {
 	select {
 	case <-running:
 	case <-ctx.Done():
-		q.mu.Lock()
-		if dropped = len(q.waiting) - 1; dropped > 0 {
-			q.waiting = []queued[T]{{q.c.Missed(dropped), 0}, {last, 0}}
-		}
-		q.mu.Unlock()
+		dropped = q.drop()
 		<-running
 	}
-	return max(dropped, 0)
+	return dropped
+}
+
+// drop drops all waiting values except the last one.
+func (q *Queue[T]) drop() (dropped int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) < 2 {
+		return 0
+	}
+	missed, last := 0, len(q.waiting)-1
+	for _, w := range q.waiting[:last] {
+		if missed += w.lost; w.lost == 0 {
+			missed++
+			dropped++
+		}
+	}
+	q.waiting = []queued[T]{{q.c.Missed(missed), 0, missed}, q.waiting[last]}
+	return dropped
 }

@@ -95,3 +95,37 @@ func TestQueue_NeverNestsAndEndsInTime(t *testing.T) {
 		}
 	})
 }
+
+// TestQueue_FinishCountsEarlierLosses drops values twice: while they are added, and at the end.
+func TestQueue_FinishCountsEarlierLosses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCollector()
+		c.wait = time.Minute
+		c.Add("1")
+		synctest.Wait()
+		for _, v := range []string{"aaaaaaaaaa", "b", "c"} { // b and c do not fit
+			c.Add(v)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if dropped := c.Finish(ctx, "end"); dropped != 1 {
+			t.Errorf("%d dropped, want 1", dropped)
+		}
+		c.want(t, "1,missed 3,end")
+	})
+}
+
+func TestQueue_WaitReturnsWhenAllAreDelivered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCollector()
+		c.Wait() // nothing waits
+		c.wait = time.Second
+		c.Add("1")
+		c.Add("2")
+		begin := time.Now()
+		c.Wait()
+		if took := time.Since(begin); took != 2*time.Second {
+			t.Errorf("took %v", took)
+		}
+	})
+}
