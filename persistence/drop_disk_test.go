@@ -237,8 +237,9 @@ func TestMaxDiskBytes_WhileSegmentsCannotBeRead(t *testing.T) {
 	}
 }
 
-// TestDropOldest_WhileSegmentsAreRemoved publishes while another goroutine removes segments slowly.
-// A compaction that meets that removal has not failed, so no message may be refused.
+// TestDropOldest_WhileSegmentsAreRemoved publishes while another goroutine removes segments slowly, and
+// while kept messages end in the segments that are compacted. Neither is a failure of the disk, so no
+// message may be refused.
 func TestDropOldest_WhileSegmentsAreRemoved(t *testing.T) {
 	o := small
 	o.Limits.MaxDiskBytes, o.Limits.WhenFull, o.Limits.Reserved = 64<<10, DropOldest, 20
@@ -251,12 +252,23 @@ func TestDropOldest_WhileSegmentsAreRemoved(t *testing.T) {
 	})
 	l := open(t, fsys, o)
 	defer l.Close()
-	var all sync.WaitGroup
+	alarms := make(chan uint64, 40)
+	var publishers, ending sync.WaitGroup
+	ending.Go(func() {
+		for seq := range alarms {
+			if len(alarms) < cap(alarms)/2 {
+				time.Sleep(50 * time.Microsecond) // so that alarms are in the oldest segments
+			}
+			if err := l.Done(seq, Result{Kind: Acked}); err != nil {
+				t.Errorf("alarm %d: %v", seq, err)
+			}
+		}
+	})
 	for worker := range 4 {
-		all.Go(func() {
+		publishers.Go(func() {
 			for i := range 2000 {
 				m := numbered(uint64(worker*2000+i+1), 500)
-				if i%100 == 0 {
+				if i%10 == 0 {
 					m = numbered(uint64(worker*2000+i+1), 60)
 					m.Priority = Urgent
 				}
@@ -268,8 +280,13 @@ func TestDropOldest_WhileSegmentsAreRemoved(t *testing.T) {
 					t.Errorf("worker %d, message %d: %v", worker, i, err)
 					return
 				}
+				if m.Priority == Urgent {
+					alarms <- ticket.Seq
+				}
 			}
 		})
 	}
-	all.Wait()
+	publishers.Wait()
+	close(alarms)
+	ending.Wait()
 }
