@@ -41,7 +41,7 @@ func TestLosses_Panics(t *testing.T) {
 			if len(got) == 0 || got[0].Function != function || got[0].Err.Value != "no" {
 				t.Errorf("the events are %v", got)
 			}
-			if l := lines.of("panic"); len(l) == 0 || l[0].attrs["function"] != function || !strings.Contains(l[0].attrs["stack"], "losses_test") {
+			if l := lines.of("panic"); len(l) == 0 || l[0].attrs["function"] != function || !strings.Contains(l[0].attrs["stack"], "TestLosses_Panics") {
 				t.Errorf("the lines are %v", l)
 			}
 			if n := b.c.Stats().Panics; n != uint64(len(got)) {

@@ -1,8 +1,10 @@
 package client
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"strconv"
 	"time"
 
@@ -254,4 +256,12 @@ func (m *Message) size() int {
 		n += userPropertyBytes + len(p.Key) + len(p.Value)
 	}
 	return n
+}
+
+// clone returns a deep copy of the fields of a message that may be changed.
+func (m *Message) clone() *Message {
+	twin := *m
+	twin.Payload, twin.CorrelationData = bytes.Clone(m.Payload), bytes.Clone(m.CorrelationData)
+	twin.UserProperties, twin.SubscriptionIDs = slices.Clone(m.UserProperties), slices.Clone(m.SubscriptionIDs)
+	return &twin
 }

@@ -83,6 +83,20 @@ func (n *notices) finish(last Event, within time.Duration) {
 	}
 }
 
+// owned returns e with a copy of its message, which handlers may change while OnEvent reads it.
+func owned(e Event) Event {
+	v := reflect.ValueOf(e)
+	for i := range v.NumField() {
+		if f := v.Field(i); f.Type() == messageType && !f.IsNil() {
+			own := reflect.New(v.Type()).Elem()
+			own.Set(v)
+			own.Field(i).Set(reflect.ValueOf(f.Interface().(*Message).clone()))
+			return own.Interface().(Event)
+		}
+	}
+	return e
+}
+
 var errorType, messageType = reflect.TypeFor[error](), reflect.TypeFor[*Message]()
 
 // eventBytes estimates the memory of an event, which may be nil.

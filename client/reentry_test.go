@@ -149,3 +149,34 @@ func TestOnEvent_HasReturnedWhenNewReturns(t *testing.T) {
 	}
 	must(t, c.Close())
 }
+
+// TestOnEvent_OwnsItsMessage changes a message in its handler while OnEvent reads it; the race detector
+// reports memory that both use.
+func TestOnEvent_OwnsItsMessage(t *testing.T) {
+	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, _ *mqtttest.Proxy) {
+		var got []string
+		cfg := testConfig("c", &recorder{}, b.Dial)
+		cfg.Receiving.HandlerAttempts = 3
+		cfg.OnEvent = func(e client.Event) {
+			if e, ok := e.(client.HandlerFailed); ok {
+				got = append(got, fmt.Sprint(string(e.Message.Payload), string(e.Message.CorrelationData), e.Message.UserProperties, e.Message.OutOfOrder))
+			}
+		}
+		c := mustStart(t, cfg)
+		_, err := c.Subscribe(t.Context(), "t", client.AtLeastOnce, client.HandlerFunc(func(_ context.Context, m *client.Message) error {
+			m.Payload[0]++
+			m.CorrelationData[0]++
+			m.UserProperties[0].Value += "x"
+			m.OutOfOrder = !m.OutOfOrder
+			return errors.New("not now")
+		}))
+		must(t, err)
+		must1(c.Publish(t.Context(), client.Message{Topic: "t", QoS: client.AtLeastOnce, Payload: []byte("a"), CorrelationData: []byte("k"),
+			UserProperties: []client.UserProperty{{Key: "p", Value: ""}}}))
+		time.Sleep(time.Hour)
+		must(t, c.Close())
+		if len(got) != 3 || got[0] == got[1] || got[1] == got[2] {
+			t.Errorf("the events had %v", got)
+		}
+	})
+}

@@ -46,7 +46,7 @@ func (r *reports) count(kinds ...lossKind) (n uint64) {
 // event reports e to OnEvent, without waiting for it.
 func (c *Client) event(e Event) {
 	if c.cfg.OnEvent != nil {
-		c.reports.notices.add(c.reports.notices.of(e))
+		c.reports.notices.add(c.reports.notices.of(owned(e)))
 	}
 }
 

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"bytes"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -281,14 +280,6 @@ type application struct {
 }
 
 func (a application) Overlap(filter string) bool { return a.router.overlaps(filter) }
-
-// clone returns a deep copy of the fields of a message that may be changed.
-func (m *Message) clone() *Message {
-	twin := *m
-	twin.Payload, twin.CorrelationData = bytes.Clone(m.Payload), bytes.Clone(m.CorrelationData)
-	twin.UserProperties, twin.SubscriptionIDs = slices.Clone(m.UserProperties), slices.Clone(m.SubscriptionIDs)
-	return &twin
-}
 
 // overlaps reports whether a topic that matches filter may have a handler. Handlers of Shared
 // Subscriptions do not count.
