@@ -43,8 +43,9 @@ type Config struct {
 	// Logger receives a line at level Warn for each refusal, deferral, drop, failure and panic. The
 	// first of a kind is logged at once; those of the following minute are summed up in one line,
 	// "N more". docs/doctor.md lists the kinds. Connections are logged at Info, the reason for a
-	// stop at Error. Lines never contain payloads or credentials. The log handler may call the
-	// client. Default: the slog.Default of that moment; slog.New(slog.DiscardHandler) logs nothing.
+	// stop at Error. Lines never contain payloads or credentials. The log handler may call the client,
+	// but must not wait for it, as Subscribe, Drain and Publish with Block do. Default: the
+	// slog.Default of that moment; slog.New(slog.DiscardHandler) logs nothing.
 	Logger  *slog.Logger
 	OnEvent func(Event) // receives events, see Event; default: none
 
