@@ -17,8 +17,7 @@ import (
 )
 
 // Config configures a client. Only Servers is required. A client that must not lose messages across
-// restarts also sets ClientID and Dir. Every zero value is a safe default, also in the nested
-// structs.
+// restarts also sets ClientID and Dir. Every zero value is a safe default, also in nested structs.
 type Config struct {
 	// Servers lists the server's addresses: mqtt://host:1883, mqtts://host:8883, ws://host:80/mqtt,
 	// wss://host:443/mqtt or unix:///path, with these default ports. tcp, ssl and tls are other
@@ -41,11 +40,11 @@ type Config struct {
 	// resumed TLS session does not call the last two.
 	TLS *tls.Config
 	// Logger receives a line at level Warn for each refusal, deferral, drop, failure and panic. The
-	// first of a kind is logged at once; those of the following minute are summed up in one line,
-	// "N more". docs/doctor.md lists the kinds. Connections are logged at Info, the reason for a
-	// stop at Error. Lines never contain payloads or credentials. The log handler may call the client,
-	// but must not wait for it, as Subscribe, Drain and Publish with Block do. Default: the
-	// slog.Default of that moment; slog.New(slog.DiscardHandler) logs nothing.
+	// first of a kind is logged at once, those of the following minute as one line, "N more".
+	// docs/doctor.md lists the kinds. Connections are logged at Info, the reason for a stop at Error.
+	// Lines never contain payloads or credentials. The log handler may call the client, but must not
+	// wait for it, as Subscribe, Drain and Publish with Block do. Default: the slog.Default of that
+	// moment; slog.New(slog.DiscardHandler) logs nothing.
 	Logger  *slog.Logger
 	OnEvent func(Event) // receives events, see Event; default: none
 
