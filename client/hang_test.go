@@ -155,6 +155,7 @@ func TestHang_TenSeconds(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		backend, got := mustNew(t, testConfig("backend", &recorder{}, b.Dial)), newInbox()
 		start(t, backend)
+		connect(t, backend) // otherwise Subscribe does not wait for the server
 		must1(backend.Subscribe(t.Context(), "up", client.ExactlyOnce, got))
 		disk, events, received := faultfs.New(), recorder{}, newInbox()
 		cfg := testConfig("device", &events, through(p))

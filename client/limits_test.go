@@ -31,6 +31,7 @@ func TestLimits_OfflineForHours(t *testing.T) {
 		backend := mustNew(t, testConfig("backend", &recorder{}, b.Dial))
 		defer backend.Close()
 		start(t, backend)
+		connect(t, backend) // otherwise Subscribe does not wait for the server
 		_, err := backend.Subscribe(t.Context(), "#", client.AtLeastOnce, client.HandlerFunc(func(_ context.Context, m *client.Message) error {
 			mu.Lock()
 			defer mu.Unlock()

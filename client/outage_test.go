@@ -41,6 +41,7 @@ func TestOutage_Disk(t *testing.T) {
 					backend, got := mustNew(t, testConfig("backend", &recorder{}, b.Dial)), newInbox()
 					defer backend.Close()
 					start(t, backend)
+					connect(t, backend) // otherwise Subscribe does not wait for the server
 					_, err := backend.Subscribe(t.Context(), "up", client.ExactlyOnce, got)
 					must(t, err)
 

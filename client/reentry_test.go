@@ -89,6 +89,7 @@ func TestOnEvent_MayCallAnyMethod(t *testing.T) {
 					_, err = d.Wait(t.Context())
 				}
 			}
+			received.await(t, 10)
 			done <- errors.Join(err, c.Drain(t.Context()), c.Close())
 		}
 		c = mustNew(t, cfg)
@@ -163,6 +164,7 @@ func TestOnEvent_OwnsItsMessage(t *testing.T) {
 			}
 		}
 		c := mustStart(t, cfg)
+		connect(t, c) // otherwise Subscribe does not wait for the server
 		_, err := c.Subscribe(t.Context(), "t", client.AtLeastOnce, client.HandlerFunc(func(_ context.Context, m *client.Message) error {
 			m.Payload[0]++
 			m.CorrelationData[0]++
