@@ -377,7 +377,7 @@ func FuzzReceived(f *testing.F) {
 	f.Fuzz(func(t *testing.T, topic, k1, v1, k2, v2 string, expiry uint32) {
 		m := client.Received(&wire.Publish{Topic: topic, MessageExpiry: expiry, User: []wire.UserProperty{{Key: k1, Value: v1}, {Key: k2, Value: v2}, {Key: "own", Value: "kept"}}})
 		if n := len(m.UserProperties); n == 0 || m.UserProperties[n-1].Value != "kept" {
-			t.Errorf("the program's own properties are %v", m.UserProperties)
+			t.Errorf("the application's own properties are %v", m.UserProperties)
 		}
 	})
 }

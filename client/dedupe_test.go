@@ -67,7 +67,7 @@ func TestDedupe_AcknowledgesConcurrentDuplicates(t *testing.T) {
 			t.Errorf("%d were handled, want 200", n)
 		}
 		if took := time.Since(began); took != 0 {
-			t.Errorf("copies waited %v by the clock for what they could have been told", took)
+			t.Errorf("copies waited %v for a result that was known", took)
 		}
 	})
 }

@@ -44,7 +44,7 @@ func goList(t *testing.T, args ...string) (list []goPackage) {
 }
 
 // A program links paho.golang, its WebSocket library, uuid, gobreaker and the SOCKS5 client of
-// golang.org/x/net, but nothing of the module's tests.
+// golang.org/x/net, but none of the module's tests.
 func TestDependencies_OfAProgram(t *testing.T) {
 	t.Parallel()
 	modules := map[string]bool{}

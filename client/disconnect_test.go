@@ -160,7 +160,7 @@ func TestSessionLost_PolicyPerMessage(t *testing.T) {
 				}
 				again++
 				if m := p.nextPublish(); string(m.Payload) != string('0'+byte(policy)) || m.Dup {
-					t.Errorf("%v: %q came again", policy, m.Payload)
+					t.Errorf("%v: %q was resent", policy, m.Payload)
 				}
 			}
 			p.quiet()

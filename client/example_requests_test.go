@@ -62,7 +62,7 @@ func (r *caller) Ask(ctx context.Context, topic string, payload []byte, timeout 
 }
 
 // A request and its response (section 4.10 of MQTT 5). The handler of the request publishes the
-// response, which is stored before the request is acknowledged. After a crash in between, the
+// response, which is stored before the request is acknowledged. After a crash between the two, the
 // request is redelivered.
 func Example_request() {
 	b := exampleBroker()

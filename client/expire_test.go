@@ -113,7 +113,7 @@ func TestExpiry_MessageOfEarlierProcess(t *testing.T) {
 		}
 		p.send(control.AppendConnack(nil, &control.Connack{SessionPresent: true}))
 		if m := p.nextPublish(); m.PacketID != exactly.PacketID || m.QoS != 2 || !m.Dup {
-			t.Errorf("what came again is %+v", m)
+			t.Errorf("the resent message is %+v", m)
 		}
 	})
 }

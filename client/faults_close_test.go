@@ -182,7 +182,7 @@ func TestFaultEnd_FromEveryConnectionState(t *testing.T) {
 						t.Errorf("the last event of %v is not Stopped", events.list)
 					}
 					if _, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: 1}); err == nil || errors.Is(err, client.ErrNotConnected) {
-						t.Errorf("Publish behind the end: %v", err)
+						t.Errorf("Publish after the end: %v", err)
 					}
 				})
 			})

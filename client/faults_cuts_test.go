@@ -134,7 +134,7 @@ func TestFaultCuts_AThousand(t *testing.T) {
 		t.Logf("goroutines %d, then %d; heap %d KiB, then %d KiB", goroutines, after, heap>>10, grown>>10)
 		const idle = 4 // goroutines that package callback keeps
 		if after > goroutines+idle {
-			t.Errorf("%d goroutines, and %d behind the cuts", goroutines, after)
+			t.Errorf("%d goroutines, and %d after the cuts", goroutines, after)
 		}
 		if int64(grown)-int64(heap) > 1<<20 {
 			t.Errorf("the heap has grown from %d KiB to %d KiB", heap>>10, grown>>10)

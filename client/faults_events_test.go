@@ -306,7 +306,7 @@ func TestFaultEnd_ServerClosesFirst(t *testing.T) {
 		connect(t, c)
 		must(t, c.Close())
 		if e := eventsOf[client.Disconnected](&events); len(e) != 1 || e[0].Err != nil {
-			t.Errorf("the end that we asked for is told as a fault: %+v", e)
+			t.Errorf("the requested end is reported as a fault: %+v", e)
 		}
 	})
 }

@@ -25,7 +25,7 @@ func small(s *script, events *recorder, policy client.FullPolicy) client.Config 
 	return cfg
 }
 
-// wantDropped wants a message to be dropped for this cause, and told of.
+// wantDropped checks that a message was dropped for this cause, and that an event reported it.
 func wantDropped(t *testing.T, events *recorder, d *client.Delivery, cause error) {
 	t.Helper()
 	var dropped *client.DroppedError
@@ -239,7 +239,7 @@ func TestWhenFull_SentMessageIsNotDropped(t *testing.T) {
 		}
 		for m, id := range ids {
 			if again[m] != id {
-				t.Errorf("%s came again under %d, was %d", m, again[m], id)
+				t.Errorf("%s was resent under %d, was %d", m, again[m], id)
 			}
 		}
 		if _, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: 1}); !errors.Is(err, persistence.ErrFull) {

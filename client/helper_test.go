@@ -402,7 +402,7 @@ func (p *peer) ended() (last wire.Frame) {
 			}
 			last = f
 		case <-time.After(24 * time.Hour):
-			p.t.Fatal("the connection stands, and should have ended")
+			p.t.Fatal("the connection is up, and should have ended")
 		}
 	}
 }

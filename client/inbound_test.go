@@ -26,7 +26,7 @@ type heavy struct {
 	open   func()
 }
 
-// large is a message of the server's; three of them are as many as may be.
+// large is a message from the server. Three of them fill the buffer.
 func large(qos byte, id uint16) wire.Publish {
 	return wire.Publish{Topic: "t", QoS: qos, PacketID: id, Payload: []byte(fmt.Sprint(id, strings.Repeat(" ", 900)))}
 }
@@ -56,7 +56,7 @@ func withHeavy(t *testing.T, edit func(*client.Config), test func(t *testing.T, 
 	})
 }
 
-// send sends behind the test's back; done is closed when the client has read it
+// send sends on another goroutine; done is closed when the client has read it
 // all, or nothing more will be.
 func (h *heavy) send(p *peer, list ...wire.Publish) (done <-chan struct{}) {
 	var all []byte
@@ -139,7 +139,7 @@ func TestInbound_ReadingStallsAndContinues(t *testing.T) {
 			h.gate <- struct{}{}
 			synctest.Wait()
 			if n := h.c.Stats().InboundBytes; n > 4000 {
-				t.Errorf("%d bytes are with us", n)
+				t.Errorf("%d bytes are buffered", n)
 			}
 		}
 		<-sent

@@ -48,9 +48,9 @@ func TestMirrorRetained(t *testing.T) {
 			}
 		}
 		if _, err := view.Match("a/#/b"); err == nil {
-			t.Error("a filter that is none")
+			t.Error("an invalid filter was accepted")
 		}
-		// What happens while we are away is told when we are back.
+		// Changes during a disconnection are reported after the reconnection.
 		r.p.Refuse(true)
 		r.p.Cut()
 		r.set("a/1", "")

@@ -15,7 +15,7 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// What fails for want of a connection says why there is none.
+// Errors of calls that need a connection include the reason for its absence.
 func TestErrors_NameTheLastConnectionError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := testConfig("c", &recorder{}, nil)

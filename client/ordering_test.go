@@ -240,7 +240,7 @@ func TestOrdering_ExcludesSharedSubscriptions(t *testing.T) {
 }
 
 // Each priority of a topic is a sequence of its own, across restarts: an urgent
-// message overtakes without being taken for one that leaves a gap.
+// message overtakes without being treated as a gap.
 func TestSequenced_NumbersEachPriority(t *testing.T) {
 	inBubble(t, mqtttest.Options{ReceiveMaximum: 10}, func(t *testing.T, b *mqtttest.Broker, proxy *mqtttest.Proxy) {
 		var events recorder

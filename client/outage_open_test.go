@@ -14,8 +14,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// TestNew_DiskRefusesWrites starts a client whose disk takes no writes. What is pending is sent at QoS 1,
-// and nothing of QoS 2 is sent twice. The client accepts messages when the disk does.
+// TestNew_DiskRefusesWrites starts a client whose disk takes no writes. The client sends
+// pending QoS 1 messages, and sends no QoS 2 message twice. The client accepts messages when the disk does.
 func TestNew_DiskRefusesWrites(t *testing.T) {
 	for _, cause := range []error{syscall.ENOSPC, syscall.EROFS, syscall.EMFILE, syscall.EIO} {
 		t.Run(fmt.Sprint(cause), func(t *testing.T) {

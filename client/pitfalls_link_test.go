@@ -58,7 +58,7 @@ func TestPitfall12_ReconnectsWithBackoffAndStops(t *testing.T) {
 				s.conns <- nc
 			}
 			if got := fmt.Sprint(delays); got != "[2s 4s 8s 16s 32s]" {
-				t.Errorf("the delays were %v, and should double", got)
+				t.Errorf("the delays were %v, want each twice the previous one", got)
 			}
 			p := s.accept(control.Connack{SessionPresent: true})
 			time.Sleep(5 * time.Second) // stable
@@ -90,11 +90,11 @@ func TestPitfall12_ReconnectsWithBackoffAndStops(t *testing.T) {
 				s.conns <- nc
 			}
 			if got := fmt.Sprint(delays); got != "[2s 4s 8s 16s 32s]" {
-				t.Errorf("the delays were %v, and should double", got)
+				t.Errorf("the delays were %v, want each twice the previous one", got)
 			}
 		})
 	})
-	t.Run("a takeover is told", func(t *testing.T) {
+	t.Run("a takeover is reported", func(t *testing.T) {
 		withScript(t, func(t *testing.T, s *script) {
 			var events recorder
 			mustStart(t, testConfig("c", &events, s.dial))

@@ -43,7 +43,7 @@ func TestPitfall05_PoisonMessageIsNotSentForever(t *testing.T) {
 			p := s.accept(control.Connack{SessionPresent: true})
 			m := p.nextPublish()
 			if string(m.Payload) != "good" {
-				t.Fatalf("got %q, want the message behind the poisonous one", m.Payload)
+				t.Fatalf("got %q, want the message after the poisonous one", m.Payload)
 			}
 			p.ack(wire.PUBACK, m.PacketID, 0, "")
 			wantState(t, behind, client.Acked)

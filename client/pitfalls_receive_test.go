@@ -43,7 +43,7 @@ func TestPitfall07_HandlersDoNotBlockReading(t *testing.T) {
 			p.close()
 			p = s.accept(control.Connack{SessionPresent: true})
 			if took := time.Since(began); took > 100*time.Millisecond {
-				t.Errorf("reconnecting took %v behind a slow handler", took)
+				t.Errorf("reconnecting took %v with a slow handler", took)
 			}
 			for i := range 5 {
 				m := appMessage(uint16(i+1), 1, fmt.Sprint(i))

@@ -193,7 +193,7 @@ func TestPitfall06_IgnoresAcknowledgementsOfOldConnection(t *testing.T) {
 						t.Fatal(err)
 					}
 					if released[v.PacketID] {
-						t.Fatalf("the message %d came again after its PUBREC [MQTT-4.3.3-6]", v.PacketID)
+						t.Fatalf("the message %d was resent after its PUBREC [MQTT-4.3.3-6]", v.PacketID)
 					}
 					answered = true
 					p.ack(wire.PUBREC, v.PacketID, 0, "")
@@ -203,7 +203,7 @@ func TestPitfall06_IgnoresAcknowledgementsOfOldConnection(t *testing.T) {
 					}
 					p.close()
 				case <-time.After(time.Hour):
-					t.Fatal("the connection stands and nothing comes")
+					t.Fatal("the connection is up and nothing arrives")
 				}
 			}
 			p.ended()

@@ -108,7 +108,7 @@ func TestPriority_ResendsInOrderOfSending(t *testing.T) {
 			p = s.accept(control.Connack{SessionPresent: true, ReceiveMaximum: 3})
 			got, again := p.take(3)
 			if want := "[+n0 +u0]"; fmt.Sprint(got) != want || again["PUBREL"] != ids["n1"] {
-				t.Errorf("%v came again with %v, want %v", got, again, want)
+				t.Errorf("%v were resent with %v, want %v", got, again, want)
 			}
 		}
 		p.close()
@@ -125,7 +125,7 @@ func TestPriority_ResendsInOrderOfSending(t *testing.T) {
 				m = "PUBREL"
 			}
 			if again[m] != id {
-				t.Errorf("%s came again under %d, was %d", m, again[m], id)
+				t.Errorf("%s was resent under %d, was %d", m, again[m], id)
 			}
 		}
 		p.quiet()
@@ -174,7 +174,7 @@ func TestPriority_AfterRestart(t *testing.T) {
 		}
 		for _, m := range []string{"n0", "n1", "h0", "h1", "u1"} {
 			if again[m] != ids[m] {
-				t.Errorf("%s came again under %d, was %d", m, again[m], ids[m])
+				t.Errorf("%s was resent under %d, was %d", m, again[m], ids[m])
 			}
 		}
 	})

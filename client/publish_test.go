@@ -96,7 +96,7 @@ func TestPublish_NewIDForEachCall(t *testing.T) {
 		third, err := c.Publish(t.Context(), m)
 		must(t, err)
 		if third.ID != m.ID {
-			t.Errorf("the program's own ID became %v", third.ID)
+			t.Errorf("the application's own ID became %v", third.ID)
 		}
 		for _, want := range []client.MessageID{first.ID, second.ID, m.ID} {
 			if got := userProperty(p.nextPublish(), client.PropID); got != want.String() {
@@ -201,11 +201,11 @@ func TestExpiry_SentMessageDoesNotExpire(t *testing.T) {
 		p = s.accept(control.Connack{SessionPresent: true, ReceiveMaximum: 3})
 		m := p.nextPublish()
 		if m.QoS != 1 || !m.Dup || m.MessageExpiry != 0 {
-			t.Errorf("what came again is %+v", m)
+			t.Errorf("the resent message is %+v", m)
 		}
 		p.ack(wire.PUBACK, m.PacketID, 0, "")
 		if m = p.nextPublish(); m.QoS != 2 || !m.Dup || m.MessageExpiry != 0 {
-			t.Errorf("what came again is %+v", m)
+			t.Errorf("the resent message is %+v", m)
 		}
 		p.ack(wire.PUBREC, m.PacketID, 0, "")
 		p.nextAck(wire.PUBREL)

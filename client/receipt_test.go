@@ -123,7 +123,7 @@ func TestReceipt_FindsPendingMessages(t *testing.T) {
 					t.Errorf("the refused message has %+v", deferral)
 				}
 				if d := pendingOf(t, c, follows); d.Since.IsZero() || d.Attempts != 0 || d.Code != 0 {
-					t.Errorf("the message behind it has %+v", d)
+					t.Errorf("the next message has %+v", d)
 				}
 				for _, id := range []client.MessageID{acked, client.NewMessageID()} {
 					if _, ok, err := c.Receipt(id); ok || !errors.Is(err, client.ErrNoReceipts) {

@@ -219,7 +219,7 @@ func TestStatus_BirthWithFullWindowOfPubrels(t *testing.T) {
 	})
 }
 
-// A server that answers at once is not given up because our reader stalls.
+// The client keeps a server that answers at once while the client's own reader stalls.
 func TestSubscribe_ReadStallIsNotATimeout(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder

@@ -23,7 +23,7 @@ type recovery struct {
 	delay  time.Duration
 }
 
-// timed is an event, and when it was told.
+// timed is an event with the time of its delivery.
 type timed struct {
 	client.Event
 	at time.Time
@@ -84,7 +84,7 @@ func (r *recovery) cut(t testing.TB) time.Duration {
 }
 
 // bare is what a CONNECT takes on the same way in this moment, from the dial to its
-// CONNACK, with no client of ours in it.
+// CONNACK, without a mooring client.
 func (r *recovery) bare(t testing.TB) time.Duration {
 	began := time.Now()
 	nc, err := net.Dial("tcp", r.link.Addr())

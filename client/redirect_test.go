@@ -52,7 +52,7 @@ func TestRedirect_IsFollowed(t *testing.T) {
 						}
 					}
 					if n := len(eventsOf[client.Redirected](&events)); (n > 0) != (len(tt.want) > 2 || strings.HasPrefix(tt.want[1], "[")) {
-						t.Errorf("%d redirections were told", n)
+						t.Errorf("%d redirections were reported", n)
 					}
 				})
 			})
@@ -60,7 +60,7 @@ func TestRedirect_IsFollowed(t *testing.T) {
 	}
 }
 
-// Two servers that name each other do not have us run between them for ever.
+// The client does not follow two servers that redirect to each other indefinitely.
 func TestRedirect_LimitsRedirectsInARow(t *testing.T) {
 	withServers(t, func(t *testing.T, a addressed) {
 		began := time.Now()

@@ -30,7 +30,7 @@ func TestSession_DiscardsSessionUsedByAnotherClient(t *testing.T) {
 			t.Error("Clean Start is 1 where a session may be resumed")
 		}
 		if f := p.ended(); f.Raw != nil {
-			t.Errorf("%v was sent in a session that is not ours", f.Type())
+			t.Errorf("%v was sent in the session of another client", f.Type())
 		}
 		synctest.Wait()
 		failed := eventsOf[client.ConnectFailed](&events)

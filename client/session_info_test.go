@@ -83,12 +83,12 @@ func TestSessionInfo_AfterCloseWith(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("other", &events, s.dial)
-		cfg.Store.Custom = usedStore(t) // of another ClientID: nothing of ours is lost
+		cfg.Store.Custom = usedStore(t) // of another ClientID: no message of this client is lost
 		c := mustStart(t, cfg)
 		s.accept(control.Connack{})
 		connect(t, c)
 		if n := len(eventsOf[client.SessionLost](&events)); n > 0 || c.Session().Lost > 0 {
-			t.Errorf("SessionLost was told %d times: %+v", n, c.Session())
+			t.Errorf("SessionLost was reported %d times: %+v", n, c.Session())
 		}
 	})
 }

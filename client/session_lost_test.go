@@ -18,7 +18,7 @@ import (
 // What is to become of a message in flight when its session is lost, from one
 // process to the next.
 
-// policed publishes a message that says what becomes of it; its payload names both.
+// policed publishes a message with a SessionLostPolicy; its payload names both.
 func policed(t *testing.T, c *client.Client, name string, qos client.QoS, policy client.SessionLostPolicy) *client.Delivery {
 	t.Helper()
 	payload := fmt.Sprintf("%s %d %d", name, qos, policy)
@@ -251,7 +251,7 @@ func TestSessionLost_WaitsForTheDisk(t *testing.T) {
 		broken := &breakingStore{Store: store}
 		cfg.Store.Custom = broken
 		c := mustStart(t, cfg)
-		synctest.Wait() // the drainer has looked for what is over
+		synctest.Wait() // the send loop has looked for expired messages
 		broken.times = 1
 		s.accept(control.Connack{SessionPresent: false}).ended()
 		if store.Sent(client.Normal) == 0 || broken.times > 0 {
@@ -387,7 +387,7 @@ func (s *doneFails) Done(seq uint64, o persistence.Result) error {
 	return s.Store.Done(seq, o)
 }
 
-// A store that fails while a session is made void has each told of once.
+// A store that fails while a session is discarded reports each message once.
 func TestSessionLost_ReportsEachFailureOnce(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder

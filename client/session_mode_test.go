@@ -13,7 +13,7 @@ import (
 )
 
 // What each mode makes of each pair of what the server and the store know. A
-// strict client says goodbye, stops with a typed error, and leaves the store as
+// strict client sends a final DISCONNECT, stops with a typed error, and leaves the store as
 // it was.
 func TestSessionMode(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -60,7 +60,7 @@ func TestSessionMode(t *testing.T) {
 				if err != nil || bye.Reason != tt.reason {
 					t.Errorf("got %+v, %v, want DISCONNECT 0x%02X", bye, err, tt.reason)
 				}
-				// A session that this CONNECT began would be taken for ours by the next.
+				// The next process would mistake a session that this CONNECT began for its own.
 				if forgets := bye.HasSessionExpiry && bye.SessionExpiry == 0; forgets == tt.present {
 					t.Errorf("the session is ended: %v", forgets)
 				}

@@ -22,7 +22,7 @@ func TestStatus_NoCorrection(t *testing.T) {
 	})
 }
 
-// TestStatus_LimitsCorrections: someone answers each online with offline, for ever.
+// TestStatus_LimitsCorrections: another client answers each online with offline, indefinitely.
 func TestStatus_LimitsCorrections(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
@@ -103,10 +103,10 @@ func TestStatus_TwoProcessesDoNotAnswerEachOther(t *testing.T) {
 			t.Errorf("the one that came and went corrected %d times", n)
 		}
 		if n := eventsOf[client.StatusContested](steady); len(n) < 5 || len(n) > 11 || n[0].Boot != c.BootID() || n[0].String() == "" {
-			t.Errorf("it told of %v", n)
+			t.Errorf("it reported %v", n)
 		}
 		if n := eventsOf[client.StatusContested](flapping); len(n) < 5 || len(n) > 11 || n[0].Boot != a.BootID() {
-			t.Errorf("the other told of %v", n)
+			t.Errorf("the other reported %v", n)
 		}
 	})
 }
@@ -138,7 +138,7 @@ func TestStatus_OfflineIsFinalDespiteOthers(t *testing.T) {
 }
 
 // TestStatus_ReceivedBirthEndsCorrection: an offline comes while the birth is on its way,
-// and the birth behind it.
+// and the birth after it.
 func TestStatus_ReceivedBirthEndsCorrection(t *testing.T) {
 	publishing(t, listening, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		m, _ := p.nextWord("birth")

@@ -15,7 +15,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// TestStatusSubscription_IsInvisibleToHandlers: handlers see nothing of it.
+// TestStatusSubscription_IsInvisibleToHandlers: handlers do not receive its messages.
 func TestStatusSubscription_IsInvisibleToHandlers(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		events := &recorder{}
@@ -38,20 +38,20 @@ func TestStatusSubscription_IsInvisibleToHandlers(t *testing.T) {
 			t.Errorf("a handler got %q; %d unhandled", got, len(eventsOf[client.Unhandled](events)))
 		}
 
-		// One of the program's that covers the topic gets all of it, once.
+		// A subscription of the application that covers the topic receives each message once.
 		own := newInbox()
 		must1(c.Subscribe(t.Context(), "status/+", client.AtLeastOnce, own, client.RetainHandling(client.SendRetainedNever)))
-		time.Sleep(time.Second) // it takes the place of ours
+		time.Sleep(time.Second) // it replaces the client's own subscription
 		say("offline")
 		time.Sleep(time.Second)
 		if got := own.messages(); len(got) != 2 || string(got[0].Payload) != "offline" || parse(t, got[1].Payload).Reason != "correction" {
-			t.Errorf("the program got %q, want each word once", own.payloads())
+			t.Errorf("the application got %q, want each status once", own.payloads())
 		}
 		must(t, c.Unsubscribe(t.Context(), "status/+"))
 		time.Sleep(time.Minute)
 		say("offline")
 		time.Sleep(time.Second)
-		said(t, b, c, "online correction") // and ours is back
+		said(t, b, c, "online correction") // and the client's own subscription is restored
 
 		// So does one for just this topic.
 		own = newInbox()
@@ -60,7 +60,7 @@ func TestStatusSubscription_IsInvisibleToHandlers(t *testing.T) {
 		say("offline")
 		time.Sleep(time.Second)
 		if got := own.payloads(); len(got) != 2 {
-			t.Errorf("the program got %q, want each word once", got)
+			t.Errorf("the application got %q, want each status once", got)
 		}
 		must(t, c.Unsubscribe(t.Context(), "status/c"))
 		time.Sleep(time.Minute)
@@ -96,7 +96,7 @@ func TestStatusSubscription_SurvivesOfflineUnsubscribe(t *testing.T) {
 	})
 }
 
-// TestStatusSubscription_ForbiddenByACL is told once, and all else goes on.
+// TestStatusSubscription_ForbiddenByACL: the refusal is reported once, and everything else continues.
 func TestStatusSubscription_ForbiddenByACL(t *testing.T) {
 	forbid := func(_ context.Context, _, topic string, write bool) byte {
 		if topic == "status/c" && !write {
@@ -247,7 +247,7 @@ func TestStatusSubscription_WithoutIdentifiers(t *testing.T) {
 			t.Errorf("%v", ends)
 		}
 		if n := c.Stats().Received - before; n != 2 {
-			t.Errorf("%d messages are counted as received, want the word of the other and ours", n)
+			t.Errorf("%d messages are counted as received, want the status of the other process and the client's own", n)
 		}
 	})
 }

@@ -115,7 +115,7 @@ func TestStatus_CorrectsPlainStatus(t *testing.T) {
 		connect(t, c)
 		say := stranger(t, b)
 		for _, tt := range []struct{ said, then string }{
-			{"0", "1"}, {"offline", "1"}, {offlineOf(otherBoot), "1"}, {"what?", "what?"}, {"", ""}, // the last two are not ours to judge
+			{"0", "1"}, {"offline", "1"}, {offlineOf(otherBoot), "1"}, {"what?", "what?"}, {"", ""}, // the client does not judge the last two
 		} {
 			time.Sleep(time.Minute)
 			say(tt.said)
@@ -173,7 +173,7 @@ func TestStatus_KilledProcessRestarts(t *testing.T) {
 			time.Sleep(10 * time.Minute)
 			said(t, b, c, "online birth")
 			if n := c.Stats().Status.Corrections; n != 0 {
-				t.Errorf("clean start %v: %d corrections, where the birth came behind the will", clean, n)
+				t.Errorf("clean start %v: %d corrections, where the birth came after the will", clean, n)
 			}
 		})
 	}

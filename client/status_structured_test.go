@@ -81,7 +81,7 @@ func TestStatus_StructuredPayload(t *testing.T) {
 			m, got = p.nextWord("close")
 			want = presence.Status{State: presence.Offline, Boot: boot, Time: time.Now().UTC(), Reason: "close", Version: "1.4.2"}
 			if got != want {
-				t.Errorf("the goodbye is %+v, want %+v", got, want)
+				t.Errorf("the offline status is %+v, want %+v", got, want)
 			}
 			p.accepts(m)
 			must(t, <-done)
@@ -210,7 +210,7 @@ func TestStatus_RetriesForbiddenBirth(t *testing.T) {
 			began := time.Now()
 			m, _ = p.nextWord("birth")
 			if got := time.Since(began); got != delay*time.Second {
-				t.Errorf("the birth came again after %v, want %v", got, delay*time.Second)
+				t.Errorf("the birth was resent after %v, want %v", got, delay*time.Second)
 			}
 			if delay < 4 {
 				p.ack(wire.PUBACK, m.PacketID, wire.ReasonNotAuthorized, "")

@@ -43,7 +43,7 @@ func TestStatus_OnTheWire(t *testing.T) {
 			go func() { done <- c.Close() }()
 			m = p.nextPublish()
 			if string(m.Payload) != "offline" || m.QoS != 1 || !m.Retain {
-				t.Errorf("the goodbye is %+v", m)
+				t.Errorf("the offline status is %+v", m)
 			}
 			p.quiet() // DISCONNECT waits for its acknowledgement
 			p.ack(wire.PUBACK, m.PacketID, 0, "")

@@ -16,7 +16,7 @@ import (
 // server has accepted it before. What it was told to stop on stops it.
 func TestStop_AcceptedBeforeRestart(t *testing.T) {
 	for name, tt := range map[string]struct {
-		before string // ClientID of the process before; "": there was none
+		before string // ClientID of the process before; "": no earlier process
 		policy client.StopPolicy
 		stops  bool
 	}{

@@ -136,7 +136,7 @@ func copyDir(t *testing.T, to, from string) {
 
 // TestStore_Clone: a folder with waiting messages is copied, while its client runs or after it
 // was closed, and both are used at once. Both deliver the waiting messages, which the receiver
-// handles once, and none of their new messages is taken for a repetition.
+// handles once, and none of their new messages is treated as a duplicate.
 func TestStore_Clone(t *testing.T) {
 	identifies(t)
 	for _, c := range []struct {
@@ -269,7 +269,7 @@ func TestStore_LostTail(t *testing.T) {
 }
 
 // TestStore_ClockNeverSet: each life of a device loses its store, and its clock shows the same
-// moment. No life's messages are taken for a repetition of another's.
+// moment. No messages of one process are treated as duplicates of another's.
 func TestStore_ClockNeverSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPress(t, mqtttest.Options{})

@@ -114,7 +114,7 @@ type lossyStore struct{ persistence.Store }
 
 func (lossyStore) SentLost() bool { return true }
 
-// A new message must not be taken for a lost one that the server has received under its packet identifier.
+// The client must not mistake a new message for a lost one that the server received under its packet identifier.
 func TestSentLost_PurgesBeforeItPublishes(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)

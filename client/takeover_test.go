@@ -23,7 +23,7 @@ func TestTakeover_BacksOff(t *testing.T) {
 			<-a.asked
 			p := a.accept(control.Connack{})
 			for range 10 {
-				time.Sleep(time.Hour) // however long it stood
+				time.Sleep(time.Hour) // however long it was up
 				p.send(takeover)
 				began := time.Now()
 				a.want(began, "one:1883 30s")

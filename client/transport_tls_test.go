@@ -105,6 +105,6 @@ func TestTLS_IsCopied(t *testing.T) {
 	start(t, c)
 	a.connects(t)
 	if cfg.TLS.ClientSessionCache != nil {
-		t.Error("the program's tls.Config was changed")
+		t.Error("the application's tls.Config was changed")
 	}
 }

@@ -120,7 +120,7 @@ func TestViews_ManyEndWithClient(t *testing.T) {
 	})
 }
 
-// TestViews_RefusedUnsubscribe is told, and the filter is forgotten all the same.
+// TestViews_RefusedUnsubscribe: the refusal is reported, and the client forgets the filter.
 func TestViews_RefusedUnsubscribe(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder

@@ -45,7 +45,7 @@ func TestWatch_DeviceRemovedBetweenFetches(t *testing.T) {
 		t.Error("fetched for a third time")
 	}
 	if d, ok := w.Get("b"); ok {
-		t.Errorf("b is shown as %v, and nothing of it is retained", d.State)
+		t.Errorf("b is shown as %v, and it has no retained status", d.State)
 	}
 }
 

@@ -197,7 +197,7 @@ func TestViews_TooManyFilters(t *testing.T) {
 	must1(c.WatchStatus(t.Context(), "more", client.WatchOptions{}))
 }
 
-// TestMarker_ClientIDTooLong: there is none, and the connection stands.
+// TestMarker_ClientIDTooLong: the client sends no marker, and the connection stays up.
 func TestMarker_ClientIDTooLong(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		c := mustStart(t, testConfig(strings.Repeat("x", 65_535), &recorder{}, b.Dial))

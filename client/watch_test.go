@@ -275,7 +275,7 @@ func TestWatch_ChangesAreLimitedAndEnd(t *testing.T) {
 		synctest.Wait()
 		must(w.t, w.c.Close())
 		if n := <-ended; n == 0 {
-			w.t.Error("nothing was told")
+			w.t.Error("nothing was reported")
 		}
 		for range w.w.Changes() {
 			w.t.Error("told after the end")
@@ -388,7 +388,7 @@ func TestWatch_Parse(t *testing.T) {
 	})
 }
 
-// TestWatch_TenThousandDevices: nobody is missed, and our own cut tells nothing.
+// TestWatch_TenThousandDevices: no device is missed, and the observer's own disconnection reports none.
 func TestWatch_TenThousandDevices(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		const n = 10_000

@@ -188,7 +188,7 @@ func (c *rawClient) released(id uint16) {
 	}
 }
 
-// wantMessages wants the payloads in this order and nothing behind them.
+// wantMessages checks that the payloads arrive in this order, and nothing after them.
 func (c *rawClient) wantMessages(payloads ...string) {
 	c.t.Helper()
 	for i, want := range payloads {

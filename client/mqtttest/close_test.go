@@ -33,7 +33,7 @@ func TestNew_UnusableFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := New(Options{NoTCP: true, Dir: file}); err == nil {
-		t.Error("a file was taken for a folder")
+		t.Error("a file was accepted as a folder")
 	}
 }
 

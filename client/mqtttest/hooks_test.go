@@ -236,7 +236,7 @@ func TestClose_EndsContextOfBlockedHook(t *testing.T) {
 					case "DropSession":
 						b.DropSession("c")
 					}
-					if name != "OnPacket to client" || how != "Disconnect" { // what was accepted is sent before DISCONNECT
+					if name != "OnPacket to client" || how != "Disconnect" { // accepted packets are sent before DISCONNECT
 						<-ended
 					}
 					if took := time.Since(start); took > 0 {

@@ -118,7 +118,7 @@ func TestRestart_QoS2IsAcceptedOnce(t *testing.T) {
 		c.subscribe(2, "t")
 		p.put(m)
 		p.expect(wire.PUBREC, 7, 0)
-		p.publish("t", "done", 2) // and this exchange is over
+		p.publish("t", "done", 2) // and this exchange has ended
 	}, func(t *testing.T, b *Broker) {
 		p, c := back(t, b, "p"), back(t, b, "c")
 		p.put(m)

@@ -106,7 +106,7 @@ func TestProxyLose_DropsAcknowledgementAndConnection(t *testing.T) {
 	server.send(proxyPong, proxyPuback(1), proxyPong)
 	client.expect(proxyPong)
 	if frame, err := client.r.Next(); err != io.EOF {
-		t.Fatalf("client got %x, %v, want the end behind the PINGRESP", frame.Raw, err)
+		t.Fatalf("client got %x, %v, want the end after the PINGRESP", frame.Raw, err)
 	}
 	server.expectReset()
 	_ = client.Close()

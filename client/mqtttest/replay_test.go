@@ -33,7 +33,7 @@ func restored(image []byte) (b *Broker, end int64, err error) {
 	return b, end, err
 }
 
-// image is a journal that says what b is.
+// image returns a journal that describes b.
 func image(b *Broker) []byte {
 	out := []byte(journalHeader)
 	j := &journal{gen: 1 << 40}
@@ -257,7 +257,7 @@ func FuzzReadJournal(f *testing.F) {
 			t.Fatalf("ended at %d of %d", end, len(image))
 		}
 		if err == nil && end > 0 && !bytes.Equal(again, image[:end]) {
-			t.Fatal("what was read is not what is there")
+			t.Fatal("the transactions that were read differ from the image")
 		}
 	})
 }

@@ -91,7 +91,7 @@ func TestWill_WhenPublished(t *testing.T) {
 				if m := w.receive(); string(m.Payload) != "offline" {
 					t.Errorf("got %+v", m)
 				}
-				// What was over before the client came back was published then.
+				// Wills that were due before the client came back were published then.
 				if took := time.Since(start).Seconds(); took != tt.after && tt.name != "back too late" {
 					t.Errorf("the will came after %v s, want %v", took, tt.after)
 				}

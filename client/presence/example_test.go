@@ -40,7 +40,7 @@ func ExampleTracker() {
 	t.Synced(now, nil)
 	hear("press/5/status", "offline", false)
 
-	t.Lost(now) // our own link
+	t.Lost(now) // the observer's link
 	now = now.Add(10 * time.Second)
 	for _, topic := range []string{"press/4/status", "press/5/status"} {
 		d, _ := t.Get(topic, now)

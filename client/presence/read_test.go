@@ -57,7 +57,7 @@ func TestTracker_CountsSynced(t *testing.T) {
 	r.Resync()
 	synced(true, "asked for again")
 	r.sync()
-	synced(true, "all came again")
+	synced(true, "all arrived again")
 	r.Lost(r.now)
 	synced(false, "the link is lost")
 }

@@ -39,7 +39,7 @@ func TestSilence_MakesDeviceStale(t *testing.T) {
 	r.wait(3 * time.Second)
 	r.wantList(r.expire(), "a online>stale")
 	if d, _ := r.Get("a", r.now); d.Flaps != 1 {
-		t.Errorf("%d flaps: silence is none", d.Flaps)
+		t.Errorf("%d flaps, but silence does not count as one", d.Flaps)
 	}
 }
 
@@ -63,7 +63,7 @@ func TestSilence_CountsOnlyWhileLinkIsUp(t *testing.T) {
 	r.Lost(r.now)
 	r.want(r.retained("a", beat(10, first)), "")
 	if r.state("a") != presence.Stale {
-		t.Error("an old word is taken for a new one")
+		t.Error("an old status was accepted as a new one")
 	}
 	r.Lost(r.now)
 	r.want(r.retained("a", beat(10, r.now)), "a stale>online")

@@ -107,7 +107,7 @@ func TestTracker_CountsPossiblyFinalStatus(t *testing.T) {
 	r.Lost(r.now)
 	r.want(r.retained("a", boot("offline", 1)), "")
 	if d, _ = r.Get("a", r.now); d.Seen != seen {
-		t.Error("a retained status that is the same is taken for a new word")
+		t.Error("an unchanged retained status was accepted as a new one")
 	}
 	r.live("a", boot("online", 3))
 	r.want(r.retained("a", boot("offline", 1)), "a online>offline")
