@@ -21,7 +21,7 @@ func documents(t *testing.T) map[string]string {
 	out, err := exec.Command("git", "-C", root, "ls-files", "*.md").Output()
 	files := strings.Fields(string(out))
 	if err != nil || len(files) == 0 { // not a checkout
-		for _, pattern := range []string{"*.md", "docs/*.md", "docs/adr/*.md"} {
+		for _, pattern := range []string{"*.md", "docs/*.md", "docs/adr/*.md", "docs/guides/*.md"} {
 			found, _ := filepath.Glob(filepath.Join(root, pattern))
 			for _, f := range found {
 				rel, _ := filepath.Rel(root, f)
@@ -98,12 +98,12 @@ func TestLinksLead(t *testing.T) {
 	}
 }
 
-// TestDocumentsAreFound: each document of docs is named in docs/index.md.
+// TestDocumentsAreFound: each document of docs and docs/guides is named in docs/index.md.
 func TestDocumentsAreFound(t *testing.T) {
 	docs := documents(t)
 	for name := range docs {
 		base, ok := strings.CutPrefix(name, "docs/")
-		if ok && base != "index.md" && !strings.Contains(base, "/") && !strings.Contains(docs["docs/index.md"], "]("+base) {
+		if ok && base != "index.md" && !strings.Contains(strings.TrimPrefix(base, "guides/"), "/") && !strings.Contains(docs["docs/index.md"], "]("+base) {
 			t.Errorf("%s is not in docs/index.md", name)
 		}
 	}
