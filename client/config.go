@@ -307,8 +307,8 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// FullPolicy selects what Publish does when MaxMessages or MaxBytes of the store is reached. At
-// other limits it always fails. Messages that may have been sent are never dropped, and neither are
+// FullPolicy selects what Publish does when MaxMessages, MaxBytes or MaxDiskBytes of the store is
+// reached. At other limits it always fails. Messages that may have been sent are never dropped, and neither are
 // messages of a higher priority than the new one.
 type FullPolicy uint8
 
