@@ -163,16 +163,22 @@ func (c *compiler) check(file *ast.File) (undefined []string, err error) {
 	return undefined, errors.Join(list...)
 }
 
-// TestGoBlocks_Compile: each Go block of each document compiles. A block of a nested
-// module is in a Go file of that module, which the tests of the module compile.
+// quotes are the documents whose blocks are parts of the Go files in a folder. The
+// tests of the folder compile and run them.
+var quotes = map[string]string{
+	"docs/guides/testing.md":         "examples/testing",
+	"examples/sqlitestore/README.md": "examples/sqlitestore", // a module of its own
+}
+
+// TestGoBlocks_Compile: each Go block of each document compiles.
 func TestGoBlocks_Compile(t *testing.T) {
 	c, n := newCompiler(t), 0
 	for name, text := range documents(t) {
 		for _, b := range blocks(name, text) {
 			n++
-			if folder := filepath.Join(root, filepath.Dir(name)); folder != root && exists(folder, "go.mod") {
-				if !quoted(t, folder, b.code) {
-					t.Errorf("%s: no Go file in the folder contains these lines", b)
+			if folder := quotes[name]; folder != "" {
+				if !quoted(t, filepath.Join(root, folder), b.code) {
+					t.Errorf("%s: no Go file in %s contains these lines", b, folder)
 				}
 			} else if err := c.compile(b); err != nil {
 				t.Errorf("%s: the block does not compile:\n%v", b, err)
@@ -182,11 +188,6 @@ func TestGoBlocks_Compile(t *testing.T) {
 	if n < 8 {
 		t.Errorf("only %d Go blocks", n)
 	}
-}
-
-func exists(folder, file string) bool {
-	_, err := os.Stat(filepath.Join(folder, file))
-	return err == nil
 }
 
 // quoted reports whether a Go file in folder contains all lines of code, one after the other.
