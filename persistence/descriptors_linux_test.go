@@ -1,81 +1,25 @@
 package persistence
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/ostest"
 )
-
-// inChild runs the test in a child process and returns the folder for it. A limit of a process
-// would affect all of its goroutines.
-func inChild(t *testing.T) (dir string, child bool) {
-	t.Helper()
-	const env = "MOORING_PERSISTENCE_CHILD_DIR"
-	if dir = os.Getenv(env); dir != "" {
-		return dir, true
-	}
-	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), env+"="+t.TempDir())
-	out, err := cmd.CombinedOutput()
-	if err != nil || !bytes.Contains(out, []byte("--- PASS: "+t.Name())) {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	t.Logf("%s", out)
-	return "", false
-}
-
-// limitFiles sets the number of files that this process may have open.
-func limitFiles(t *testing.T, n uint64) {
-	t.Helper()
-	var r syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
-		t.Fatal(err)
-	}
-	r.Cur = n
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// exhaustFiles opens files until no more can be opened.
-func exhaustFiles(t *testing.T) (files []*os.File) {
-	t.Helper()
-	for {
-		f, err := os.Open(os.DevNull)
-		if errors.Is(err, syscall.EMFILE) {
-			return files
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		files = append(files, f)
-	}
-}
-
-// cpuTime returns the processor time that this process has used.
-func cpuTime(t *testing.T) time.Duration {
-	t.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		t.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
 
 // TestOpen_WithFewDescriptors opens a log of 600 segments in a process that may open 40 files.
 func TestOpen_WithFewDescriptors(t *testing.T) {
-	dir, child := inChild(t)
+	dir, child := ostest.InChild(t)
 	if !child {
 		return
 	}
 	o := with(small, func(o *Options) { o.Sync = SyncNever })
-	limitFiles(t, 40)
+	ostest.LimitFiles(t, 40)
 	l, err := Open(dir, o)
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +41,7 @@ func TestOpen_WithFewDescriptors(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	files := exhaustFiles(t)
+	files := ostest.ExhaustFiles(t)
 	_, err = Open(dir, o)
 	if err == nil || !errors.Is(err, syscall.EMFILE) || !strings.Contains(err.Error(), "RLIMIT_NOFILE = 40 ") {
 		t.Errorf("without a descriptor: %v", err)
@@ -121,11 +65,11 @@ func TestOpen_WithFewDescriptors(t *testing.T) {
 // continues to return its messages. When descriptors are available again, it accepts messages and
 // has lost none.
 func TestOutage_OfDescriptors(t *testing.T) {
-	dir, child := inChild(t)
+	dir, child := ostest.InChild(t)
 	if !child {
 		return
 	}
-	limitFiles(t, 64)
+	ostest.LimitFiles(t, 64)
 	o := with(small, func(o *Options) { o.Limits.MaxDiskBytes = 1 << 30 })
 	l, err := Open(dir, o)
 	if err != nil {
@@ -161,20 +105,20 @@ func TestOutage_OfDescriptors(t *testing.T) {
 		name string
 		heal func(files []*os.File)
 	}{
-		{"the limit is raised", func([]*os.File) { limitFiles(t, 128) }},
+		{"the limit is raised", func([]*os.File) { ostest.LimitFiles(t, 128) }},
 		{"files are closed", func(files []*os.File) {
 			for _, f := range files {
 				f.Close()
 			}
 		}},
 	} {
-		files := exhaustFiles(t)
+		files := ostest.ExhaustFiles(t)
 		for err = nil; err == nil; err = add() {
 		}
 		if !errors.Is(err, ErrDegraded) || !errors.Is(err, syscall.EMFILE) || !strings.Contains(err.Error(), "RLIMIT_NOFILE = ") {
 			t.Fatalf("%s: %v", round.name, err)
 		}
-		begin, cpu := time.Now(), cpuTime(t)
+		begin, cpu := time.Now(), ostest.CPUTime(t)
 		refused := 0
 		for time.Since(begin) < 3*time.Second {
 			if err := add(); !errors.Is(err, ErrDegraded) {
@@ -183,7 +127,7 @@ func TestOutage_OfDescriptors(t *testing.T) {
 			refused++
 			time.Sleep(50 * time.Millisecond)
 		}
-		share := float64(cpuTime(t)-cpu) / float64(time.Since(begin))
+		share := float64(ostest.CPUTime(t)-cpu) / float64(time.Since(begin))
 		fmt.Printf("%s: %d refused, %.2f%% CPU while waiting\n", round.name, refused, 100*share)
 		if share > 0.05 {
 			t.Errorf("%s: %.1f%% of a processor while waiting", round.name, 100*share)

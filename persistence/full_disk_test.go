@@ -3,9 +3,7 @@ package persistence
 import (
 	"errors"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -14,6 +12,7 @@ import (
 
 	"github.com/mooring-mqtt/mooring/internal/faultfs"
 	"github.com/mooring-mqtt/mooring/internal/fsys"
+	"github.com/mooring-mqtt/mooring/internal/ostest"
 	"github.com/mooring-mqtt/mooring/persistence/internal/recovery"
 )
 
@@ -120,26 +119,9 @@ func TestFullDisk(t *testing.T) {
 
 // TestFullDisk_OfTheSystem is TestFullDisk on a file system of the operating system.
 func TestFullDisk_OfTheSystem(t *testing.T) {
-	dir := smallDisk(t)
-	filler := filepath.Join(dir, "filler")
-	drainsFullDisk(t, filepath.Join(dir, "log"), onFullDisk, func() {
-		f, err := os.Create(filler)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for size := 64 << 10; size > 0; {
-			if _, err := f.Write(make([]byte, size)); err != nil {
-				size /= 2
-			}
-		}
-		if err := f.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}, func() {
-		if err := os.Remove(filler); err != nil {
-			t.Fatal(err)
-		}
-	})
+	dir := ostest.SmallDisk(t)
+	var free func()
+	drainsFullDisk(t, filepath.Join(dir, "log"), onFullDisk, func() { free = ostest.FillDisk(t, dir) }, func() { free() })
 }
 
 // drainsFullDisk tests a log on a disk of 4 MiB. fill uses the remaining space, and free releases it.
@@ -214,14 +196,6 @@ func drainsFullDisk(t *testing.T, dir string, o Options, fill, free func()) {
 	if s := l.Stats(); s.Pending != 1 || s.Lost+s.Corruptions != 0 {
 		t.Errorf("opened again: %+v", s)
 	}
-}
-
-// smallDisk mounts a file system of 4 MiB.
-func smallDisk(t *testing.T) (dir string) {
-	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
-		t.Skip("only root can mount a file system; TestFullDisk tests the same in memory")
-	}
-	return mountSmallDisk(t)
 }
 
 // Another process removes the reserve, and the disk becomes full. The log continues when there is

@@ -6,11 +6,13 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/ostest"
 )
 
 // TestOpen_ReadOnlyFileSystem opens a log on a file system that is mounted read-only, and then for writing.
 func TestOpen_ReadOnlyFileSystem(t *testing.T) {
-	dir := smallDisk(t)
+	dir := ostest.SmallDisk(t)
 	l, err := Open(dir+"/log", small)
 	if err != nil {
 		t.Fatal(err)
