@@ -327,7 +327,7 @@ func ExampleClient_DeadLetters() {
 	}
 	_, err = d.Wait(ctx)
 	fmt.Println(err)
-	receipt, known, err := c.Receipt(d.ID)
+	receipt, known, err := c.Receipt(ctx, d.ID)
 	fmt.Println(receipt.Outcome.State, known, err)
 	for letter, err := range c.DeadLetters() {
 		if err != nil {

@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -42,6 +43,15 @@ var hangKinds = []struct {
 			return client.Credentials{}, errors.New("the function has ended")
 		}
 		return h.unstick
+	}},
+	{"TLS handshake", true, func(t *testing.T, h *hungClient) func() {
+		near, far := net.Pipe()
+		t.Cleanup(func() { _ = far.Close() })
+		h.cfg.Connection.Dial = func(ctx context.Context, _ *url.URL) (net.Conn, error) {
+			c := tls.Client(near, &tls.Config{ServerName: "server"})
+			return c, c.HandshakeContext(ctx)
+		}
+		return func() {}
 	}},
 	{"peer that reads nothing", true, func(t *testing.T, h *hungClient) func() {
 		h.cfg.Connection.Dial = func(context.Context, *url.URL) (net.Conn, error) {
@@ -105,6 +115,10 @@ var hangWaits = []struct {
 	}},
 	{"Unsubscribe", hangLimit, func(ctx context.Context, h *hungClient) error { return h.c.Unsubscribe(ctx, "other") }},
 	{"Cancel", hangLimit, func(ctx context.Context, h *hungClient) error { _, err := h.c.Cancel(ctx, h.pending.ID); return err }},
+	{"Receipt", hangLimit, func(ctx context.Context, h *hungClient) error {
+		_, _, err := h.c.Receipt(ctx, h.pending.ID)
+		return err
+	}},
 	{"Stats", 0, func(_ context.Context, h *hungClient) error { h.c.Stats(); return nil }},
 	{"State", 0, func(_ context.Context, h *hungClient) error { h.c.State(); return nil }},
 	{"Discard", 0, func(_ context.Context, h *hungClient) error { return h.c.SetAside().Discard(1) }},

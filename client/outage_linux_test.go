@@ -12,6 +12,7 @@ import (
 	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/dedupe"
+	"github.com/mooring-mqtt/mooring/internal/faultfs"
 	"github.com/mooring-mqtt/mooring/internal/ostest"
 	"github.com/mooring-mqtt/mooring/persistence"
 	"github.com/mooring-mqtt/mooring/reliability"
@@ -225,4 +226,36 @@ func TestOutage_FileDescriptors(t *testing.T) {
 		r.eventually("Publish", r.send)
 	}
 	r.check()
+}
+
+// While the disk does not answer, the callers of Publish and the client wait without using the processor.
+func TestHang_UsesNoProcessor(t *testing.T) {
+	broker, disk := mqtttest.Start(t), faultfs.New()
+	cfg := client.Config{Servers: []string{broker.URL()}, ClientID: "device", Dir: "log"}
+	cfg.Store.Options.FS = disk
+	c := mustStart(t, cfg)
+	connect(t, c)
+	for range 3 { // the client bases its waiting on the duration of the last fsync
+		release := hangDisk(disk, faultfs.Sync)
+		results := make(chan error, 16)
+		for range cap(results) {
+			go func() {
+				_, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: client.AtLeastOnce})
+				results <- err
+			}()
+		}
+		time.Sleep(100 * time.Millisecond)
+		begin, cpu := time.Now(), ostest.CPUTime(t)
+		time.Sleep(time.Second)
+		share := float64(ostest.CPUTime(t)-cpu) / float64(time.Since(begin))
+		t.Logf("%.2f%% CPU while waiting", 100*share)
+		if share > 0.05 {
+			t.Errorf("%.1f%% of a processor while waiting", 100*share)
+		}
+		release()
+		for range cap(results) {
+			must(t, <-results)
+		}
+	}
+	must(t, c.Drain(t.Context()))
 }

@@ -40,13 +40,13 @@ type Deferral struct {
 // error is ErrNoReceipts. Other errors are those of the store. Outcome.Err is as in the Delivery,
 // but without the server's reason string and without the cause of a drop, which are not stored.
 //
-// Receipt may read from the disk. It blocks without a limit while the disk does not answer. For a
-// custom store without persistence.Receipts, it reads all pending messages.
-func (c *Client) Receipt(id MessageID) (Receipt, bool, error) {
+// Receipt may read from the disk. If ctx ends first, Receipt returns its cause. For a custom store
+// without persistence.Receipts, it reads all pending messages.
+func (c *Client) Receipt(ctx context.Context, id MessageID) (Receipt, bool, error) {
 	if c == nil {
 		return Receipt{}, false, ErrNilClient
 	}
-	r, ok, kept, err := storedReceipt(c, id)
+	r, ok, kept, err := lookUp(ctx, c, id)
 	if err == nil && !ok && (!kept || c.cfg.Store.Custom == nil && c.cfg.Store.Options.Retention.MaxReceipts == 0) {
 		err = ErrNoReceipts
 	}
@@ -59,6 +59,27 @@ func (c *Client) Receipt(id MessageID) (Receipt, bool, error) {
 		out.Outcome.Reason = d.Code
 	}
 	return out, true, nil
+}
+
+// lookUp is storedReceipt, which may read the disk, for as long as ctx allows.
+func lookUp(ctx context.Context, c *Client, id MessageID) (persistence.Receipt, bool, bool, error) {
+	if ctx.Done() == nil {
+		return storedReceipt(c, id)
+	}
+	var r persistence.Receipt
+	var ok, kept bool
+	var err error
+	looked := make(chan struct{})
+	go func() { // a read cannot be canceled
+		defer close(looked)
+		r, ok, kept, err = storedReceipt(c, id)
+	}()
+	select {
+	case <-looked:
+		return r, ok, kept, err
+	case <-ctx.Done():
+		return persistence.Receipt{}, false, false, context.Cause(ctx)
+	}
 }
 
 // storedReceipt returns the store's receipt of a message. kept reports whether the store keeps
@@ -84,19 +105,7 @@ func (c *Client) Cancel(ctx context.Context, id MessageID) (bool, error) {
 	if c == nil {
 		return false, ErrNilClient
 	}
-	var r persistence.Receipt
-	var ok bool
-	var err error
-	looked := make(chan struct{})
-	go func() { // reading the disk may take longer than ctx allows
-		defer close(looked)
-		r, ok, _, err = storedReceipt(c, id)
-	}()
-	select {
-	case <-looked:
-	case <-ctx.Done():
-		return false, context.Cause(ctx)
-	}
+	r, ok, _, err := lookUp(ctx, c, id)
 	if err != nil || !ok || State(r.Result.Kind) != Pending {
 		return false, err
 	}

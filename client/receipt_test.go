@@ -19,10 +19,10 @@ func TestReceipt_SurvivesRestart(t *testing.T) {
 	dir := t.TempDir()
 	var ids [5]client.MessageID
 	want := [5]client.State{client.Acked, client.Refused, client.Expired, client.Dropped, client.Pending}
-	check := func(c *client.Client, began time.Time) {
+	check := func(t *testing.T, c *client.Client, began time.Time) {
 		t.Helper()
 		for i, id := range ids {
-			r, ok, err := c.Receipt(id)
+			r, ok, err := c.Receipt(t.Context(), id)
 			if err != nil || !ok || r.Outcome.State != want[i] {
 				t.Errorf("the receipt of message %d is %+v, %v, %v, want %v", i, r, ok, err, want[i])
 				continue
@@ -31,14 +31,14 @@ func TestReceipt_SurvivesRestart(t *testing.T) {
 				t.Errorf("the receipt of message %d is %+v", i, r)
 			}
 		}
-		if r, _, _ := c.Receipt(ids[1]); r.Outcome.Reason != wire.ReasonQuotaExceeded {
+		if r, _, _ := c.Receipt(t.Context(), ids[1]); r.Outcome.Reason != wire.ReasonQuotaExceeded {
 			t.Errorf("the refusal has the code 0x%02X", r.Outcome.Reason)
 		}
 		var dropped *client.DroppedError
-		if r, _, _ := c.Receipt(ids[3]); !errors.As(r.Outcome.Err, &dropped) || dropped.ID != ids[3] || len(dropped.Error()) < 40 {
+		if r, _, _ := c.Receipt(t.Context(), ids[3]); !errors.As(r.Outcome.Err, &dropped) || dropped.ID != ids[3] || len(dropped.Error()) < 40 {
 			t.Errorf("the drop is %v", r.Outcome.Err)
 		}
-		if _, ok, err := c.Receipt(client.NewMessageID()); ok || err != nil {
+		if _, ok, err := c.Receipt(t.Context(), client.NewMessageID()); ok || err != nil {
 			t.Errorf("an unknown message has a receipt: %v, %v", ok, err)
 		}
 	}
@@ -65,12 +65,12 @@ func TestReceipt_SurvivesRestart(t *testing.T) {
 		p.ack(wire.PUBACK, p.nextPublish().PacketID, wire.ReasonQuotaExceeded, "enough")
 		p.nextPublish()
 		synctest.Wait()
-		check(c, began)
+		check(t, c, began)
 		must(t, c.Close())
 	})
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustNew(t, config(s))
-		check(c, began)
+		check(t, c, began)
 		must(t, c.Close())
 	})
 }
@@ -78,7 +78,7 @@ func TestReceipt_SurvivesRestart(t *testing.T) {
 // pendingOf wants a message to be pending.
 func pendingOf(t *testing.T, c *client.Client, id client.MessageID) client.Deferral {
 	t.Helper()
-	r, ok, err := c.Receipt(id)
+	r, ok, err := c.Receipt(t.Context(), id)
 	if err != nil || !ok || r.Outcome.State != client.Pending || r.Outcome.Err != nil || !r.At.IsZero() || r.Outcome.Reason != r.Deferral.Code {
 		t.Fatalf("Receipt returned %+v, %v, %v", r, ok, err)
 	}
@@ -126,7 +126,7 @@ func TestReceipt_FindsPendingMessages(t *testing.T) {
 					t.Errorf("the next message has %+v", d)
 				}
 				for _, id := range []client.MessageID{acked, client.NewMessageID()} {
-					if _, ok, err := c.Receipt(id); ok || !errors.Is(err, client.ErrNoReceipts) {
+					if _, ok, err := c.Receipt(t.Context(), id); ok || !errors.Is(err, client.ErrNoReceipts) {
 						t.Errorf("Receipt returned %v, %v, want ErrNoReceipts", ok, err)
 					}
 				}

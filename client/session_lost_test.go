@@ -116,7 +116,7 @@ func TestSessionLost_PolicySurvivesRestart(t *testing.T) {
 					}
 					refused := eventsOf[client.MessageRefused](&events)
 					for _, e := range refused {
-						r, ok, err := c.Receipt(e.ID)
+						r, ok, err := c.Receipt(t.Context(), e.ID)
 						if must(t, err); !ok || r.Outcome.State != client.Dropped || e.ID.IsZero() || !errors.Is(e.Err, client.ErrSessionLost) {
 							t.Errorf("told %+v, its receipt is %+v, %v", e, r, ok)
 						}

@@ -52,6 +52,9 @@ var _ Cache = (*File)(nil)
 // OpenFile opens the log at path. It creates the log if it does not exist; the directory must
 // exist. It also creates the file path + ".lock" and, temporarily, path + ".new". Errors:
 // [*LockedError], [ErrFormat], or an error of the file system.
+//
+// If there is a log and the disk refuses writes, for example because it is full, OpenFile succeeds:
+// the keys in the log are Duplicates, and commits return [*CommitError] until the disk takes writes.
 func OpenFile(path string, o Options) (*File, error) { return openFile(path, o, fsys.OS) }
 
 func openFile(path string, o Options, on fsys.FS) (*File, error) {

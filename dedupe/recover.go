@@ -19,10 +19,6 @@ func (f *File) recover() error {
 	if err != nil && !fresh {
 		return cannot("read the log", err)
 	}
-	// This file was left by a crash during a rewrite. The log itself is complete.
-	if err := f.fs.Remove(f.path + newSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return cannot("remove an unfinished log", err)
-	}
 	s := scan(data)
 	headless := !strings.HasPrefix(string(data), header)
 	if headless && len(s.records) == 0 && !strings.HasPrefix(header, string(data)) {
@@ -40,11 +36,24 @@ func (f *File) recover() error {
 		f.table.stats.AsideRefused++
 	}
 	if s.corrupt == 0 && !headless && !rebased {
-		return f.reopen(int64(s.good), int64(len(data)))
+		err = f.reopen(int64(s.good), int64(len(data)))
+	} else {
+		if err = f.rewrite(); err != nil {
+			err = cannot("write the log", err)
+		}
 	}
-	if err := f.rewrite(); err != nil {
-		return cannot("write the log", err)
+	var gone *fsys.GoneError
+	if err == nil || fresh || errors.As(err, &gone) {
+		return err
 	}
+	// The disk refuses writes. The keys are known, and the next commit writes a new log. No log
+	// stores that this process uses baseToken, so a process after it could use the same: the time is
+	// above all tokens that can exist, and below those of a later process.
+	f.table.stats.WriteErrors++
+	f.broken = true
+	f.closeLog() // its end is unknown
+	f.baseToken = max(f.baseToken, uint64(time.Now().UnixNano()))
+	f.table.token = f.baseToken
 	return nil
 }
 
@@ -70,6 +79,10 @@ func (f *File) load(records []record) {
 
 // reopen continues the log after its last valid record.
 func (f *File) reopen(good, size int64) error {
+	// This file was left by a crash during a rewrite. The log itself is complete.
+	if err := f.fs.Remove(f.path + newSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return cannot("remove an unfinished log", err)
+	}
 	l, err := f.fs.Open(f.path)
 	if err != nil {
 		return cannot("open the log", err)
