@@ -111,8 +111,8 @@ func (c *Client) Drain(ctx context.Context) error {
 	}
 	started := c.life.started
 	c.life.mu.Unlock()
-	c.inbox.StopStalling()                     // a stalled reader would hold back acknowledgements
-	cause := errors.New("client: not started") // no message will be sent
+	c.inbox.StopStalling()                                                  // a stalled reader would hold back acknowledgements
+	cause := errors.New("client: not started; call Start to send messages") // no message will be sent
 	if started {
 		if cause = c.outbox.WaitIdle(ctx); cause != nil && ctx.Err() != nil {
 			cause = waitEnded(cause, c.State().Err)

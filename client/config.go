@@ -40,8 +40,8 @@ type Config struct {
 	// resumed TLS session does not call the last two.
 	TLS *tls.Config
 	// Logger receives a line at level Warn for each refusal, deferral, drop, failure and panic. The
-	// first of a kind is logged at once, those of the following minute as one line, "N more".
-	// docs/doctor.md lists the kinds. Connections are logged at Info, the reason for a stop at Error.
+	// first of a kind is logged at once, those of the following minute as one line, "N more". See
+	// docs/guides/operating.md. Connections are logged at Info, the reason for a stop at Error.
 	// Lines never contain payloads or credentials. The log handler may call the client, but must not
 	// wait for it, as Subscribe, Drain and Publish with Block do. Default: the slog.Default of that
 	// moment; slog.New(slog.DiscardHandler) logs nothing.

@@ -39,6 +39,7 @@
 //
 // # Further reading
 //
-// docs/patterns.md shows patterns for applications, docs/doctor.md explains log lines and
-// configuration findings, and docs/architecture.md describes the design.
+// docs/guides begins with a device and a backend, docs/patterns.md shows patterns for applications,
+// docs/guides/operating.md explains log lines, docs/doctor.md explains configuration findings, and
+// docs/architecture.md describes the design.
 package client

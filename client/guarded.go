@@ -92,7 +92,7 @@ func (f functions) dial(dial func(context.Context, *url.URL) (net.Conn, error)) 
 			return nil, p
 		}
 		if nc == nil && err == nil {
-			err = errors.New("client: Dial returned no connection and no error")
+			err = errors.New("client: Connection.Dial returned neither a connection nor an error; return one of them")
 		}
 		return nc, err
 	}

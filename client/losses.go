@@ -64,7 +64,7 @@ const (
 	lossConnect
 )
 
-// lossKinds is the table of the kinds. docs/doctor.md has a row for each of them.
+// lossKinds is the table of the kinds. docs/guides/operating.md has a row for each of them.
 var lossKinds = [...]struct {
 	name    string // attribute "kind" of its lines; the same in all versions
 	text    string // text of its log lines

@@ -372,9 +372,9 @@ func TestLosses_HaveAllEvents(t *testing.T) {
 	}
 }
 
-// docs/doctor.md has a row for each kind, with its line, its event and its counter.
-func TestLosses_AreInTheDoctor(t *testing.T) {
-	text, err := os.ReadFile("../docs/doctor.md")
+// docs/guides/operating.md has a row for each kind, with its line, its event and its counter.
+func TestLosses_AreInTheOperatingGuide(t *testing.T) {
+	text, err := os.ReadFile("../docs/guides/operating.md")
 	must(t, err)
 	for _, k := range client.LossKinds {
 		event := "none"
@@ -382,7 +382,7 @@ func TestLosses_AreInTheDoctor(t *testing.T) {
 			event = "`" + reflect.TypeOf(k.Event).Name() + "`"
 		}
 		if row := fmt.Sprintf("| `%s` | %s | %s | `Stats.%s` | ", k.Name, k.Text, event, k.Counter); !strings.Contains(string(text), row) {
-			t.Errorf("docs/doctor.md has no row %s", row)
+			t.Errorf("docs/guides/operating.md has no row %s", row)
 		}
 	}
 }

@@ -55,7 +55,7 @@ func (c *Client) wrap(h Handler) (Handler, error) {
 			return nil, err
 		}
 		if h == nil {
-			return nil, errors.New("client: a Middleware returned a nil Handler")
+			return nil, errors.New("client: a Middleware returned a nil Handler; return the next Handler, or one that calls it")
 		}
 	}
 	return h, nil

@@ -158,7 +158,7 @@ func (r *SubscribeRequest) want() (*subs.Want, error) {
 	case s.Want.RetainHandling > byte(SendRetainedNever):
 		return nil, &FieldError{Field: "Retain Handling", Problem: fmt.Sprintf("is %d; use SendRetainedAlways, SendRetainedIfNew or SendRetainedNever", s.Want.RetainHandling)}
 	case r.Handler == nil:
-		return nil, errors.New("client: cannot subscribe: the Handler is nil")
+		return nil, errors.New("client: cannot subscribe: the Handler is nil; pass a Handler or a HandlerFunc")
 	}
 	return &s.Want, nil
 }

@@ -10,8 +10,8 @@ import (
 
 // Errors for errors.Is.
 var (
-	ErrClosed          = safe.New("dedupe: cache is closed")
-	ErrClaimLost       = errors.New("dedupe: claim lost")
+	ErrClosed          = safe.New("dedupe: cache is closed; open it again")
+	ErrClaimLost       = errors.New("dedupe: claim lost; another owner may handle the message, so do not commit its effect")
 	ErrEmptyKey        = safe.New("dedupe: key is empty; use the message ID, or Hash for messages without one")
 	ErrKeyTooLong      = safe.New("dedupe: key is longer than 65,535 bytes; use its Hash")
 	ErrTooManyInFlight = safe.New("dedupe: too many claims in flight; commit or abort some, or raise Options.MaxInFlight")
