@@ -42,6 +42,7 @@ var given = map[string]string{
 	"queue":   "var queue *file.Queue", // of autopaho
 	"payload": "var payload []byte",
 	"rpm":     "var rpm []byte",
+	"measure": "func measure() []byte { return nil }",
 	"run":     "func run([]byte) error { return nil }",
 	"store":   "func store(string, []byte) error { return nil }",
 }
