@@ -20,11 +20,11 @@ import (
 // restarts also sets ClientID and Dir. Every zero value is a safe default, also in nested structs.
 type Config struct {
 	// Servers lists the server's addresses: mqtt://host:1883, mqtts://host:8883, ws://host:80/mqtt,
-	// wss://host:443/mqtt or unix:///path, with these default ports. tcp, ssl and tls are other
-	// names of mqtt and mqtts. New rejects URL parts that it would not use. The client tries the
-	// servers in turn, starting with the last one that kept a connection up for StableAfter.
+	// wss://host:443/mqtt or unix:///path, with these default ports. Other names of mqtt
+	// and mqtts are tcp, ssl and tls. New rejects URL parts that it would not use. The client tries
+	// the servers in turn, starting with the last one that kept a connection up for StableAfter.
 	// Several servers should be nodes of one cluster: delivery is exactly once only if they share
-	// sessions.
+	// sessions. Required.
 	Servers []string
 	// ClientID identifies the session at the server. Keep it the same across restarts. Default: a
 	// random one if the store is in memory; the session then ends with the client. If the store was
@@ -58,21 +58,22 @@ type Config struct {
 
 // ConnectionConfig configures how a client connects.
 type ConnectionConfig struct {
-	Username string // default: none
-	Password []byte // default: none; up to 65,535 bytes
+	Username string // sent in CONNECT; default: none
+	Password []byte // sent in CONNECT, up to 65,535 bytes; default: none
 	// Credentials returns the user name and password for each attempt to connect. It replaces
 	// Username and Password. Calls do not overlap; the context ends after ConnectTimeout. An error
 	// or a panic fails the attempt with a *CredentialsError. With Credentials set, the CONNACK
-	// codes 0x86, 0x87 and 0x8C do not stop the client: it retries with backoff.
+	// codes 0x86, 0x87 and 0x8C do not stop the client: it retries with backoff. Default: none.
 	Credentials func(ctx context.Context) (Credentials, error)
 	Auth        Authenticator // enhanced authentication (section 4.12 of MQTT 5); default: none
-	TLSFiles    *TLSFiles     // read again for each attempt, in place of Config.TLS
+	TLSFiles    *TLSFiles     // read again for each attempt, in place of Config.TLS; default: none
 	// WebSocketRequest changes the HTTP request that opens a WebSocket (ws, wss), on each attempt:
 	// its headers, such as Origin and Authorization, and its URL, such as a signature that expires.
 	// Calls do not overlap; the context ends after ConnectTimeout. An error or a panic fails the
 	// attempt with a *WebSocketError. Default: the server's URL, without Origin.
 	WebSocketRequest func(ctx context.Context, r *WebSocketRequest) error
 	// UserProperties are sent in each CONNECT, in this order. The server defines their meaning.
+	// Default: none.
 	UserProperties []UserProperty
 	// Proxy is the proxy for all servers except Unix sockets: http://user:password@host:3128,
 	// https://host, socks5://user:password@host:1080 or ProxyFromEnvironment. ProxyFromEnvironment
@@ -82,7 +83,7 @@ type ConnectionConfig struct {
 	// certificate. Default: no proxy.
 	Proxy string
 	// Dial opens the transport in place of the built-in dialer. Config.TLS, TLSFiles,
-	// WebSocketRequest and Proxy are then ignored.
+	// WebSocketRequest and Proxy are then ignored. Default: the built-in dialer.
 	Dial func(ctx context.Context, server *url.URL) (net.Conn, error)
 
 	// KeepAlive is the longest time without a packet from the client, rounded up to seconds. The
@@ -103,14 +104,14 @@ type ConnectionConfig struct {
 	StopOn StopPolicy
 
 	// Backoff is the delay between attempts to connect, with full jitter. It is reset by a
-	// connection that was up for StableAfter (default 10 s).
+	// connection that was up for StableAfter. Default: 100 ms, doubled each time, up to 1 minute.
 	Backoff     reliability.Backoff
-	StableAfter time.Duration
+	StableAfter time.Duration // how long a connection must be up to reset Backoff; default 10 s
 
-	ConnectTimeout time.Duration // from dialing to CONNACK; default 20 s
-	WriteTimeout   time.Duration // of one write to the connection; default 10 s
+	ConnectTimeout time.Duration // limit of an attempt, from dialing to CONNACK; default 20 s
+	WriteTimeout   time.Duration // limit of one write to the connection; default 10 s
 	AckTimeout     time.Duration // the connection ends if messages are in flight and none is acknowledged for this time; default 30 s
-	CloseTimeout   time.Duration // of Close: for handlers, acknowledgements, offline status and DISCONNECT; default 5 s
+	CloseTimeout   time.Duration // limit of Close: for handlers, acknowledgements, offline status and DISCONNECT; default 5 s
 }
 
 // SessionConfig configures the session that the server keeps.
@@ -123,13 +124,13 @@ type SessionConfig struct {
 	// and its waiting messages. Reconnecting always resumes. Without CleanStart, the client also
 	// resumes a session that the store does not know, see SessionAdopted.
 	CleanStart bool
-	Mode       SessionMode    // when server and store know different sessions; default ResumeSession
-	OnTakeover TakeoverPolicy // when another client takes over the session; default TakeoverBackOff
+	Mode       SessionMode    // what to do when server and store know different sessions; default ResumeSession
+	OnTakeover TakeoverPolicy // what to do when another client takes over the session; default TakeoverBackOff
 	// OnLost selects what happens to messages in flight when the server loses the session,
 	// including messages that an earlier process accepted. Message.OnSessionLost overrides it.
 	// Default Republish.
 	OnLost  SessionLostPolicy
-	OnStuck StuckPolicy // when only a new session can make the server accept messages; default StuckRenewIfUnsubscribed
+	OnStuck StuckPolicy // what to do when only a new session makes the server accept messages; default StuckRenewIfUnsubscribed
 	// AssignedClientID lets the server choose the client identifier. The client uses the one in the
 	// first CONNACK for all later connections, see Client.ClientID. It requires a store in memory,
 	// an empty ClientID and, with Sequenced, a Publishing.Publisher. If the first CONNACK is lost,
@@ -139,12 +140,15 @@ type SessionConfig struct {
 
 // StoreConfig configures the store of accepted messages.
 type StoreConfig struct {
-	Options  persistence.Options // of the store in Config.Dir, or in memory
-	Custom   persistence.Store   // in place of Config.Dir; Close does not close it
-	WhenFull FullPolicy          // default Reject; a Custom store drops its oldest messages by its own options
+	Options persistence.Options // options of the store in Config.Dir, or in memory
+	Custom  persistence.Store   // in place of Config.Dir; Close does not close it; default: none
+	// WhenFull selects what Publish does at a limit of the store. Default: Options.Limits.WhenFull,
+	// which is Reject. A Custom store drops its oldest messages by its own options.
+	WhenFull FullPolicy
 	// DeadLetters is how many refused messages are kept for Client.DeadLetters. Beyond that the
-	// oldest is discarded. Refused messages then end as DeadLettered. Default 0; at most 100,000. A
-	// Custom store has its own limit.
+	// oldest is discarded. Refused messages then end as DeadLettered. Default:
+	// Options.Retention.MaxDeadLetters if that is set, else 0. At most 100,000. A Custom store has
+	// its own limit.
 	DeadLetters int
 }
 
@@ -155,18 +159,18 @@ type PublishingConfig struct {
 	// restarts. The store numbers at most MaxStreams (default 1,024) pairs of topic and priority;
 	// messages beyond that have no number, see MessageUnnumbered.
 	Sequenced        bool
-	RejectUnnumbered bool     // Publish returns persistence.ErrFull for such messages
-	Unsequenced      []string // filters of topics that are not numbered, such as reply topics
+	RejectUnnumbered bool     // Publish returns persistence.ErrFull for messages beyond MaxStreams
+	Unsequenced      []string // filters of topics that are not numbered, such as reply topics; default: none
 	Publisher        string   // the name under which messages are numbered; default ClientID
 	// TopicAliases is the highest number of topic aliases that the client uses, if the server
 	// allows it. They serve the latest topics, in at most 16 MiB. Default 0; at most 65,535.
 	TopicAliases int
 	// Refusals selects what happens to messages that the server refuses (PUBACK or PUBREC with a
-	// reason code of 0x80 or above). The first matching rule applies. By default a message ends as
-	// Refused only if the code concerns the message itself, so that a retry cannot succeed (0x81,
-	// 0x82, 0x90, 0x95, 0x99 and the like). For all other codes, including 0x87, the message is
-	// deferred: it stays pending and is resent after RetryBackoff until it expires. Later messages
-	// of the same topic and priority wait for it; other topics continue.
+	// reason code of 0x80 or above). The first matching rule applies. Default: no rules. A message
+	// then ends as Refused only if the code concerns the message itself, so that a retry cannot
+	// succeed (0x81, 0x82, 0x90, 0x95, 0x99 and the like). For all other codes, including 0x87, the
+	// message is deferred: it stays pending and is resent after RetryBackoff until it expires. Later
+	// messages of the same topic and priority wait for it; other topics continue.
 	Refusals []RefusalRule
 	// RetryBackoff is the delay before a deferred message is resent, with full jitter. Default: 250
 	// ms, doubled each time, up to 1 minute.
@@ -181,7 +185,7 @@ type PublishingConfig struct {
 	// until the server accepts a message. So FailureThreshold is the number of topics refused in a
 	// row.
 	Breaker     reliability.BreakerOptions
-	WaitTimeout time.Duration // of Delivery.Wait; default: no limit
+	WaitTimeout time.Duration // limit of Delivery.Wait; default: no limit
 }
 
 // ReceivingConfig configures inbound messages and their handlers.
@@ -190,12 +194,13 @@ type ReceivingConfig struct {
 	// OrderingKey returns the key of a message. Messages with the same key are handled one after
 	// the other, in order of receipt. Default: the topic. It cannot be set together with Ordering.
 	OrderingKey func(*Message) string
-	Middleware  []Middleware // wraps every handler; the first one is outermost
+	Middleware  []Middleware // wraps every handler; the first one is outermost; default: none
 	// HandlerAttempts is how often a failing handler is called for a message before the message is
-	// set aside, see Handler. Default: without limit. HandlerBackoff is the delay between attempts,
-	// with full jitter. Default: 100 ms, doubled each time, up to 30 s.
+	// set aside, see Handler. Default 0: without limit.
 	HandlerAttempts int
-	HandlerBackoff  reliability.Backoff
+	// HandlerBackoff is the delay between attempts, with full jitter. Default: 100 ms, doubled each
+	// time, up to 30 s.
+	HandlerBackoff reliability.Backoff
 	// HandleExpired calls handlers for expired messages too. By default an expired message is
 	// acknowledged, counted and reported as ReceivedExpired.
 	HandleExpired bool
@@ -228,17 +233,6 @@ type ReceivingConfig struct {
 	MaxBufferedBytes int
 }
 
-// PresenceConfig configures what others learn about this client, and how it reads retained
-// messages.
-type PresenceConfig struct {
-	Will   *Will   // published by the server when the connection ends without a DISCONNECT; default: none
-	Status *Status // retained online and offline messages on a topic, in place of Will; default: none
-	// MarkerTopic is a topic that only this client uses. WatchStatus, FetchRetained and
-	// MirrorRetained publish and subscribe to it, to detect that all retained messages have been
-	// received. Default "mooring/marker/" and the ClientID; NoMarker disables it, see SyncEnd.
-	MarkerTopic string
-}
-
 // Ordering restores the order of numbered messages, per publisher and topic. It does not apply to
 // Shared Subscriptions: their messages are handled in order of receipt, without reports of gaps.
 //
@@ -256,13 +250,13 @@ type PresenceConfig struct {
 // the original. Do not use DropLate with such devices: it drops these messages, see [LateDropped].
 type Ordering struct {
 	ordering.Options
-	Restore []Position // the last number handled in each stream, to continue after a restart
+	Restore []Position // the last number handled in each stream, to continue after a restart; default: none
 }
 
 // Position is the last number handled of one publisher and topic.
 type Position struct {
-	Publisher, Topic string
-	Epoch, Seq       uint64
+	Publisher, Topic string // of the stream
+	Epoch, Seq       uint64 // of the message that was handled last
 	// IDs are the IDs of the messages handled last, oldest first. They detect duplicates if no
 	// Dedupe is kept in a file. Without them, a message that is redelivered after the restart is
 	// handled again, with Message.OutOfOrder.

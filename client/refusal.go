@@ -11,17 +11,18 @@ import (
 // RefusalRule selects what to do with messages that the server refuses, or over which it ends
 // connections (see PublishingConfig.PoisonAttempts).
 type RefusalRule struct {
-	Filter string // topic filter of the messages; empty: all topics
-	// Codes are the reason codes of PUBACK and PUBREC to which the rule applies; empty: all of 0x80
-	// and above. Listed codes also apply to a DISCONNECT caused by a message. Code 0 applies to a
-	// connection that ends over a message without a reason code.
+	Filter string // topic filter of the messages; default: all topics
+	// Codes are the reason codes of PUBACK and PUBREC to which the rule applies. Default: all of
+	// 0x80 and above. Listed codes also apply to a DISCONNECT caused by a message. Code 0 applies
+	// to a connection that ends over a message without a reason code.
 	Codes  []byte
-	Action RefusalAction
-	// MaxAttempts and MaxTime limit the retries of a message. It ends at the MaxAttempts-th
-	// refusal, or at the first refusal that is MaxTime or more after the first. Default 0: no
-	// limit, except Expiry and MaxAge.
+	Action RefusalAction // what happens to the message; default RetryLater
+	// MaxAttempts limits the retries of a message: it ends at the MaxAttempts-th refusal. Default
+	// 0: no limit, except Expiry and MaxAge.
 	MaxAttempts int
-	MaxTime     time.Duration
+	// MaxTime limits the time of the retries: a message ends at the first refusal that is MaxTime
+	// or more after the first one. Default 0: no limit, except Expiry and MaxAge.
+	MaxTime time.Duration
 }
 
 // RefusalAction selects what the client does with a refused message.

@@ -9,6 +9,17 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/status"
 )
 
+// PresenceConfig configures what others learn about this client, and how it reads retained
+// messages.
+type PresenceConfig struct {
+	Will   *Will   // published by the server when the connection ends without a DISCONNECT; default: none
+	Status *Status // retained online and offline messages on a topic, in place of Will; default: none
+	// MarkerTopic is a topic that only this client uses. WatchStatus, FetchRetained and
+	// MirrorRetained publish and subscribe to it, to detect that all retained messages have been
+	// received. Default "mooring/marker/" and the ClientID; NoMarker disables it, see SyncEnd.
+	MarkerTopic string
+}
+
 // Status publishes retained messages that show whether the client is online. The client publishes
 // online after each CONNACK, and offline before it ends cleanly. Otherwise the server publishes
 // offline as the will. All are sent at QoS 1 and ahead of stored messages, and are not stored. If
@@ -20,14 +31,14 @@ import (
 // earlier connection, the client publishes online again. A subscription of the application that
 // covers Topic replaces the client's own. Its handlers then receive all status messages.
 type Status struct {
-	Topic   string
-	Online  []byte // default "online"; must be nil with Structured
-	Offline []byte // default "offline"; must be nil with Structured
+	Topic   string // topic of the status messages, without wildcards; required
+	Online  []byte // payload while the client is online; default "online"; must be nil with Structured
+	Offline []byte // payload after its end; default "offline"; must be nil with Structured
 
 	// Structured publishes JSON objects (presence.Status) with the state, the boot ID
 	// (Client.BootID), the time (not in the will), the reason, Version and Heartbeat.
 	Structured bool
-	Version    string // version of the device's software, in UTF-8, up to 128 bytes; requires Structured
+	Version    string // version of the device's software, in UTF-8, up to 128 bytes; default: none; requires Structured
 
 	// Heartbeat is the interval after which the client publishes online again if it has published
 	// no other status message: 1 s to 30 days. A heartbeat is skipped while a status message is

@@ -21,7 +21,7 @@ import (
 // and the log report it. A store in memory remembers nothing. If such a process restarts while the
 // authentication backend is unavailable, its client stops, unless When is StopNever.
 type StopPolicy struct {
-	When StopWhen // default StopNew
+	When StopWhen // when a refusal stops the client; default StopNew
 	// Codes are the reason codes that stop the client, each 0x80 or above. Default:
 	// reliability.StopCodes, which are 0x81, 0x82, 0x84 to 0x87, 0x8C, 0x90, 0x95 and 0x99 to 0x9B.
 	Codes []byte

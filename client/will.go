@@ -9,17 +9,17 @@ import (
 // Will is the Will Message with all properties of MQTT 5. docs/will.md describes when a server
 // publishes it. To publish presence on a topic, use PresenceConfig.Status.
 type Will struct {
-	Topic           string
-	Payload         []byte        // up to 65,535 bytes
-	QoS             QoS           // default AtMostOnce
-	Retain          bool          // the server keeps it for later subscribers
-	Delay           time.Duration // Will Delay Interval, rounded up to seconds; 0: no delay
-	Expiry          time.Duration // lifetime after publication, rounded up to seconds; 0: never expires
-	ContentType     string
-	ResponseTopic   string
-	CorrelationData []byte
-	PayloadIsUTF8   bool
-	UserProperties  []UserProperty
+	Topic           string         // topic name, without wildcards; required
+	Payload         []byte         // up to 65,535 bytes; default: empty
+	QoS             QoS            // with which the server publishes it; default AtMostOnce
+	Retain          bool           // the server keeps it for later subscribers
+	Delay           time.Duration  // Will Delay Interval, rounded up to seconds; default 0: no delay
+	Expiry          time.Duration  // lifetime after publication, rounded up to seconds; default 0: never expires
+	ContentType     string         // description of the payload; default: none
+	ResponseTopic   string         // topic for a response; default: none
+	CorrelationData []byte         // identifies the will in a response; default: none
+	PayloadIsUTF8   bool           // Payload Format Indicator
+	UserProperties  []UserProperty // properties of the application; default: none
 }
 
 // packet returns the PUBLISH that the server will send.

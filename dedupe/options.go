@@ -19,14 +19,14 @@ type Options struct {
 	// MaxInFlight limits the number of claims in flight. At the limit, Begin returns
 	// [*InFlightError]. Default: 65,535, the number of MQTT packet identifiers.
 	MaxInFlight int
-	// TTL is how long a committed key is kept, by the monotonic clock. Default: one hour. If it is
+	// TTL is how long a committed key is kept, by the monotonic clock. Default: 1 h. If it is
 	// negative, keys do not expire and only Capacity and MaxBytes limit them.
 	TTL time.Duration
-	// Lease is how long a claim holds without renewal. The default of Memory and File is 0: claims
-	// hold until Commit, Abort or Close, because they end with the process anyway. Caches for
-	// several processes have other defaults.
+	// Lease is how long a claim holds without renewal. Default: 0 for Memory and File: claims hold
+	// until Commit, Abort or Close, because they end with the process anyway. Caches for several
+	// processes have other defaults.
 	Lease time.Duration
-	// OnEvict is called for each key that is dropped. It may call the cache.
+	// OnEvict is called for each key that is dropped. It may call the cache. Default: none.
 	OnEvict func(key string, why Reason)
 	// Sync selects when [File] calls fsync. Default: [SyncEach]. Memory ignores it.
 	Sync Sync

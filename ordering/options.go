@@ -102,10 +102,12 @@ type Options struct {
 	// 256 bytes, its key, and 16 bytes for each given-up range. It matters because publishers
 	// choose the keys. Default: 64 MiB.
 	MaxStreamBytes int64
-	// MaxHeldPerKey and MaxHeld limit the held messages, per stream and in total. At the limit, the
-	// first gap of the stream, or the oldest gap of all streams, is given up. No message is lost.
-	// Defaults: 1,024 and 65,536.
-	MaxHeldPerKey, MaxHeld int
+	// MaxHeldPerKey limits the held messages of a stream. At the limit, the first gap of the stream
+	// is given up. No message is lost. Default: 1,024.
+	MaxHeldPerKey int
+	// MaxHeld limits the held messages of all streams. At the limit, the oldest gap of all streams
+	// is given up. No message is lost. Default: 65,536.
+	MaxHeld int
 	// MaxRanges limits the given-up ranges that are recorded per stream. At the limit, the lowest
 	// range is removed, and every number up to its end is Late. Default: 64.
 	MaxRanges int
@@ -118,12 +120,14 @@ type Options struct {
 	// MiB.
 	MaxIDBytes int64
 	GapTimeout time.Duration // how long a gap can stay open; default: 5 s
-	Start      Start
-	Late       LatePolicy
-	// OnGap, if set, is called for each gap that is given up. OnEpoch, if set, is called for each
-	// new epoch of a publisher. For one key, the calls are in order with the emitted messages:
-	// after those before the gap and before those after it. They may call the Resequencer.
-	OnGap   func(Gap)
+	Start      Start         // the first number of an unknown key; default: Adopt
+	Late       LatePolicy    // what happens to a message whose number was given up; default: DeliverLate
+	// OnGap is called for each gap that is given up. For one key, the calls of OnGap and OnEpoch are
+	// in order with the emitted messages: after those before the gap and before those after it.
+	// They may call the Resequencer. Default: none.
+	OnGap func(Gap)
+	// OnEpoch is called for each new epoch of a publisher, in the same order as OnGap. Default:
+	// none.
 	OnEpoch func(key string, old, new uint64)
 }
 

@@ -29,7 +29,7 @@ type Limits struct {
 	// MaxAge bounds the time from the acceptance of a message to its expiry. An expired message stays
 	// pending until the sender ends it as Expired. Default: 0, which means no bound.
 	MaxAge   time.Duration
-	WhenFull FullPolicy // default: Reject
+	WhenFull FullPolicy // what Enqueue does at a limit; default: Reject
 }
 
 // FullPolicy selects what Enqueue does when MaxMessages, MaxBytes or MaxDiskBytes is reached. A

@@ -21,12 +21,12 @@ type Options struct {
 	Limits       Limits    // how much is stored
 	Retention    Retention // what is kept of ended messages
 	Files        Files     // sizes of files and buffers
-	// OnCorruption is called for each damaged place. It must not call the store.
+	// OnCorruption is called for each damaged place. It must not call the store. Default: none.
 	OnCorruption func(Corruption)
 	// OnDegraded is called when the disk begins to refuse writes, and with nil when it accepts them
-	// again. It must not close the log.
+	// again. It must not close the log. Default: none.
 	OnDegraded func(*DegradedError)
-	// FS replaces the file system, for tests of this module.
+	// FS replaces the file system, for tests of this module. Default: that of the system.
 	FS fsys.FS
 }
 
@@ -39,7 +39,8 @@ func (o *Options) reportOutage(err *DegradedError) {
 // Retention bounds what is kept of ended messages. Zero means the default.
 type Retention struct {
 	// MaxDeadLetters bounds the number of dead letters, up to 100,000. At the limit, a new dead
-	// letter discards the oldest. -1 keeps no dead letters. Default: 1,000.
+	// letter discards the oldest. -1 keeps no dead letters. Default: 1,000. A client keeps
+	// dead letters only if this field or its StoreConfig.DeadLetters is set.
 	MaxDeadLetters int
 	// MaxReceipts bounds the number of receipts of messages whose segment was removed, up to 1<<31-1.
 	// Each receipt takes 36 bytes on disk. Default: 0, which keeps no receipts of ended messages.

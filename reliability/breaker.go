@@ -57,12 +57,12 @@ type BreakerOptions struct {
 	FailureThreshold int           // consecutive failures that open the breaker; default: 5
 	RecoveryTimeout  time.Duration // how long the breaker stays open; default: 60 s
 	SuccessesToClose int           // number of trials, all of which must succeed; default: 3
-	SlowAck          time.Duration // if positive, a success later than this after Allow counts as a failure
+	SlowAck          time.Duration // if positive, a success later than this after Allow counts as a failure; default: 0
 
 	Judge func(error) Judgment // decides what an error means; not called with nil; default: [Judge]
 	// OnStateChange, if set, is called after the state has changed. Calls do not overlap. It may
 	// use the breaker. If the state changes several times during a call, only the last change is
-	// reported.
+	// reported. Default: none.
 	OnStateChange func(from, to State)
 }
 
