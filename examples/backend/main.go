@@ -1,15 +1,18 @@
-// Backend keeps the readings of all devices in a file, each once and in order.
+// Backend writes the readings of all devices to a file, each reading once and in order.
 //
 //	go run ./examples/backend -broker mqtt://localhost:1883
 //
-// What to watch for: kill -9 it while examples/device publishes and start it
-// again. "duplicates" counts what the broker sent again and the dedupe cache
-// held off; a gap is printed if readings of a device are missing; the file
-// never holds a reading twice.
+// This program is meant to be copied: start your own backend from this file, and replace
+// examples/internal/results with your database. Its counterpart is examples/device.
 //
-// The line that a reading becomes carries the message's ID. Effect and key are
-// thus one write, and a kill between them cannot happen: that is the user's own
-// transaction in its simplest form (see examples/internal/results).
+// To see it work, end the backend with kill -9 while examples/device publishes, and start it
+// again. "duplicates" counts redelivered messages that the client or the dedupe cache
+// suppressed. If readings of a device are missing, the backend prints a gap. The file never
+// contains a reading twice.
+//
+// Each line of the file contains the reading and the ID of its message. One write stores both,
+// so a kill cannot separate them. This is a transaction in its simplest form (see
+// examples/internal/results).
 package main
 
 import (
@@ -29,10 +32,10 @@ import (
 )
 
 func main() {
-	broker := flag.String("broker", "mqtt://localhost:1883", "the broker")
-	id := flag.String("id", "backend-1", "client identifier; the broker keeps our session under it")
+	broker := flag.String("broker", "mqtt://localhost:1883", "URL of the broker")
+	id := flag.String("id", "backend-1", "client identifier; the broker keeps the session under this name")
 	dir := flag.String("dir", "backend-data", "folder for the results and the session state")
-	user := flag.String("user", "", "user name; the password comes from $MQTT_PASSWORD")
+	user := flag.String("user", "", "user name; the password is read from $MQTT_PASSWORD")
 	flag.Parse()
 	if err := run(*broker, *user, *id, *dir); err != nil {
 		fmt.Fprintln(os.Stderr, "backend:", err)
@@ -41,7 +44,7 @@ func main() {
 }
 
 func run(broker, user, id, dir string) error {
-	// The second signal ends the program at once.
+	// The first signal stops the backend gracefully. A second signal ends the process at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	defer stop()
@@ -53,7 +56,7 @@ func run(broker, user, id, dir string) error {
 		return err
 	}
 	defer file.Close()
-	cache, err := results.Cache(rows) // what the file holds was handled
+	cache, err := results.Cache(rows) // the messages in the file have been handled
 	if err != nil {
 		return err
 	}
@@ -87,7 +90,8 @@ func run(broker, user, id, dir string) error {
 			Value: reading.Value, SentAt: reading.At, ReceivedAt: time.Now().UnixNano(),
 		})
 	})
-	// Before Start: what the broker kept for us comes first, and finds a handler.
+	// Subscribe before Start: the broker first sends the messages that it kept for this session,
+	// and the handler must exist by then.
 	if _, err := c.Subscribe(context.Background(), "devices/+/readings/#", client.ExactlyOnce, keep); err != nil {
 		return err
 	}
@@ -98,7 +102,7 @@ func run(broker, user, id, dir string) error {
 	return errors.Join(c.Close(), c.Err())
 }
 
-// report prints what happens until ctx ends.
+// report prints the totals every two seconds until ctx ends or the client stops.
 func report(ctx context.Context, c *client.Client, before int) {
 	tick := time.NewTicker(2 * time.Second)
 	defer tick.Stop()
@@ -109,7 +113,7 @@ func report(ctx context.Context, c *client.Client, before int) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-c.Done(): // it gave up: credentials, for example
+		case <-c.Done(): // the client stopped, for example because the server refused the credentials
 			return
 		case <-tick.C:
 		}

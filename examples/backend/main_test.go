@@ -15,8 +15,8 @@ import (
 	"github.com/mooring-mqtt/mooring/examples/internal/service"
 )
 
-// SIGTERM: what was handled is in the file and acknowledged, the session stays with the
-// broker, the exit code is 0, also without a broker.
+// On SIGTERM, the backend exits with status 0, with and without a broker. Each handled message is
+// in the file and acknowledged, and the broker keeps the session.
 func TestSIGTERM(t *testing.T) {
 	program := service.Build(t)
 	b, dir := mqtttest.Start(t), t.TempDir()
@@ -40,7 +40,7 @@ func TestSIGTERM(t *testing.T) {
 	}
 	file := filepath.Join(dir, "results.jsonl")
 	lines := func() int {
-		got, _ := os.ReadFile(file) // it may not be there yet
+		got, _ := os.ReadFile(file) // the file may not exist yet
 		return strings.Count(string(got), "\n")
 	}
 	if err := b.WaitFor(t.Context(), func() bool { return lines() == n && b.Stats().InFlight == 0 }); err != nil {

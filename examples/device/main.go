@@ -1,12 +1,15 @@
-// Device publishes this machine's real metrics to a broker, each reading
-// durably and exactly once.
+// Device publishes metrics of this machine. Each reading is stored on disk first, and is
+// delivered exactly once.
 //
 //	go run ./examples/device -broker mqtt://localhost:1883 -id press-4
 //
-// What to watch for: stop the broker, pull the cable, kill -9 the device and
-// start it again with the same -id and -dir. "accepted" goes on counting while
-// there is no link, and "pending" runs down to 0 when it is back. Nothing is
-// lost or doubled, and examples/backend on the other side shows no gap.
+// This program is meant to be copied: start your own device from this file, and replace
+// examples/internal/metrics with your sensors. Its counterpart is examples/backend.
+//
+// To see it work, stop the broker, unplug the network, or end the device with kill -9. Then
+// start it again with the same -id and -dir. While the device is offline, "accepted"
+// continues to rise. When it is connected again, "pending" falls to 0. No reading is lost or
+// delivered twice, and examples/backend reports no gap.
 package main
 
 import (
@@ -25,11 +28,11 @@ import (
 )
 
 func main() {
-	broker := flag.String("broker", "mqtt://localhost:1883", "the broker")
-	id := flag.String("id", "device-1", "client identifier, and part of the topics")
-	dir := flag.String("dir", "", "folder of the outbox (default: one in the user's cache folder, by id)")
-	every := flag.Duration("every", time.Second, "time between two rounds of readings")
-	user := flag.String("user", "", "user name; the password comes from $MQTT_PASSWORD")
+	broker := flag.String("broker", "mqtt://localhost:1883", "URL of the broker")
+	id := flag.String("id", "device-1", "client identifier; it is also part of the topics")
+	dir := flag.String("dir", "", "folder of the client's store (default: mooring-device/ID in the user's cache folder)")
+	every := flag.Duration("every", time.Second, "interval between readings")
+	user := flag.String("user", "", "user name; the password is read from $MQTT_PASSWORD")
 	flag.Parse()
 	if err := run(*broker, *user, *id, *dir, *every); err != nil {
 		fmt.Fprintln(os.Stderr, "device:", err)
@@ -45,7 +48,7 @@ func run(broker, user, id, dir string, every time.Duration) error {
 		}
 		dir = cache + "/mooring-device/" + id
 	}
-	// The second signal ends the program at once.
+	// The first signal stops the device gracefully. A second signal ends the process at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	defer stop()
@@ -53,14 +56,14 @@ func run(broker, user, id, dir string, every time.Duration) error {
 		Servers:    []string{broker},
 		Connection: client.ConnectionConfig{Username: user, Password: []byte(os.Getenv("MQTT_PASSWORD"))},
 		ClientID:   id,
-		Dir:        dir,                                      // what Publish accepts is on disk
-		Publishing: client.PublishingConfig{Sequenced: true}, // numbered, so that the backend can tell a gap
+		Dir:        dir,                                      // Publish stores each message here before it returns
+		Publishing: client.PublishingConfig{Sequenced: true}, // numbers the messages; the backend detects gaps
 		Presence:   client.PresenceConfig{Status: &client.Status{Topic: "devices/" + id + "/status", Delay: 5 * time.Second}},
 	})
 	if err != nil {
 		return err
 	}
-	// The client outlives the signal, so that it can end properly.
+	// The signal must not cancel the context of Start: the client still has to drain below.
 	if err := c.Start(context.Background()); err != nil {
 		return err
 	}
@@ -69,13 +72,13 @@ func run(broker, user, id, dir string, every time.Duration) error {
 		return err
 	}
 
-	// A service gets a few seconds to end: use them to deliver what is left.
-	// The rest stays on disk and goes on at the next start, which is no failure.
-	patience, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	// Try for 5 s to deliver the pending messages. Messages that remain stay on disk, and the
+	// next start of the device sends them. This is not a failure.
+	drainCtx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	err = c.Drain(patience)
-	var left *client.DrainError
-	if errors.As(err, &left) && c.Err() == nil {
+	err = c.Drain(drainCtx)
+	var pending *client.DrainError
+	if errors.As(err, &pending) && c.Err() == nil {
 		fmt.Println(err)
 		return nil
 	}
@@ -89,7 +92,7 @@ func measure(ctx context.Context, c *client.Client, id string, every time.Durati
 		for _, source := range metrics.Sources() {
 			readings, err := source.Read()
 			if err != nil {
-				continue // this machine does not have it
+				continue // this machine does not have this metric
 			}
 			for _, r := range readings {
 				if err := publish(ctx, c, "devices/"+id+"/readings/"+r.Name, r.Value); err != nil {
@@ -102,7 +105,7 @@ func measure(ctx context.Context, c *client.Client, id string, every time.Durati
 		select {
 		case <-ctx.Done():
 			return
-		case <-c.Done(): // it gave up: credentials, for example
+		case <-c.Done(): // the client stopped, for example because the server refused the credentials
 			return
 		case <-tick.C:
 		}
@@ -114,8 +117,8 @@ func publish(ctx context.Context, c *client.Client, topic string, value float64)
 	if err != nil {
 		return err
 	}
-	// Returns when the message is on disk. The Delivery that it also returns
-	// tells what became of it; here the totals will do.
+	// Publish returns when the message is on disk. This program ignores the returned Delivery,
+	// which reports the outcome of the message: the totals in Stats are sufficient here.
 	_, err = c.Publish(ctx, client.Message{
 		Topic: topic, Payload: payload, QoS: client.ExactlyOnce, ContentType: "application/json",
 	})

@@ -15,9 +15,9 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// SIGTERM: what was accepted is delivered, the status says offline, and the exit code
-// is 0; also where the broker is not there, and then what is left stays on disk. A
-// second signal ends it at once; credentials that are refused are a failure.
+// On SIGTERM, the device delivers the accepted messages, publishes offline and exits with
+// status 0. Without a broker, the pending messages stay on disk and the exit status is 0 too. A
+// second signal ends the device at once. Refused credentials end it with status 1.
 func TestSIGTERM(t *testing.T) {
 	program := service.Build(t)
 	args := func(b *mqtttest.Broker, dir string) []string {
@@ -40,10 +40,10 @@ func TestSIGTERM(t *testing.T) {
 			t.Errorf("the status is %q", status)
 		}
 		if b.Stats().WillsPublished != 0 {
-			t.Error("the broker had to say it")
+			t.Error("the broker published the will message")
 		}
 		if n := pending(t, dir); n != 0 {
-			t.Errorf("%d messages are left", n)
+			t.Errorf("%d messages are pending", n)
 		}
 	})
 	t.Run("the broker is gone", func(t *testing.T) {
@@ -54,10 +54,10 @@ func TestSIGTERM(t *testing.T) {
 		s.Await("connected false")
 		s.Signal(syscall.SIGTERM)
 		if code, took := s.Wait(); code != 0 || took > 30*time.Second {
-			t.Errorf("exit code %d after %v, want 0 after the 5 s that it allows itself", code, took)
+			t.Errorf("exit code %d after %v, want 0 after the 5 s that the device drains for", code, took)
 		}
 		if n := pending(t, dir); n == 0 || !strings.Contains(s.Output(), fmt.Sprintf("ended with %d messages pending", n)) {
-			t.Errorf("%d messages are left; it said:\n%s", n, s.Output())
+			t.Errorf("%d messages are pending; the output is:\n%s", n, s.Output())
 		}
 	})
 	t.Run("twice", func(t *testing.T) {
@@ -67,14 +67,15 @@ func TestSIGTERM(t *testing.T) {
 		b.Kill()
 		s.Await("connected false")
 		s.Signal(syscall.SIGTERM)
-		// Whether the first was seen already is not to be known from here.
+		// The test cannot know whether the device has handled the first signal. So it repeats
+		// the signal until the device ends.
 		for began := time.Now(); time.Since(began) < 4*time.Second; time.Sleep(100 * time.Millisecond) {
 			if s.TrySignal(syscall.SIGTERM) != nil {
 				break
 			}
 		}
 		if code, _ := s.Wait(); code != -1 {
-			t.Errorf("exit code %d, want the signal's end", code)
+			t.Errorf("exit code %d, want -1: ended by the signal", code)
 		}
 	})
 	t.Run("refused", func(t *testing.T) {
@@ -83,12 +84,12 @@ func TestSIGTERM(t *testing.T) {
 		})
 		s := service.Start(t, program, args(b, t.TempDir())...)
 		if code, _ := s.Wait(); code != 1 || !strings.Contains(s.Output(), "device:") {
-			t.Errorf("exit code %d, want 1 and the reason", code)
+			t.Errorf("exit code %d, want 1 and an error message", code)
 		}
 	})
 }
 
-// pending is how many messages wait in a store.
+// pending returns the number of pending messages in a store.
 func pending(t *testing.T, dir string) int64 {
 	t.Helper()
 	log, err := persistence.Open(dir, persistence.Options{})

@@ -11,9 +11,9 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// exported is one line of export. Fields may be added, never renamed. Of each pair
-// of a name and the same name with _base64 there is one: the second holds what is
-// not UTF-8.
+// exported is one line of export. Later versions may add fields, but do not rename them. A value
+// that is not UTF-8 is in the field whose name ends with _base64, instead of the field of the
+// same name without _base64.
 type exported struct {
 	Seq      uint64     `json:"seq"`
 	State    string     `json:"state"` // pending, deferred, released, dead, acked, refused, expired, dropped, discarded
@@ -37,7 +37,7 @@ type exported struct {
 	Offset  int64  `json:"offset,omitempty"`
 
 	*exportedPublish
-	PacketB64 []byte `json:"packet_base64,omitempty"` // instead of the following, when it is not a PUBLISH
+	PacketB64 []byte `json:"packet_base64,omitempty"` // instead of exportedPublish, if the packet is not a PUBLISH
 }
 
 type exportedPublish struct {
@@ -54,7 +54,7 @@ type exportedPublish struct {
 	PayloadB64      []byte      `json:"payload_base64,omitempty"`
 }
 
-// export prints one JSON object a line, by sequence.
+// export prints one JSON object per line, in the order of the sequence numbers.
 func (t *tool) export() (int, error) {
 	w := bufio.NewWriterSize(t.out, 64<<10)
 	enc := json.NewEncoder(w)
@@ -107,7 +107,7 @@ func publish(p *wire.Publish) *exportedPublish {
 	return e
 }
 
-// text splits what is UTF-8 from what is not.
+// text returns s as a string if it is UTF-8, and otherwise as bytes.
 func text(s string) (string, []byte) {
 	if utf8.ValidString(s) {
 		return s, nil
@@ -115,8 +115,8 @@ func text(s string) (string, []byte) {
 	return "", []byte(s)
 }
 
-// moment returns nil for a time that is not known. JSON has no years beyond 9999;
-// a damaged clock may have.
+// moment returns nil for an unknown time. A wrong clock can have a year that JSON cannot express.
+// Such a year becomes 0 or 9999.
 func moment(at time.Time) *time.Time {
 	if at.IsZero() {
 		return nil

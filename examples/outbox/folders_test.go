@@ -16,13 +16,13 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// begun is when the messages of the tests were accepted, and now an hour later.
+// begun is the time at which the messages of the tests were accepted. now is an hour later.
 var begun = time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
 var now = begun.Add(time.Hour)
 
 func id(n byte) [16]byte { return [16]byte{0: 1, 15: n} }
 
-// put stores a PUBLISH.
+// put stores a PUBLISH packet.
 func put(t *testing.T, l *persistence.Log, p wire.Publish, m persistence.Message) uint64 {
 	t.Helper()
 	if err := p.Check(); err != nil {
@@ -43,7 +43,7 @@ func end(t *testing.T, l *persistence.Log, seq uint64, kind persistence.ResultKi
 	}
 }
 
-// healthy makes a folder with a message of each kind.
+// healthy creates a folder with messages in different states.
 func healthy(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "outbox")
@@ -73,8 +73,8 @@ func healthy(t *testing.T) string {
 	return dir
 }
 
-// long makes a folder with several segments, in which every message is pending,
-// and returns it and the segments.
+// long creates a folder with several segments, in which all messages are pending. It returns the
+// folder and its segments.
 func long(t *testing.T) (string, []string) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "outbox")
@@ -106,7 +106,7 @@ func edit(t *testing.T, file string, change func([]byte) []byte) {
 	}
 }
 
-// image is what must not change: names, sizes, modes, times and contents.
+// image returns the names, sizes, modes, times and contents of all files in a folder.
 func image(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
@@ -140,8 +140,8 @@ func call(t *testing.T, dir string, args ...string) (code int, out, problems str
 	return code, o.String(), p.String()
 }
 
-// want runs the program on a folder and compares code and output, in which each
-// run of blanks counts as one.
+// want runs the program on a folder and checks its exit code and output. It treats each sequence of
+// blanks as one blank.
 func want(t *testing.T, code int, parts []string, dir string, args ...string) {
 	t.Helper()
 	got, out, problems := call(t, dir, args...)
@@ -151,7 +151,7 @@ func want(t *testing.T, code int, parts []string, dir string, args ...string) {
 	}
 	for _, part := range parts {
 		if !strings.Contains(flat, part) {
-			t.Errorf("%v does not say %q:\n%s%s", args, part, out, problems)
+			t.Errorf("%v does not print %q:\n%s%s", args, part, out, problems)
 		}
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// list prints a line for each message, as it goes: columns of fixed width, so that
-// ten million messages need no memory.
+// list prints one line per message while it reads them. The columns have a fixed width, so that
+// list needs no memory for ten million messages.
 func (t *tool) list() (int, error) {
 	w := bufio.NewWriter(t.out)
 	n := 0
@@ -69,7 +69,7 @@ func orDash(s string) string {
 	return s
 }
 
-// count prints how many messages there are of each kind.
+// count prints the number of messages in each state.
 func (t *tool) count() (int, error) {
 	type row struct {
 		messages, payload int64
@@ -108,6 +108,6 @@ func (t *tool) count() (int, error) {
 			print(state, r)
 		}
 	}
-	print("together", &total)
+	print("total", &total)
 	return exitOK, w.Flush()
 }

@@ -1,29 +1,29 @@
-// Outbox looks inside the folder where a client keeps what is not acknowledged
-// yet (client.Config.Dir, or any persistence.Log).
+// Outbox shows and repairs the folder in which a client stores messages (client.Config.Dir, or
+// the folder of any persistence.Log).
 //
-//	go run ./examples/outbox -dir DIR                   what is in there
-//	go run ./examples/outbox -dir DIR list              the messages, one a line
-//	go run ./examples/outbox -dir DIR count             how many, by what became of them
-//	go run ./examples/outbox -dir DIR show SEQ|ID       one message, its packet decoded
-//	go run ./examples/outbox -dir DIR export            JSON lines, for other programs
-//	go run ./examples/outbox -dir DIR verify            what is damaged, and what it cost
-//	go run ./examples/outbox -dir DIR repair -yes       lets the log mend itself
-//	go run ./examples/outbox -dir DIR newidentity -yes  declares the folder a copy
+//	go run ./examples/outbox -dir DIR                   shows the totals, streams and files
+//	go run ./examples/outbox -dir DIR list              lists the messages, one per line
+//	go run ./examples/outbox -dir DIR count             counts the messages by state
+//	go run ./examples/outbox -dir DIR show SEQ|ID       shows one message and its packet
+//	go run ./examples/outbox -dir DIR export            prints the messages as JSON lines
+//	go run ./examples/outbox -dir DIR verify            reports damage, and the lost messages
+//	go run ./examples/outbox -dir DIR repair -yes       repairs the log
+//	go run ./examples/outbox -dir DIR newidentity -yes  declares that the folder is a copy
 //
-// list, count and export take -state pending|released|dead|done|all, -topic FILTER
-// by MQTT's rules and -limit N. verify ends with 1 when something is damaged;
-// whatever cannot be done ends with 2.
+// list, count and export take these flags: -state pending|deferred|released|dead|done|all,
+// -topic FILTER (an MQTT topic filter) and -limit N. If verify finds damage, the exit status is
+// 1. If a command fails, the exit status is 2.
 //
-// newidentity is for a copy that is to be used beside the original, where the system
-// does not show that it is one: a new epoch begins, and the session is void. With
-// -drop the pending messages of the copy end as dropped; without it both deliver them.
+// Use newidentity for a copy of a folder before you use it beside the original. The client
+// detects most copies itself, but not for example the snapshot of a disk. newidentity begins a
+// new epoch and makes the session void. With -drop, the pending messages of the copy end as
+// dropped. Without -drop, the original and the copy both deliver them.
 //
-// What to watch for: nothing is changed but by repair and newidentity, so it is safe on the
-// only copy of a broken device's folder, on a read-only medium, and while the
-// program is at work: publish while the broker is away and see the messages wait;
-// let it come back and see them go; kill the program with -9 and see that they
-// are all still there. Flip a byte in a segment, and verify says which place it is
-// and which sequences it cost.
+// Only repair and newidentity change the folder. All other commands are safe on a damaged folder,
+// on a read-only medium, and while a client uses the folder. To see it work, publish while the
+// broker is stopped: the messages are pending. Start the broker again: they are delivered. End
+// the client with kill -9 meanwhile: the messages are still there. Change a byte in a segment:
+// verify names the damaged place and the lost messages.
 package main
 
 import (
@@ -67,20 +67,20 @@ func run(args []string, out, problems io.Writer, now time.Time) int {
 func (t *tool) do(args []string, problems io.Writer) (code int, err error) {
 	flags := flag.NewFlagSet("outbox", flag.ContinueOnError)
 	flags.SetOutput(problems)
-	flags.StringVar(&t.dir, "dir", "", "the folder")
-	flags.StringVar(&t.state, "state", "", "which messages: pending, deferred, released, dead, done or all; list shows pending ones by default")
-	flags.StringVar(&t.topic, "topic", "", "only messages whose topic matches this filter")
-	flags.IntVar(&t.limit, "limit", 0, "how many messages at most; 0: all")
-	flags.BoolVar(&t.yes, "yes", false, "repair, newidentity: go ahead")
-	flags.BoolVar(&t.drop, "drop", false, "newidentity: end the pending messages of the copy as dropped")
+	flags.StringVar(&t.dir, "dir", "", "folder of the store")
+	flags.StringVar(&t.state, "state", "", "state of the messages: pending, deferred, released, dead, done or all (default: pending for list, all for count and export)")
+	flags.StringVar(&t.topic, "topic", "", "topic filter that the messages must match")
+	flags.IntVar(&t.limit, "limit", 0, "maximum number of messages; 0: no maximum")
+	flags.BoolVar(&t.yes, "yes", false, "repair, newidentity: confirm the change")
+	flags.BoolVar(&t.drop, "drop", false, "newidentity: drop the pending messages of the copy")
 	flags.Usage = func() {
 		fmt.Fprintln(problems, "usage: outbox -dir DIR [list | count | show SEQ|MESSAGE-ID | export | verify | repair | newidentity]")
 		flags.PrintDefaults()
 	}
-	// Flags may stand before and behind the verb.
+	// Flags may be before and after the command.
 	for rest := args; ; {
 		if flags.Parse(rest) != nil {
-			return exitFailed, flag.ErrHelp // it has said why
+			return exitFailed, flag.ErrHelp // Parse has printed the error
 		}
 		if rest = flags.Args(); len(rest) == 0 {
 			break
@@ -94,11 +94,11 @@ func (t *tool) do(args []string, problems io.Writer) (code int, err error) {
 	do, known := verbs[verb]
 	switch {
 	case !known:
-		return exitFailed, fmt.Errorf("unknown verb %q: use list, count, show, export, verify, repair or newidentity", verb)
+		return exitFailed, fmt.Errorf("unknown command %q: use list, count, show, export, verify, repair or newidentity", verb)
 	case t.dir == "":
-		return exitFailed, fmt.Errorf("which folder? Name it with -dir")
+		return exitFailed, fmt.Errorf("no folder given: name it with -dir")
 	case verb != "show" && len(t.args) > 0:
-		return exitFailed, fmt.Errorf("%q is too much: %s takes flags only", strings.Join(t.args, " "), verb)
+		return exitFailed, fmt.Errorf("unexpected argument %q: %s takes only flags", strings.Join(t.args, " "), verb)
 	}
 	if t.in, err = inspect.Open(t.dir, persistence.Options{}); err != nil {
 		return exitFailed, err

@@ -23,7 +23,7 @@ import (
 func TestSummary(t *testing.T) {
 	dir := healthy(t)
 	want(t, 0, []string{
-		"folder " + dir, "opened 1 time\n", "session none was recorded", "damage none",
+		"folder " + dir, "opened 1 time\n", "session none; last sent message: normal 0", "damage none",
 		"accepted 6", "pending 4", "refused 1", "dead-lettered 1", " kept 1",
 		"STREAM LAST NUMBER\nplant/1 7", "0000000000000001.mlog 4 ", " 6 4 1",
 	}, dir)
@@ -69,8 +69,8 @@ func TestList(t *testing.T) {
 		"2 pending urgent 2 4 B 1h0m in 30m0s 01000000-0000-0000-0000-000000000002 plant/1/image\n",
 		"3 released normal 2", "4 refused normal", "5 dead normal", "6 pending normal - - 1h0m - - (not a PUBLISH)\n", "6 messages\n",
 	}, dir, "list", "-state", "all")
-	want(t, 0, []string{"pending 3 12 B 1h0m", "released 1 1 B", "dead 1", "refused 1", "together 6 13 B"}, dir, "count")
-	want(t, 0, []string{"together 1 8 B 1h0m"}, dir, "count", "-topic", "plant/1/temp")
+	want(t, 0, []string{"pending 3 12 B 1h0m", "released 1 1 B", "dead 1", "refused 1", "total 6 13 B"}, dir, "count")
+	want(t, 0, []string{"total 1 8 B 1h0m"}, dir, "count", "-topic", "plant/1/temp")
 }
 
 func TestDeferred(t *testing.T) {
@@ -91,13 +91,13 @@ func TestDeferred(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	want(t, 0, []string{"pending 4", " deferred 3", "packets of deferred ones"}, dir)
+	want(t, 0, []string{"pending 4", " deferred 3", "bytes of deferred"}, dir)
 	want(t, 0, []string{"1 deferred normal", "2 deferred urgent", "3 released normal", "6 deferred normal", "4 messages"}, dir, "list")
 	want(t, 0, []string{"1 deferred", "2 deferred", "6 deferred", "\n3 messages"}, dir, "list", "-state", "deferred")
 	want(t, 0, []string{"deferred 3", "released 1"}, dir, "count", "-state", "pending")
-	want(t, 0, []string{"state deferred", "deferred 2024-05-06 07:08:09.000Z (1h0m ago)\n", "sent again 2024-05-06 08:38:09.000Z (in 30m0s) at the earliest\n", "because attempt 7 was refused, reason code 0x97; packet identifier 1026\n"}, dir, "show", "1")
-	want(t, 0, []string{"because it waits for others of its topic\n"}, dir, "show", "2")
-	want(t, 0, []string{"because connections ended over it or its topic, reason code 0x87; it is sent alone; refused under packet identifier 77\n"}, dir, "show", "6")
+	want(t, 0, []string{"state deferred", "deferred 2024-05-06 07:08:09.000Z (1h0m ago)\n", "resent 2024-05-06 08:38:09.000Z (in 30m0s) at the earliest\n", "because attempt 7 was refused, reason code 0x97; packet identifier 1026\n"}, dir, "show", "1")
+	want(t, 0, []string{"because it waits for an earlier message of its topic\n"}, dir, "show", "2")
+	want(t, 0, []string{"because connections ended after it or another message of its topic was sent, reason code 0x87; it is sent alone; refused with packet identifier 77\n"}, dir, "show", "6")
 	want(t, 0, []string{"result nothing is damaged"}, dir, "verify")
 }
 
@@ -106,22 +106,22 @@ func TestShow(t *testing.T) {
 	want(t, 0, []string{
 		"sequence 2\n", "state pending", "message ID 01000000-0000-0000-0000-000000000002\n",
 		"accepted 2024-05-06 07:08:09.000Z (1h0m ago)\n", "expires 2024-05-06 08:38:09.000Z (in 30m0s)\n",
-		"priority urgent, number 1\n", "key image\n", "stream plant/1, number 7\n", "lost session it is given up, if it may have been sent\n", "record segment 1, offset ",
-		"topic plant/1/image\n", "QoS 2\n", "retain true\n", "message expiry 1h30m0s when it was accepted\n", "content type image/x\n",
+		"priority urgent, number 1\n", "key image\n", "stream plant/1, number 7\n", "lost session the message fails if it may have been sent\n", "record segment 1, offset ",
+		"topic plant/1/image\n", "QoS 2\n", "retain true\n", "message expiry 1h30m0s from acceptance\n", "content type image/x\n",
 		"response topic answers\n", "correlation 0102\n", `user property k = "v\x1b"` + "\n", "payload 4 bytes\n", "00000000 00 01 ff fe",
 	}, dir, "show", "2")
 	want(t, 0, []string{"sequence 1\n", "topic plant/1/temp\n", "retain false\n", "\n\n21.5 °C\n"}, dir, "show", "01000000-0000-0000-0000-000000000001")
 	want(t, 0, []string{"state refused, reason code 0x97, 20"}, dir, "show", "4")
-	want(t, 0, []string{"state dead: no server takes it; kept to be looked at, reason code 0x99"}, dir, "show", "5")
+	want(t, 0, []string{"state dead: the server does not accept it; kept for inspection, reason code 0x99"}, dir, "show", "5")
 	want(t, 0, []string{"packet not a PUBLISH", "0no packet"}, dir, "show", "6")
-	want(t, 2, []string{"there is no message 7: the last one is 6"}, dir, "show", "7")
+	want(t, 2, []string{"message 7 does not exist: the last one is 6"}, dir, "show", "7")
 	want(t, 2, []string{"no message with the ID 00000000-0000-0000-0000-000000000009"}, dir, "show", "00000000000000000000000000000009")
-	want(t, 2, []string{"neither a sequence nor a message ID"}, dir, "show", "x")
-	want(t, 2, []string{"show which message?"}, dir, "show")
+	want(t, 2, []string{"neither a sequence number nor a message ID"}, dir, "show", "x")
+	want(t, 2, []string{"show takes one argument"}, dir, "show")
 }
 
-// TestShowReceipt: of a message whose segment is gone the outcome is told.
-func TestShowReceipt(t *testing.T) {
+// TestShow_Receipt: show prints the outcome of a message whose segment was removed.
+func TestShow_Receipt(t *testing.T) {
 	dir := t.TempDir()
 	l, err := persistence.Open(dir, persistence.Options{Files: persistence.Files{SegmentBytes: 4 << 10, BufferBytes: 4 << 10}, Retention: persistence.Retention{MaxReceipts: 100}})
 	if err != nil {
@@ -135,7 +135,7 @@ func TestShowReceipt(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(t, 0, []string{"message 2: acked with reason 0x10 at 20"}, dir, "show", "01000000000000000000000000000001")
-	want(t, 2, []string{"message 2 is done, and its segment is gone"}, dir, "show", "2")
+	want(t, 2, []string{"message 2 is done, and its segment was removed"}, dir, "show", "2")
 	want(t, 0, []string{".mrcp"}, dir)
 }
 
@@ -169,21 +169,20 @@ func TestExport(t *testing.T) {
 	}
 }
 
-// newer makes a segment one of a later release.
+// newer sets the format version of a segment to that of a later release.
 func newer(b []byte) []byte {
 	binary.LittleEndian.PutUint16(b[8:], persistence.FormatVersion+1)
 	binary.LittleEndian.PutUint32(b[60:], crc32.Checksum(b[:60], crc32.MakeTable(crc32.Castagnoli)))
 	return b
 }
 
-// TestVerify: each kind of folder is told from the others, and no verb but repair
-// changes any of them.
+// TestVerify: verify reports the condition of each folder. No command changes a folder without -yes.
 func TestVerify(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		make func(t *testing.T) string
 		code int
-		says []string
+		want []string
 	}{
 		{"healthy", healthy, 0, []string{"result nothing is damaged\nchanged nothing\n"}},
 		{"torn", func(t *testing.T) string {
@@ -195,14 +194,14 @@ func TestVerify(t *testing.T) {
 			dir, files := long(t)
 			edit(t, files[1], func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
 			return dir
-		}, 1, []string{"damaged 0000000000000002.mlog: 5", "bytes at offset ", "lost 1 sequence of which nothing is left: ", "counted 1 message given up", "result 1 damaged place; what is readable", "changed nothing\n"}},
+		}, 1, []string{"damaged 0000000000000002.mlog: 5", "bytes at offset ", "lost 1 message without a readable record: ", "counted 1 message lost because of damage", "result 1 damaged place; the readable records", "changed nothing\n"}},
 		{"missing segment", func(t *testing.T) string {
 			dir, files := long(t)
 			if err := os.Remove(files[1]); err != nil {
 				t.Fatal(err)
 			}
 			return dir
-		}, 1, []string{"damaged 0000000000000002.mlog: the file is missing\n", "sequences of which nothing is left: "}},
+		}, 1, []string{"damaged 0000000000000002.mlog: the file is missing\n", "messages without a readable record: "}},
 		{"cut short in the middle", func(t *testing.T) string {
 			dir, files := long(t)
 			edit(t, files[1], func(b []byte) []byte { return b[:len(b)-600] })
@@ -216,7 +215,7 @@ func TestVerify(t *testing.T) {
 				}
 			}
 			return dir
-		}, 0, []string{"not ours 1.mlog\n", "not ours notes.txt\n", "nothing is damaged"}},
+		}, 0, []string{"unknown 1.mlog: not a file of the store\n", "unknown notes.txt: not a file of the store\n", "nothing is damaged"}},
 		{"newer version", func(t *testing.T) string {
 			dir := healthy(t)
 			edit(t, filepath.Join(dir, "0000000000000001.mlog"), newer)
@@ -235,7 +234,7 @@ func TestVerify(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				mode := fs.FileMode(0o444) // permissions stop everyone but root
+				mode := fs.FileMode(0o444) // root ignores permissions; image detects its changes
 				if d.IsDir() {
 					mode = 0o555
 				}
@@ -246,7 +245,7 @@ func TestVerify(t *testing.T) {
 			defer os.Chmod(dir, 0o755)
 			defer os.Chmod(whole, 0o755)
 			before := image(t, whole)
-			want(t, c.code, c.says, dir, "verify")
+			want(t, c.code, c.want, dir, "verify")
 			for _, args := range [][]string{nil, {"list", "-state", "all"}, {"count"}, {"show", "1"}, {"export"}, {"repair"}, {"bogus"}} {
 				call(t, dir, args...)
 			}
@@ -257,7 +256,7 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// TestDamagedRecord: what is known of a message whose record is damaged is its end.
+// TestDamagedRecord: of a message whose record is damaged, only the outcome is printed.
 func TestDamagedRecord(t *testing.T) {
 	dir := healthy(t)
 	edit(t, filepath.Join(dir, "0000000000000001.mlog"), func(b []byte) []byte {
@@ -265,7 +264,7 @@ func TestDamagedRecord(t *testing.T) {
 		return b
 	})
 	want(t, 0, []string{"4 refused normal - - - - - (its record is damaged)"}, dir, "list", "-state", "done")
-	want(t, 0, []string{"record damaged: no more is known"}, dir, "show", "4")
+	want(t, 0, []string{"record damaged: only its outcome is known"}, dir, "show", "4")
 	want(t, 0, []string{`{"seq":4,"state":"refused","reason":151,`}, dir, "export", "-state", "done")
 	want(t, 1, []string{"damaged 0000000000000001.mlog: "}, dir, "verify")
 }
@@ -274,25 +273,25 @@ func TestRepair(t *testing.T) {
 	dir, files := long(t)
 	edit(t, files[1], func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
 	edit(t, files[len(files)-1], func(b []byte) []byte { return b[:len(b)-3] })
-	want(t, 2, []string{"Keep a copy of the folder, then say -yes; nothing was changed"}, dir, "repair")
+	want(t, 2, []string{"Make a copy of the folder first, then confirm with -yes"}, dir, "repair")
 	want(t, 0, []string{
 		"damaged 0000000000000002.mlog: 5", "copy: 0000000000000002.mlog.corrupt\n", "cut off 1 unfinished write\n",
 		"copy kept 0000000000000002.mlog.corrupt\n", "created 0000000000000006.mlog\n",
 		"messages 30 accepted: 29 pending, 0 done, 0 dead letters kept, 1 lost to damage\n",
-		"still verify names 1 damaged place until",
+		"result verify reports 1 damaged place until",
 	}, dir, "repair", "-yes")
 	want(t, 1, []string{"copy 0000000000000002.mlog.corrupt"}, dir, "verify")
 
-	// What was only torn is whole again.
+	// repair removes an unfinished write.
 	dir, files = long(t)
 	edit(t, files[len(files)-1], func(b []byte) []byte { return b[:len(b)-3] })
-	want(t, 0, []string{"cut off 1", "messages 30 accepted: 30 pending", "now nothing is damaged\n"}, dir, "repair", "-yes")
+	want(t, 0, []string{"cut off 1", "messages 30 accepted: 30 pending", "result nothing is damaged\n"}, dir, "repair", "-yes")
 	_, out, _ := call(t, dir, "verify")
 	if strings.Contains(out, "torn") || !strings.Contains(out, "nothing is damaged") {
 		t.Error(out)
 	}
 
-	// Dead letters and receipts stay, whatever the defaults are.
+	// repair keeps dead letters and receipts, although the defaults would remove them.
 	dir = healthy(t)
 	want(t, 0, []string{"messages 6 accepted: 4 pending, 1 done, 1 dead letter kept"}, dir, "repair", "-yes")
 	want(t, 0, []string{"state refused"}, dir, "show", "4")
@@ -318,15 +317,15 @@ func TestNewIdentity(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if in.Close(); in.Renewal == persistence.CopiedFiles { // this file system shows it
-		want(t, 0, []string{"epoch the folder is a copy, so its session is void: the next opening here"}, copied, "verify")
+	if in.Close(); in.Renewal == persistence.CopiedFiles { // this file system shows that the folder is a copy
+		want(t, 0, []string{"epoch the folder is a copy, so its session is void; when the client opens it here"}, copied, "verify")
 	}
-	want(t, 2, []string{"Say -yes; nothing was changed"}, copied, "newidentity")
+	want(t, 2, []string{"nothing was changed: newidentity"}, copied, "newidentity")
 	if epoch(copied) != original {
 		t.Error("the copy was changed")
 	}
-	want(t, 0, []string{fmt.Sprintf(", was %d\n", original), "session void", "pending 4: the original and this copy deliver them"}, copied, "newidentity", "-yes")
-	want(t, 0, []string{"pending 0, were 4: the original delivers them"}, copied, "newidentity", "-yes", "-drop")
+	want(t, 0, []string{fmt.Sprintf(", previously %d\n", original), "session void", "pending 4: the original and this copy both deliver them"}, copied, "newidentity", "-yes")
+	want(t, 0, []string{"pending 0, previously 4: the original delivers them"}, copied, "newidentity", "-yes", "-drop")
 	if got := epoch(copied); got <= original || epoch(dir) != original {
 		t.Errorf("the copy has epoch %d, the original had %d and has %d", got, original, epoch(dir))
 	}
@@ -343,26 +342,25 @@ func TestNewIdentity(t *testing.T) {
 func TestUsage(t *testing.T) {
 	dir := healthy(t)
 	for _, c := range []struct {
-		says string
+		want string
 		args []string
 	}{
-		{"unknown verb", []string{"-dir", dir, "lsit"}},
-		{"which folder?", []string{"list"}},
+		{"unknown command", []string{"-dir", dir, "lsit"}},
+		{"no folder given", []string{"list"}},
 		{"usage:", []string{"-bogus"}},
-		{"takes flags only", []string{"-dir", dir, "list", "pending"}},
-		{"-state no is none", []string{"list", "-state", "no", "-dir", dir}},
+		{"takes only flags", []string{"-dir", dir, "list", "pending"}},
+		{"unknown -state no", []string{"list", "-state", "no", "-dir", dir}},
 		{"wildcard that does not stand alone", []string{"-dir", dir, "-topic", "a+", "list"}},
 		{"-limit -1", []string{"-dir", dir, "list", "-limit", "-1"}},
 	} {
 		var out, problems bytes.Buffer
-		if code := run(c.args, &out, &problems, now); code != 2 || !strings.Contains(problems.String(), c.says) || out.Len() > 0 {
+		if code := run(c.args, &out, &problems, now); code != 2 || !strings.Contains(problems.String(), c.want) || out.Len() > 0 {
 			t.Errorf("%v: %d, %s%s", c.args, code, out.String(), problems.String())
 		}
 	}
 }
 
-// FuzzDecode: whatever was stored as a packet, it is decoded or it is not, and is
-// the same afterwards.
+// FuzzDecode: decode accepts any stored bytes and does not change them.
 func FuzzDecode(f *testing.F) {
 	f.Add(wire.AppendPublish(nil, &wire.Publish{Topic: "a/b", QoS: 2, Payload: []byte("x"), User: []wire.UserProperty{{Key: "k", Value: "v"}}}))
 	f.Add([]byte{0x32, 2, 0, 9})

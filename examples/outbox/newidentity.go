@@ -9,7 +9,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/inspect"
 )
 
-// newIdentity declares the folder a copy, so that it can be used beside the original.
+// newIdentity declares that the folder is a copy. The copy can then be used beside the original.
 func (t *tool) newIdentity() (int, error) {
 	before := t.in
 	switch {
@@ -18,7 +18,7 @@ func (t *tool) newIdentity() (int, error) {
 	case before.Epoch == 0 && len(before.Segments) == 0:
 		return exitFailed, fmt.Errorf("%s holds no log; nothing was changed", t.dir)
 	case !t.yes:
-		return exitFailed, errors.New("newidentity begins a new epoch and makes the session void; with -drop it also ends the pending messages, which the original is to deliver. Say -yes; nothing was changed")
+		return exitFailed, errors.New("nothing was changed: newidentity begins a new epoch and makes the session void. With -drop, it also drops the pending messages, which the original then delivers. Confirm with -yes")
 	}
 	if err := before.Close(); err != nil {
 		return exitFailed, err
@@ -36,12 +36,12 @@ func (t *tool) newIdentity() (int, error) {
 	}
 	defer after.Close()
 	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "epoch\t%d, was %d\n", after.Epoch, before.Epoch)
-	fmt.Fprintf(w, "session\tvoid: the next connection begins a new one\n")
+	fmt.Fprintf(w, "epoch\t%d, previously %d\n", after.Epoch, before.Epoch)
+	fmt.Fprintf(w, "session\tvoid: the next connection begins a new session\n")
 	if t.drop {
-		fmt.Fprintf(w, "pending\t%d, were %d: the original delivers them\n", after.Stats.Pending, before.Stats.Pending)
+		fmt.Fprintf(w, "pending\t%d, previously %d: the original delivers them\n", after.Stats.Pending, before.Stats.Pending)
 	} else {
-		fmt.Fprintf(w, "pending\t%d: the original and this copy deliver them, under the same message IDs\n", after.Stats.Pending)
+		fmt.Fprintf(w, "pending\t%d: the original and this copy both deliver them, with the same message IDs\n", after.Stats.Pending)
 	}
 	return exitOK, w.Flush()
 }

@@ -13,10 +13,9 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// decode returns the PUBLISH in a stored packet; ok is false when it is none. The
-// packet identifier is only given when it is sent, and 0 until then, which no
-// PUBLISH on the wire may have [MQTT-2.2.1-4]: decode puts a 1 in its place while
-// it looks.
+// decode decodes a stored packet. If the packet is not a PUBLISH, ok is false. A stored packet has
+// the packet identifier 0, because the client sets the identifier when it sends the packet. The
+// parser rejects 0 [MQTT-2.2.1-4], so decode sets 1 while it parses.
 func decode(packet []byte) (p wire.Publish, ok bool) {
 	if len(packet) < 4 || wire.Type(packet[0]>>4) != wire.PUBLISH {
 		return p, false
@@ -39,7 +38,7 @@ func decode(packet []byte) (p wire.Publish, ok bool) {
 	return v.Decode(string(v.Topic)), true
 }
 
-// uuid is a message ID as text; empty: it has none.
+// uuid formats a message ID. It returns an empty string if there is no ID.
 func uuid(id [16]byte) string {
 	if id == [16]byte{} {
 		return ""
@@ -48,7 +47,7 @@ func uuid(id [16]byte) string {
 	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }
 
-// safe quotes what a terminal might take for more than text.
+// safe quotes text with characters that could control a terminal.
 func safe(s string) string {
 	if !utf8.ValidString(s) {
 		return strconv.QuoteToASCII(s)
@@ -61,7 +60,7 @@ func safe(s string) string {
 	return s
 }
 
-// readable reports whether b is text to be shown as it is.
+// readable reports whether b is printable text.
 func readable(b []byte) bool {
 	for _, r := range string(b) {
 		if r == utf8.RuneError || !unicode.IsPrint(r) && r != '\n' && r != '\t' {
@@ -71,7 +70,7 @@ func readable(b []byte) bool {
 	return utf8.Valid(b)
 }
 
-// size is a number of bytes for people.
+// size formats a number of bytes.
 func size(n int64) string {
 	for _, u := range []struct {
 		unit  string
@@ -84,7 +83,7 @@ func size(n int64) string {
 	return fmt.Sprintf("%d B", n)
 }
 
-// span is a duration for people: its two largest units.
+// span formats a duration with at most two units.
 func span(d time.Duration) string {
 	d = d.Abs()
 	const day = 24 * time.Hour
@@ -103,7 +102,7 @@ func span(d time.Duration) string {
 	return fmt.Sprintf("%dms", d/time.Millisecond)
 }
 
-// moment is a time for people, with how long ago it is.
+// moment formats a time and its distance from now.
 func (t *tool) moment(at time.Time) string {
 	text := at.UTC().Format("2006-01-02 15:04:05.000Z")
 	if at.After(t.now) {
@@ -112,7 +111,7 @@ func (t *tool) moment(at time.Time) string {
 	return text + " (" + span(t.now.Sub(at)) + " ago)"
 }
 
-// plural counts things.
+// plural returns n and the matching noun.
 func plural[N int | int64 | uint64](n N, one, many string) string {
 	if n == 1 {
 		return "1 " + one
@@ -120,5 +119,5 @@ func plural[N int | int64 | uint64](n N, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-// name is a file's name without the folder, which is known.
+// name returns the name of a file without its folder.
 func name(path string) string { return filepath.Base(path) }

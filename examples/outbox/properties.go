@@ -9,16 +9,16 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// fate says what became of a message, and what it means.
+// fate describes the state of a message.
 func (t *tool) fate(m *message) string {
 	state := m.state()
 	switch state {
 	case "pending":
-		return "pending: waits to be sent, or for its acknowledgement"
+		return "pending: waits to be sent or to be acknowledged"
 	case "released":
-		return "released: the server has it (PUBREC), it still waits for PUBCOMP"
+		return "released: the server has the message (PUBREC), PUBCOMP is missing"
 	case "dead":
-		state = "dead: no server takes it; kept to be looked at"
+		state = "dead: the server does not accept it; kept for inspection"
 	}
 	if m.Result.Kind == persistence.Refused || m.Result.Reason != 0 {
 		state += fmt.Sprintf(", reason code 0x%02x", m.Result.Reason)
@@ -35,7 +35,7 @@ func properties(p *wire.Publish, line func(name, format string, args ...any)) {
 	line("QoS", "%d", p.QoS)
 	line("retain", "%v", p.Retain)
 	if p.HasExpiry {
-		line("message expiry", "%s when it was accepted", time.Duration(p.MessageExpiry)*time.Second)
+		line("message expiry", "%s from acceptance", time.Duration(p.MessageExpiry)*time.Second)
 	}
 	if p.PayloadFormat != 0 {
 		line("payload format", "UTF-8")

@@ -14,18 +14,17 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/inspect"
 )
 
-// repair opens the log as its program would, and closes it. That is all it takes:
-// an opening keeps a copy of what is damaged, cuts off what was not finished, and
-// begins a new segment.
+// repair opens the log as the client would, and closes it. Opening a log repairs it: persistence.Open
+// keeps a copy of each damaged segment, removes an unfinished write and begins a new segment.
 func (t *tool) repair() (int, error) {
 	before := t.in
 	switch {
 	case before.InUse:
-		return exitFailed, fmt.Errorf("the folder is in use by process %d, which has opened the log and so repaired it: stop it first", before.PID)
+		return exitFailed, fmt.Errorf("the folder is in use by process %d, which repaired the log when it opened it: stop it first", before.PID)
 	case before.Epoch == 0 && len(before.Segments) == 0:
 		return exitFailed, fmt.Errorf("%s holds no log; nothing was changed", t.dir)
 	case !t.yes:
-		return exitFailed, errors.New("repair changes the folder: it opens the log, which keeps copies of damaged segments, removes files that do not count and begins a new segment. Keep a copy of the folder, then say -yes; nothing was changed")
+		return exitFailed, errors.New("nothing was changed: repair opens the log, which keeps copies of damaged segments, removes unused files and begins a new segment. Make a copy of the folder first, then confirm with -yes")
 	}
 	names, err := t.files()
 	if err != nil {
@@ -52,7 +51,7 @@ func (t *tool) repair() (int, error) {
 	return exitOK, t.report(before, after, found, names)
 }
 
-// keepAll gives nothing up that the application keeps.
+// keepAll keeps the receipts and dead letters, whatever limits the application uses.
 var keepAll = persistence.Options{Retention: persistence.Retention{MaxReceipts: math.MaxInt32, ReceiptAge: math.MaxInt64, MaxDeadLetters: 100_000}}
 
 func (t *tool) report(before, after *inspect.Folder, found []persistence.Corruption, names map[string]int64) error {
@@ -80,24 +79,24 @@ func (t *tool) report(before, after *inspect.Folder, found []persistence.Corrupt
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		if _, known := now[name]; !known {
-			fmt.Fprintf(w, "removed\t%s: what counted in it was written again, or it is done with\n", name)
+			fmt.Fprintf(w, "removed\t%s: the records in use were copied to another file, or it had none\n", name)
 		}
 	}
 	if after.Epoch != before.Epoch {
-		fmt.Fprintf(w, "epoch\t%d, was %d: %s\n", after.Epoch, before.Epoch, why(before.Renewal))
+		fmt.Fprintf(w, "epoch\t%d, previously %d: %s\n", after.Epoch, before.Epoch, why(before.Renewal))
 	}
 	s := after.Stats
 	fmt.Fprintf(w, "messages\t%d accepted: %d pending, %d done, %s kept, %d lost to damage\n",
 		s.Accepted, s.Pending, s.Accepted-s.Pending-s.DeadLetters-s.Lost, plural(s.DeadLetters, "dead letter", "dead letters"), s.Lost)
 	if n := s.Corruptions; n > 0 {
-		fmt.Fprintf(w, "still\tverify names %s until the messages in the same segments are done and the segments go\n", plural(n, "damaged place", "damaged places"))
+		fmt.Fprintf(w, "result\tverify reports %s until all messages of the damaged segments are done and the segments are removed\n", plural(n, "damaged place", "damaged places"))
 	} else {
-		fmt.Fprintf(w, "now\tnothing is damaged\n")
+		fmt.Fprintf(w, "result\tnothing is damaged\n")
 	}
 	return w.Flush()
 }
 
-// files returns what is in the folder, and the sizes.
+// files returns the names and sizes of the files in the folder.
 func (t *tool) files() (map[string]int64, error) {
 	entries, err := os.ReadDir(t.dir)
 	if err != nil {

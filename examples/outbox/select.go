@@ -16,13 +16,14 @@ type message struct {
 	decoded bool // publish is valid: the packet is a PUBLISH
 }
 
-// known reports whether there is more of it than its sequence and its outcome.
+// known reports whether the record is readable. Otherwise only the sequence number and the outcome
+// are known.
 func (m *message) known() bool { return m.Offset > 0 }
 
-// deferred reports whether the server refused it, or it waits for others of its topic.
+// deferred reports whether the server refused the message, or it waits for other messages of its topic.
 func (m *message) deferred() bool { return !m.Deferral.Since.IsZero() }
 
-// state says what became of a message.
+// state returns the name of the state of a message.
 func (m *message) state() string {
 	switch {
 	case m.DeadLetter:
@@ -39,7 +40,7 @@ func (m *message) state() string {
 	return "pending"
 }
 
-// topic is what to show in its place when there is none, too.
+// topic returns the topic to print, or the reason why the topic is unknown.
 func (m *message) topic() string {
 	switch {
 	case !m.known():
@@ -50,10 +51,10 @@ func (m *message) topic() string {
 	return safe(m.publish.Topic)
 }
 
-var errLimit = errors.New("that is enough")
+var errLimit = errors.New("limit reached")
 
-// each calls do for the messages that the flags choose, in order. byDefault is
-// what is chosen without -state.
+// each calls do for the messages that the flags select, in order. byDefault replaces a missing
+// -state.
 func (t *tool) each(byDefault string, do func(*message) error) error {
 	state := t.state
 	if state == "" {
@@ -68,7 +69,7 @@ func (t *tool) each(byDefault string, do func(*message) error) error {
 		"all":      inspect.All,
 	}[state]
 	if !known {
-		return fmt.Errorf("-state %s is none: use pending, deferred, released, dead, done or all", state)
+		return fmt.Errorf("unknown -state %s: use pending, deferred, released, dead, done or all", state)
 	}
 	if t.topic != "" {
 		if err := wire.CheckTopicFilter(t.topic); err != nil {

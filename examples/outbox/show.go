@@ -11,17 +11,17 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/inspect"
 )
 
-// show prints all that is known of the messages with a sequence or an ID.
+// show prints the messages with a sequence number or a message ID, with all details.
 func (t *tool) show() (int, error) {
 	if len(t.args) != 1 {
-		return exitFailed, fmt.Errorf("show which message? Give its sequence or its message ID, as list shows them")
+		return exitFailed, fmt.Errorf("show takes one argument: a sequence number or a message ID, as list shows them")
 	}
 	if id, err := hex.DecodeString(strings.ReplaceAll(t.args[0], "-", "")); err == nil && len(id) == 16 {
 		return t.showID([16]byte(id))
 	}
 	seq, err := strconv.ParseUint(t.args[0], 10, 64)
 	if err != nil {
-		return exitFailed, fmt.Errorf("%q is neither a sequence nor a message ID: copy one of those that list shows", t.args[0])
+		return exitFailed, fmt.Errorf("%q is neither a sequence number nor a message ID: use one that list shows", t.args[0])
 	}
 	return t.showSeq(seq)
 }
@@ -35,14 +35,14 @@ func (t *tool) showSeq(seq uint64) (int, error) {
 	case ok:
 		return exitOK, t.print(&stored)
 	case seq == 0 || seq > t.in.LastSeq:
-		return exitFailed, fmt.Errorf("there is no message %d: the last one is %d", seq, t.in.LastSeq)
+		return exitFailed, fmt.Errorf("message %d does not exist: the last one is %d", seq, t.in.LastSeq)
 	}
 	for _, r := range t.in.Missing {
 		if seq >= r.From && seq <= r.To {
-			return exitFailed, fmt.Errorf("message %d is lost to damage: see verify", seq)
+			return exitFailed, fmt.Errorf("message %d was lost because its segment is damaged: see verify", seq)
 		}
 	}
-	return exitFailed, fmt.Errorf("message %d is done, and its segment is gone", seq)
+	return exitFailed, fmt.Errorf("message %d is done, and its segment was removed", seq)
 }
 
 func (t *tool) showID(id [16]byte) (int, error) {
@@ -67,17 +67,17 @@ func (t *tool) showID(id [16]byte) (int, error) {
 	err = t.in.EachReceipt(func(of [16]byte, r persistence.Receipt) bool {
 		if of == id {
 			found++
-			fmt.Fprintf(t.out, "message %d: %s with reason 0x%02x at %s; the message itself is gone\n", r.Seq, r.Result.Kind, r.Result.Reason, t.moment(r.At))
+			fmt.Fprintf(t.out, "message %d: %s with reason 0x%02x at %s; the message itself was removed\n", r.Seq, r.Result.Kind, r.Result.Reason, t.moment(r.At))
 		}
 		return true
 	})
 	if err == nil && found == 0 {
-		err = fmt.Errorf("no message with the ID %s is here: it never was, or it is done and its segment is gone", uuid(id))
+		err = fmt.Errorf("no message with the ID %s: it never existed, or it is done and its segment was removed", uuid(id))
 	}
 	return exitOK, err
 }
 
-// shown is how much of a payload is printed.
+// shown is the number of bytes of a payload that are printed.
 const shown = 4 << 10
 
 func (t *tool) print(stored *inspect.Message) error {
@@ -87,7 +87,7 @@ func (t *tool) print(stored *inspect.Message) error {
 	line("sequence", "%d", m.Seq)
 	line("state", "%s", t.fate(&m))
 	if !m.known() {
-		line("record", "damaged: no more is known")
+		line("record", "damaged: only its outcome is known")
 		return w.Flush()
 	}
 	line("message ID", "%s", orDash(uuid(m.ID)))
@@ -99,22 +99,22 @@ func (t *tool) print(stored *inspect.Message) error {
 	}
 	if d := m.Deferral; m.deferred() {
 		line("deferred", "%s", t.moment(d.Since))
-		line("sent again", "%s at the earliest", t.moment(d.Until))
-		why := "it waits for others of its topic"
+		line("resent", "%s at the earliest", t.moment(d.Until))
+		why := "it waits for an earlier message of its topic"
 		if d.Attempts > 0 {
 			why = fmt.Sprintf("attempt %d was refused, reason code 0x%02x", d.Attempts, d.Code)
 		}
 		if d.Alone {
-			why = fmt.Sprintf("connections ended over it or its topic, reason code 0x%02x; it is sent alone", d.Code)
+			why = fmt.Sprintf("connections ended after it or another message of its topic was sent, reason code 0x%02x; it is sent alone", d.Code)
 		}
 		if d.GivenUp {
-			why = fmt.Sprintf("it is given up, reason code 0x%02x, and ends when the server holds its packet identifier no more", d.Code)
+			why = fmt.Sprintf("it was given up, reason code 0x%02x; it ends when the server has released its packet identifier", d.Code)
 		}
 		if d.PacketID != 0 {
 			why += fmt.Sprintf("; packet identifier %d", d.PacketID)
 		}
 		if d.RefusedID != 0 {
-			why += fmt.Sprintf("; refused under packet identifier %d", d.RefusedID)
+			why += fmt.Sprintf("; refused with packet identifier %d", d.RefusedID)
 		}
 		line("because", "%s", why)
 	}
@@ -127,13 +127,13 @@ func (t *tool) print(stored *inspect.Message) error {
 	}
 	switch m.OnSessionLost {
 	case persistence.Republish:
-		line("lost session", "it is published again")
+		line("lost session", "the message is published again")
 	case persistence.FailInFlight:
-		line("lost session", "it is given up, if it may have been sent")
+		line("lost session", "the message fails if it may have been sent")
 	}
 	moved := ""
 	if m.Moved {
-		moved = ", written again when an older segment was given back"
+		moved = ", copied from an older segment that was removed"
 	}
 	line("record", "segment %d, offset %d, %d bytes%s", m.Segment, m.Offset, m.Length, moved)
 	payload := m.Packet
@@ -157,7 +157,7 @@ func (t *tool) payload(b []byte) error {
 		text = strings.TrimSuffix(strings.ToValidUTF8(string(cut), ""), "\n") + "\n"
 	}
 	if len(cut) < len(b) {
-		text += fmt.Sprintf("… and %d bytes more; export has them all\n", len(b)-len(cut))
+		text += fmt.Sprintf("… and %d more bytes; export prints all\n", len(b)-len(cut))
 	}
 	_, err := fmt.Fprintf(t.out, "\n%s", text)
 	return err

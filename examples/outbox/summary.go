@@ -10,34 +10,34 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// most is how many lines of one kind summary prints.
+// most is the maximum number of lines for each kind of entry.
 const most = 40
 
-// summary prints what the folder holds.
+// summary prints the totals of the folder, its streams and its files.
 func (t *tool) summary() (int, error) {
 	in := t.in
 	if in.Epoch == 0 && len(in.Segments) == 0 {
-		fmt.Fprintf(t.out, "%s holds no log: none of its %s is a segment\n", in.Dir, plural(len(in.Others), "file", "files"))
+		fmt.Fprintf(t.out, "%s holds no log: %s, no segment\n", in.Dir, plural(len(in.Others), "file", "files"))
 		return exitOK, nil
 	}
 	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "folder\t%s\n", in.Dir)
 	t.inUse(w)
-	// An epoch is the time at which it began, unless the clock was not set.
-	fmt.Fprintf(w, "store\tepoch %d: begun %s; opened %s\n", in.Epoch, t.moment(time.UnixMilli(int64(in.Epoch))), plural(in.Boot, "time", "times"))
+	// The number of an epoch is the time of its beginning in milliseconds, if the clock was set then.
+	fmt.Fprintf(w, "store\tepoch %d, begun %s; opened %s\n", in.Epoch, t.moment(time.UnixMilli(int64(in.Epoch))), plural(in.Boot, "time", "times"))
 	if !in.Clock.IsZero() {
-		fmt.Fprintf(w, "clock\t%s at least\n", t.moment(in.Clock))
+		fmt.Fprintf(w, "clock\tat least %s\n", t.moment(in.Clock))
 	}
-	session := "none was recorded"
+	session := "none"
 	if in.Session {
 		session = "begun"
 	}
-	fmt.Fprintf(w, "session\t%s; sent up to %d, high %d, urgent %d\n", session, in.Sent[persistence.Normal], in.Sent[persistence.High], in.Sent[persistence.Urgent])
+	fmt.Fprintf(w, "session\t%s; last sent message: normal %d, high %d, urgent %d\n", session, in.Sent[persistence.Normal], in.Sent[persistence.High], in.Sent[persistence.Urgent])
 	if n := len(in.SeenIDs); n > 0 {
-		fmt.Fprintf(w, "inbound\t%s of QoS 2 seen, not cleared: %s\n", plural(n, "packet identifier", "packet identifiers"), strings.Trim(fmt.Sprint(in.SeenIDs[:min(n, most)]), "[]"))
+		fmt.Fprintf(w, "inbound\t%s of incomplete QoS 2 exchanges: %s\n", plural(n, "packet identifier", "packet identifiers"), strings.Trim(fmt.Sprint(in.SeenIDs[:min(n, most)]), "[]"))
 	}
 	for _, path := range in.Others[:min(len(in.Others), most)] {
-		fmt.Fprintf(w, "not ours\t%s\n", name(path))
+		fmt.Fprintf(w, "unknown\t%s\n", name(path))
 	}
 	fmt.Fprintf(w, "damage\t%s\n", t.health())
 	if err := w.Flush(); err != nil {
@@ -52,9 +52,9 @@ func (t *tool) summary() (int, error) {
 func (t *tool) inUse(w io.Writer) {
 	switch in := t.in; {
 	case in.InUse && in.PID != 0:
-		fmt.Fprintf(w, "in use\tby process %d: this is a moment of it\n", in.PID)
+		fmt.Fprintf(w, "in use\tby process %d: the output is a snapshot\n", in.PID)
 	case in.InUse:
-		fmt.Fprintf(w, "in use\tthis is a moment of it\n")
+		fmt.Fprintf(w, "in use\tthe output is a snapshot\n")
 	}
 }
 
@@ -65,7 +65,7 @@ func (t *tool) health() string {
 		parts = append(parts, plural(s.Corruptions, "damaged place", "damaged places")+": see verify")
 	}
 	if n := len(t.in.Copies); n > 0 {
-		parts = append(parts, plural(n, "copy of a damaged segment", "copies of damaged segments")+" from earlier openings")
+		parts = append(parts, plural(n, "copy of a damaged segment", "copies of damaged segments")+" kept when the log was opened")
 	}
 	if len(parts) == 0 {
 		return "none"
@@ -87,15 +87,15 @@ func (t *tool) messages() {
 		{"pending", s.Pending, true}, {"  deferred", s.Deferred, false}, {"acked", s.Acked, true}, {"refused", s.Refused, false}, {"expired", s.Expired, false},
 		{"dropped", s.Dropped, false}, {"  lost to damage", s.Lost, false},
 		{"dead-lettered", s.DeadLettered, false}, {"  kept", s.DeadLetters, false},
-		{"receipts of gone ones", s.Receipts, false},
+		{"receipts", s.Receipts, false},
 	} {
 		if row.n > 0 || row.always {
 			line(row.name, row.n)
 		}
 	}
-	line("packets of pending ones", size(s.PendingBytes))
+	line("bytes of pending", size(s.PendingBytes))
 	if s.Deferred > 0 {
-		line("packets of deferred ones", size(s.DeferredBytes))
+		line("bytes of deferred", size(s.DeferredBytes))
 	}
 }
 
@@ -121,7 +121,7 @@ func (t *tool) segments() {
 		note := ""
 		switch {
 		case s.Void:
-			note = "  does not count"
+			note = "  unused"
 		case s.Torn:
 			note = "  ends with an unfinished write"
 		}

@@ -14,12 +14,12 @@ const (
 	exitFailed  = 2 // the command failed
 )
 
-// tool is one call of the program.
+// tool is one execution of a command.
 type tool struct {
 	dir, state, topic string
 	limit             int
 	yes, drop         bool
-	args              []string // of the verb
+	args              []string // of the command
 	now               time.Time
 	out               io.Writer
 	in                *inspect.Folder

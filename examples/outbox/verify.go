@@ -11,8 +11,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// verify says where the folder is damaged and what that cost. To inspect it was
-// to read every record and every receipt and to check their sums.
+// verify prints the damaged places and the lost messages. inspect.Open has read every record and
+// every receipt and has checked their checksums.
 func (t *tool) verify() (int, error) {
 	in, code := t.in, exitOK
 	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
@@ -36,25 +36,25 @@ func (t *tool) verify() (int, error) {
 	for _, s := range in.Segments {
 		switch {
 		case s.Torn && in.InUse:
-			fmt.Fprintf(w, "end\t%s ends with a write that is under way or was never finished\n", name(s.File))
+			fmt.Fprintf(w, "end\t%s ends with an unfinished write, which may still be in progress\n", name(s.File))
 		case s.Torn:
-			fmt.Fprintf(w, "torn\t%s ends with a write that was never finished; what was in it was never accepted, so nothing is lost\n", name(s.File))
+			fmt.Fprintf(w, "torn\t%s ends with an unfinished write; its messages were never accepted, so no message is lost\n", name(s.File))
 		case s.Void:
-			fmt.Fprintf(w, "left over\t%s does not count; the next opening removes it\n", name(s.File))
+			fmt.Fprintf(w, "unused\t%s: the client removes it when it opens the log\n", name(s.File))
 		}
 	}
 	for _, path := range in.Copies {
-		fmt.Fprintf(w, "copy\t%s: a damaged segment, kept by an earlier opening; remove it when you do not need it\n", name(path))
+		fmt.Fprintf(w, "copy\t%s: copy of a damaged segment, kept when the log was opened; remove it when you do not need it\n", name(path))
 	}
 	for _, path := range in.Others {
-		fmt.Fprintf(w, "not ours\t%s\n", name(path))
+		fmt.Fprintf(w, "unknown\t%s: not a file of the store\n", name(path))
 	}
 	result := "nothing is damaged"
 	if in.Epoch == 0 && len(in.Segments) == 0 {
 		result = "there is no log here"
 	}
 	if code == exitDamaged {
-		result = plural(in.Stats.Corruptions, "damaged place", "damaged places") + "; what is readable around it is in use all the same"
+		result = plural(in.Stats.Corruptions, "damaged place", "damaged places") + "; the readable records around the damage stay in use"
 	}
 	fmt.Fprintf(w, "result\t%s\n", result)
 	fmt.Fprintf(w, "changed\tnothing\n")
@@ -80,7 +80,7 @@ func (t *tool) damage(w io.Writer, list []persistence.Corruption) {
 
 func reason(err error) string { return strings.TrimPrefix(err.Error(), "persistence: ") }
 
-// losses prints what damage cost.
+// losses prints the messages and the state that were lost because of damage.
 func (t *tool) losses(w io.Writer) {
 	in := t.in
 	missing, list := uint64(0), []string{}
@@ -96,17 +96,17 @@ func (t *tool) losses(w io.Writer) {
 		}
 	}
 	if missing > 0 {
-		fmt.Fprintf(w, "lost\t%s of which nothing is left: %s\n", plural(missing, "sequence", "sequences"), strings.Join(list, ", "))
+		fmt.Fprintf(w, "lost\t%s without a readable record: %s\n", plural(missing, "message", "messages"), strings.Join(list, ", "))
 	}
 	if n := in.Stats.Lost; n > 0 {
-		fmt.Fprintf(w, "counted\t%s given up as lost since the store was made\n", plural(n, "message", "messages"))
+		fmt.Fprintf(w, "counted\t%s lost because of damage since the store was created\n", plural(n, "message", "messages"))
 	}
 	if in.Renewal != persistence.Continued && in.Epoch != 0 {
-		fmt.Fprintf(w, "epoch\t%s: the next opening here gives the store a new epoch, so that receivers take none of its messages for a repetition\n", why(in.Renewal))
+		fmt.Fprintf(w, "epoch\t%s; when the client opens it here, a new epoch begins, so that receivers do not treat new messages as duplicates\n", why(in.Renewal))
 	}
 }
 
-// why describes the reason of a new epoch.
+// why describes the reason for a new epoch.
 func why(r persistence.Renewal) string {
 	switch r {
 	case persistence.CopiedFiles:
@@ -114,9 +114,9 @@ func why(r persistence.Renewal) string {
 	case persistence.OtherHost:
 		return "another machine wrote it, so its session is void"
 	case persistence.Damaged:
-		return "counters of streams may be lost"
+		return "stream counters may be lost"
 	case persistence.TailLost:
-		return "it was not closed, and may have lost its last messages"
+		return "the log was not closed, and its last messages may be lost"
 	}
 	return "the clock was not set when the last epoch began"
 }

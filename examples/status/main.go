@@ -1,13 +1,12 @@
-// Status shows who is online, live, by the retained status topics that devices
-// keep (client.Config.Presence.Status).
+// Status shows live which devices are online. It reads the retained status topics that the
+// devices maintain (client.Config.Presence.Status).
 //
 //	go run ./examples/status -broker mqtt://localhost:1883
 //
-// What to watch for: start examples/device, and it is online at once; end it
-// with Ctrl-C, and it is offline at once; kill -9 it, and the broker says
-// offline after the will delay; start it again within the delay, and nobody
-// ever hears that it was gone. Start this program late, and it knows all the
-// same: the topics are retained.
+// To see it work, start examples/device: the device is shown as online at once. End the device
+// with Ctrl-C: it is shown as offline at once. End the device with kill -9: the broker publishes
+// offline after the will delay. Start the device again within the delay: it stays online. This
+// program can start at any time, because the broker retains the status messages.
 package main
 
 import (
@@ -25,11 +24,11 @@ import (
 )
 
 func main() {
-	broker := flag.String("broker", "mqtt://localhost:1883", "the broker")
-	filter := flag.String("filter", "devices/+/status", "topics to watch")
-	user := flag.String("user", "", "user name; the password comes from $MQTT_PASSWORD")
+	broker := flag.String("broker", "mqtt://localhost:1883", "URL of the broker")
+	filter := flag.String("filter", "devices/+/status", "topic filter of the status topics")
+	user := flag.String("user", "", "user name; the password is read from $MQTT_PASSWORD")
 	flag.Parse()
-	// The second signal ends the program at once.
+	// The first signal stops the program gracefully. A second signal ends the process at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	defer stop()
@@ -39,7 +38,7 @@ func main() {
 	}
 }
 
-// line is what there is to say about a change.
+// line returns the line to print for a change.
 func line(c presence.Change, n presence.Counts) string {
 	what := ""
 	switch c.Kind {
@@ -53,18 +52,18 @@ func line(c presence.Change, n presence.Counts) string {
 			what += fmt.Sprintf(" flaps: %d", d.Flaps)
 		}
 		if c.Initial {
-			what += " (from before we watched)"
+			what += " (retained)"
 		}
 	case presence.Forgotten:
 		what = fmt.Sprintf("%-40s forgotten", c.Device.Topic)
 	case presence.ViewStale:
-		what = "our own link is gone: what was online is stale"
+		what = "disconnected for too long: online devices are now stale"
 	case presence.ViewSynced:
-		what = "all that is retained is known"
+		what = "all retained statuses have been received"
 	case presence.ViewFull:
-		what = "too many devices: " + c.Device.Topic + " is one more"
+		what = "too many devices: " + c.Device.Topic + " is not shown"
 	case presence.Missed:
-		what = fmt.Sprintf("%d changes are not shown, too slow", c.Missed)
+		what = fmt.Sprintf("%d changes are not shown: the output is too slow", c.Missed)
 	}
 	return fmt.Sprintf("%s  %s  %d online, %d offline, %d stale", c.At.Local().Format(time.TimeOnly), what, n.Online, n.Offline, n.Stale)
 }
@@ -73,18 +72,18 @@ func run(ctx context.Context, broker, user, filter string) error {
 	c, err := client.New(client.Config{
 		Servers:    []string{broker},
 		Connection: client.ConnectionConfig{Username: user, Password: []byte(os.Getenv("MQTT_PASSWORD"))},
-		// A watcher needs no session: the retained topics tell it all.
+		// This client needs no session: the broker sends all retained statuses after each connect.
 		Session: client.SessionConfig{Expiry: client.NoSession},
 		OnEvent: func(e client.Event) {
 			switch e := e.(type) {
 			case client.Disconnected:
 				if e.Err != nil {
-					fmt.Println("our own link is gone:", e.Err)
+					fmt.Println("disconnected:", e.Err)
 				}
 			case client.ConnectFailed:
 				fmt.Println("no connection:", e.Err)
 			case client.SubscriptionFailed:
-				fmt.Println("nothing to watch:", e.Err)
+				fmt.Println("subscription failed:", e.Err)
 			}
 		},
 	})
@@ -100,7 +99,7 @@ func run(ctx context.Context, broker, user, filter string) error {
 		return err
 	}
 	fmt.Printf("watching %s on %s\n", filter, broker)
-	for change := range changes { // ends with ctx, or with the client: credentials, for example
+	for change := range changes { // until ctx ends or the client stops
 		fmt.Println(line(change, w.Counts()))
 	}
 	return errors.Join(c.Close(), c.Err())

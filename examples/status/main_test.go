@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"syscall"
 	"testing"
 
@@ -12,8 +13,8 @@ import (
 	"github.com/mooring-mqtt/mooring/examples/internal/service"
 )
 
-// SIGTERM ends it with exit code 0, with and without a broker; refused credentials with
-// 1.
+// SIGTERM ends the program with status 0, with and without a broker. Refused credentials end it
+// with status 1.
 func TestSIGTERM(t *testing.T) {
 	program := service.Build(t)
 	b := mqtttest.Start(t)
@@ -26,11 +27,11 @@ func TestSIGTERM(t *testing.T) {
 	if err := c.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.Await("online")
+	s.Await(fmt.Sprintf("%-40s online", "devices/d/status"))
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s.Await("offline")
+	s.Await(fmt.Sprintf("%-40s offline", "devices/d/status"))
 	s.Signal(syscall.SIGTERM)
 	if code, _ := s.Wait(); code != 0 {
 		t.Errorf("exit code %d, want 0", code)

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// Sources returns what this machine can be asked for.
+// Sources returns the groups of metrics that Linux reports in /proc.
 func Sources() []Source {
 	return []Source{
 		{"load", func() ([]Reading, error) { return lines("/proc/loadavg", load) }},
@@ -22,7 +22,7 @@ func Sources() []Source {
 	}
 }
 
-// lines collects the readings of each line of a file.
+// lines returns the readings of all lines of a file.
 func lines(path string, parse func(fields []string) []Reading) ([]Reading, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -38,7 +38,7 @@ func lines(path string, parse func(fields []string) []Reading) ([]Reading, error
 	return all, nil
 }
 
-// read makes readings of the fields that are numbers.
+// read returns a reading for each field that is a number and has a name.
 func read(prefix string, fields []string, names ...string) (out []Reading) {
 	for i, name := range names {
 		if i >= len(fields) {
@@ -53,7 +53,7 @@ func read(prefix string, fields []string, names ...string) (out []Reading) {
 
 func load(f []string) []Reading { return read("load/", f, "1m", "5m", "15m") }
 
-// hertz is USER_HZ, which Linux fixes at 100 for all that it tells user space.
+// hertz is USER_HZ, the unit of the times in /proc/stat. Linux reports them in 1/100 s.
 const hertz = 100
 
 func cpu(f []string) []Reading {

@@ -1,16 +1,15 @@
-// Package metrics reads what this machine knows about itself: on Linux load,
-// CPU time per core, memory, disk and network counters from /proc, elsewhere
-// what the Go runtime measures. The examples publish it as a device's readings.
+// Package metrics reads metrics of this machine. On Linux, these are load, CPU time per core,
+// memory, disk and network counters from /proc. On other systems, they are the metrics of the Go
+// runtime. The examples publish them as the readings of a device.
 package metrics
 
-// Reading is one number, as it was read.
+// Reading is one measured number.
 type Reading struct {
-	Name  string  // such as "cpu/0/user_seconds"; fits below a topic
-	Value float64 // in the unit that Name ends with, or a plain count
+	Name  string  // such as "cpu/0/user_seconds"; valid as part of a topic name
+	Value float64 // in the unit at the end of Name, or a plain count
 }
 
-// Source is a group of readings that are taken together. Read is not safe for
-// concurrent use.
+// Source is a group of readings that are read together. Read is not safe for concurrent use.
 type Source struct {
 	Name string // a topic level, such as "cpu"
 	Read func() ([]Reading, error)

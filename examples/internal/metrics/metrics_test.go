@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestSourcesReadThisMachine(t *testing.T) {
+func TestSources_ReadThisMachine(t *testing.T) {
 	sources := Sources()
 	if len(sources) < 3 {
 		t.Fatalf("only %d sources", len(sources))

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Sources returns what the Go runtime can be asked for.
+// Sources returns the groups of metrics of the Go runtime.
 func Sources() []Source {
 	groups := map[string][]metrics.Sample{}
 	var order []string

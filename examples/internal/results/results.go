@@ -1,8 +1,8 @@
-// Package results is a backend's own data in the simplest form that can be
-// called a transaction: a file to which each handled message adds one line, in
-// one write. The line holds the effect (the value) and the key by which the
-// message is known (its ID), so a process killed at any moment has both or
-// neither. What the file says at the start is what was handled.
+// Package results stores the results of a backend in a file. Each handled message adds one line
+// with one write. The line contains the effect of the message (its value) and the key that
+// identifies the message. So a process that is killed at any moment has stored both or neither:
+// this is a transaction in its simplest form. At the next start, the file shows which messages
+// have been handled.
 package results
 
 import (
@@ -22,14 +22,14 @@ import (
 
 // Row is one handled message.
 type Row struct {
-	Key        []byte           `json:"key"` // Claim.Key: by which the cache knows the message
+	Key        []byte           `json:"key"` // Claim.Key, which identifies the message in the dedupe cache
 	ID         client.MessageID `json:"id"`
 	Topic      string           `json:"topic"`
 	Publisher  string           `json:"pub"`
 	Epoch      uint64           `json:"epoch"`
 	Seq        uint64           `json:"seq"`
-	Boot       uint64           `json:"boot"` // the device's process
-	N          uint64           `json:"n"`    // its count of readings on this topic
+	Boot       uint64           `json:"boot"` // identifies the process of the device
+	N          uint64           `json:"n"`    // number of this reading among those of its topic
 	Value      float64          `json:"value"`
 	SentAt     int64            `json:"sent"`     // Unix nanoseconds
 	ReceivedAt int64            `json:"received"` // Unix nanoseconds
@@ -42,8 +42,8 @@ type File struct {
 	size int64
 }
 
-// Open opens or creates the file and returns what it holds. A last line that a
-// kill cut off is removed: its message was not handled.
+// Open opens or creates the file and returns its rows. It removes an incomplete last line, which a
+// killed process left: the message of that line was not handled.
 func Open(path string) (*File, []Row, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
@@ -63,8 +63,7 @@ func Open(path string) (*File, []Row, error) {
 	return &File{f: f, size: good}, rows, nil
 }
 
-// Read reads rows up to the first line that is not whole, and says where that
-// is.
+// Read reads rows up to the first incomplete line. It also returns the offset of that line.
 func Read(r io.Reader) (rows []Row, good int64, err error) {
 	br := bufio.NewReader(r)
 	for {
@@ -84,8 +83,8 @@ func Read(r io.Reader) (rows []Row, good int64, err error) {
 	}
 }
 
-// Append adds a row. When it returns nil a kill of the process cannot undo it;
-// where the power may go as well, add f.Sync() here.
+// Append adds a row. After it has returned nil, a kill of the process does not lose the row. To
+// protect the row from a power failure too, call f.Sync here.
 func (r *File) Append(row Row) error {
 	b, err := json.Marshal(row)
 	if err != nil {
@@ -95,7 +94,7 @@ func (r *File) Append(row Row) error {
 	defer r.mu.Unlock()
 	n, err := r.f.WriteAt(append(b, '\n'), r.size)
 	if err != nil {
-		// Half a line is no line: the next one is written over it.
+		// The next write overwrites an incomplete line.
 		return err
 	}
 	r.size += int64(n)
@@ -105,14 +104,14 @@ func (r *File) Append(row Row) error {
 // Close closes the file.
 func (r *File) Close() error { return r.f.Close() }
 
-// Cache returns a dedupe cache that knows the messages in rows. What is
-// handled later is committed to it by the client; the file holds it already.
+// Cache returns a dedupe cache that contains the messages in rows. The client adds the messages
+// that it handles later; their rows are already in the file at that time.
 func Cache(rows []Row) (dedupe.Cache, error) {
 	cache := dedupe.NewMemory(dedupe.Options{Capacity: 1 << 20})
 	for _, row := range rows {
 		claim, verdict, err := cache.Begin(context.Background(), string(row.Key), "results")
 		if err != nil || verdict != dedupe.Fresh {
-			continue // a duplicate in the file: the referee reports it
+			continue // a duplicate in the file; the quickstart's referee reports it
 		}
 		if err := cache.Commit(context.Background(), claim); err != nil {
 			return nil, err
@@ -121,7 +120,7 @@ func Cache(rows []Row) (dedupe.Cache, error) {
 	return cache, nil
 }
 
-// Positions returns where each stream of rows stands.
+// Positions returns the last sequence number of each stream in rows.
 func Positions(rows []Row) []client.Position {
 	type stream struct {
 		publisher, topic string

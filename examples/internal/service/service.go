@@ -1,5 +1,5 @@
-// Package service runs an example as an init system would: builds it, starts it,
-// reads what it says, sends it a signal, and looks at its exit code.
+// Package service tests an example program as a service. It builds and starts the program, reads
+// its output, sends it signals, and returns its exit code.
 package service
 
 import (
@@ -16,9 +16,8 @@ import (
 	"time"
 )
 
-// patience is how long anything may take: a machine may be slow, and a test that
-// hangs says nothing.
-const patience = 60 * time.Second
+// timeout is the longest time to wait for output or for the end of the process.
+const timeout = 60 * time.Second
 
 // Build compiles the program in the folder of the test.
 func Build(t *testing.T) (program string) {
@@ -30,7 +29,7 @@ func Build(t *testing.T) (program string) {
 	return program
 }
 
-// Service is a process.
+// Service is a running program.
 type Service struct {
 	t     *testing.T
 	cmd   *exec.Cmd
@@ -69,38 +68,38 @@ func Start(t *testing.T, program string, args ...string) *Service {
 		close(s.ended)
 	}()
 	t.Cleanup(func() {
-		_ = s.cmd.Process.Kill() // or it has ended
+		_ = s.cmd.Process.Kill() // fails if the process has ended
 		<-s.ended
 		if t.Failed() {
-			t.Logf("it said:\n%s", s.Output())
+			t.Logf("output:\n%s", s.Output())
 		}
 	})
 	return s
 }
 
-// Output is what it has said.
+// Output returns all output so far.
 func (s *Service) Output() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return strings.Join(s.lines, "\n")
 }
 
-// Await waits for a line with these words.
-func (s *Service) Await(words string) {
+// Await waits until the output contains the text.
+func (s *Service) Await(text string) {
 	s.t.Helper()
-	for limit := time.After(patience); ; {
+	for limit := time.After(timeout); ; {
 		s.mu.Lock()
-		said, more := strings.Join(s.lines, "\n"), s.more
+		output, more := strings.Join(s.lines, "\n"), s.more
 		s.mu.Unlock()
-		if strings.Contains(said, words) {
+		if strings.Contains(output, text) {
 			return
 		}
 		select {
 		case <-more:
 		case <-s.ended:
-			s.t.Fatalf("it ended with exit code %d before it said %q", s.code, words)
+			s.t.Fatalf("the program ended with exit code %d before it printed %q", s.code, text)
 		case <-limit:
-			s.t.Fatalf("it does not say %q", words)
+			s.t.Fatalf("the program does not print %q", text)
 		}
 	}
 }
@@ -113,17 +112,18 @@ func (s *Service) Signal(sig os.Signal) {
 	}
 }
 
-// TrySignal sends a signal to a process that may have ended; then there is an error.
+// TrySignal sends a signal. It returns an error if the process has ended.
 func (s *Service) TrySignal(sig os.Signal) error { return s.cmd.Process.Signal(sig) }
 
-// Wait returns the exit code, -1 if a signal ended it, and how long that took.
+// Wait waits for the end of the program. It returns the exit code, or -1 if a signal ended the
+// program, and how long Wait took.
 func (s *Service) Wait() (code int, took time.Duration) {
 	s.t.Helper()
 	began := time.Now()
 	select {
 	case <-s.ended:
-	case <-time.After(patience):
-		s.t.Fatal("it does not end")
+	case <-time.After(timeout):
+		s.t.Fatal("the program does not end")
 	}
 	return s.code, time.Since(began)
 }
