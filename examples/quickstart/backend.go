@@ -14,11 +14,11 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// awayFile is in the backend's folder while its database is away.
+// awayFile exists in the backend's folder while its simulated database is unavailable.
 const awayFile = "database-away"
 
-// runBackend is the backend's process: each reading becomes a line of the
-// results file, which is also what it knows of the past when it starts again.
+// runBackend runs the backend process. It writes each reading as a line of the results file. When
+// it starts again, it reads from this file which messages have been handled.
 func runBackend(ctx context.Context, o options) error {
 	file, rows, err := results.Open(o.dir + "/results.jsonl")
 	if err != nil {
@@ -30,7 +30,7 @@ func runBackend(ctx context.Context, o options) error {
 		ClientID:   o.prefix + "-backend",
 		Dir:        o.dir + "/session",
 		Connection: client.ConnectionConfig{Backoff: reliability.Backoff{Min: 20 * time.Millisecond, Max: time.Second}},
-		OnEvent:    tellLink,
+		OnEvent:    reportEvent,
 	}
 	if o.without == "" {
 		var cache dedupe.Cache
@@ -54,18 +54,18 @@ func runBackend(ctx context.Context, o options) error {
 			return client.Refuse(0x99, "not a reading")
 		}
 		if _, err := os.Stat(o.dir + "/" + awayFile); err == nil {
-			return errors.New("the database is away") // the client calls the handler again
+			return errors.New("the database is unavailable") // the client calls the handler again
 		}
 		err := file.Append(results.Row{
 			Key: []byte(m.Claim.Key), ID: m.ID, Topic: m.Topic, Publisher: m.Origin.Publisher, Epoch: m.Origin.Epoch, Seq: m.Origin.Seq,
 			Boot: p.Boot, N: p.N, Value: p.Value, SentAt: p.At, ReceivedAt: time.Now().UnixNano(),
 		})
-		// The rest of a real backend's work. Killed here, it has the effect and
-		// has not acknowledged the message, which comes again.
+		// This simulates further work of a backend. If the process is killed here, the row is
+		// stored, but the message is not acknowledged. So the broker sends the message again.
 		time.Sleep(2 * time.Millisecond)
 		return err
 	})
-	// Declared before connecting: what a resumed session delivers first finds it.
+	// Declare the handler before Start: a resumed session can deliver messages immediately.
 	filter := o.prefix + "/readings/#"
 	if err := c.Handle(filter, keep); err != nil {
 		return err
@@ -79,10 +79,10 @@ func runBackend(ctx context.Context, o options) error {
 	if _, err := c.Subscribe(ctx, filter, client.ExactlyOnce, keep); err != nil {
 		return err
 	}
-	tell("ready", "")
+	report("ready", "")
 	<-ctx.Done()
 	err = c.Close()
 	st := c.Stats()
-	tell("received", st.Received, st.Duplicates)
+	report("received", st.Received, st.Duplicates)
 	return err
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 )
 
-// mishap is one thing that goes wrong.
+// mishap is one injected fault.
 type mishap struct {
 	name string
 	do   func(ctx context.Context) error
@@ -22,7 +22,7 @@ func link(name string, do func()) mishap {
 	return mishap{name, func(context.Context) error { do(); return nil }}
 }
 
-// mishaps is what the field does, in the numbers asked for.
+// mishaps returns the faults to inject, in the numbers that the flags give.
 func (s *stage) mishaps() (all []mishap) {
 	d, b := s.deviceLink, s.backendLink
 	cuts := []mishap{
@@ -52,10 +52,11 @@ func (s *stage) mishaps() (all []mishap) {
 	for range s.o.backendKills {
 		all = append(all, mishap{"backend killed", s.killBackend})
 	}
-	// While the database is away messages wait at the broker. mosquitto forgets those of its last second
-	// when it is killed, although it has acknowledged them.
+	// While the database is unavailable, messages wait at the broker. A killed mosquitto loses the
+	// messages of its last second, although it has acknowledged them. So this fault is not used with
+	// mosquitto.
 	if s.broker != nil && s.mosquitto == "" {
-		all = append(all, mishap{"database of the backend away for 3 s", func(context.Context) error { return s.databaseAway(3 * time.Second) }})
+		all = append(all, mishap{"database of the backend unavailable for 3 s", func(context.Context) error { return s.databaseAway(3 * time.Second) }})
 	}
 	if s.broker != nil || s.o.restart != "" {
 		for range s.o.restarts {
@@ -65,9 +66,8 @@ func (s *stage) mishaps() (all []mishap) {
 	return all
 }
 
-// killBackend kills the backend in the middle of its work: between a line of
-// the results file and the acknowledgement of its message. A short stall makes
-// sure that there is work.
+// killBackend kills the backend after it has written a line of the results file, and before it
+// acknowledges the message. A short stall of the link ensures that messages are waiting.
 func (s *stage) killBackend(ctx context.Context) error {
 	const stall = 300 * time.Millisecond
 	s.backendLink.StallFor(stall)
@@ -88,7 +88,7 @@ func (s *stage) killBackend(ctx context.Context) error {
 	return s.backend.start()
 }
 
-// databaseAway has the backend's handler fail for some time.
+// databaseAway makes the backend's handler fail for d.
 func (s *stage) databaseAway(d time.Duration) error {
 	name := filepath.Join(s.o.dir, "backend", awayFile)
 	time.AfterFunc(d, func() { _ = os.Remove(name) })
@@ -111,8 +111,8 @@ func (s *stage) restartBroker(ctx context.Context) error {
 	return err
 }
 
-// chaos spreads the mishaps over the time of measuring, in an order that the
-// seed decides.
+// chaos injects the faults. It distributes them over the duration of the run, in an order that
+// depends on the seed.
 func (s *stage) chaos(ctx context.Context) error {
 	all := s.mishaps()
 	random := rand.New(rand.NewPCG(s.o.seed, 0))

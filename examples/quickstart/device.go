@@ -13,8 +13,8 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// payload is what a reading looks like on the wire. Boot and N number the
-// readings independently of mooring, for the referee.
+// payload is the payload of a reading. Boot and N number the readings independently of mooring, for
+// the referee.
 type payload struct {
 	Value float64 `json:"value"`
 	At    int64   `json:"at"` // Unix nanoseconds
@@ -22,9 +22,9 @@ type payload struct {
 	N     uint64  `json:"n"`
 }
 
-// runDevice is the device's process: it measures until the time is up and ends
-// when everything it was told is accepted has been acknowledged. Killed, it is
-// started again and goes on with what is in its folder.
+// runDevice runs the device process. It publishes readings until the time in o.until, and ends when
+// all accepted messages have been acknowledged. After a kill, the main process starts it again, and
+// it sends the messages that are pending in its folder.
 func runDevice(ctx context.Context, o options) error {
 	log, err := persistence.Open(o.dir, persistence.Options{})
 	if err != nil {
@@ -38,7 +38,7 @@ func runDevice(ctx context.Context, o options) error {
 		Publishing: client.PublishingConfig{Sequenced: true},
 		Presence:   client.PresenceConfig{Status: &client.Status{Topic: o.prefix + "/status/device"}},
 		Connection: client.ConnectionConfig{Backoff: reliability.Backoff{Min: 20 * time.Millisecond, Max: time.Second}},
-		OnEvent:    tellLink,
+		OnEvent:    reportEvent,
 	}))
 	if err != nil {
 		return err
@@ -56,11 +56,11 @@ func runDevice(ctx context.Context, o options) error {
 	}
 	wg.Wait()
 
-	patience, cancel := context.WithTimeout(ctx, 30*time.Second)
+	drainCtx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	err = c.Drain(patience)
+	err = c.Drain(drainCtx)
 	st := log.Stats()
-	tell("stats", st.Accepted, st.Acked, st.Refused+st.Expired+st.Dropped, st.Pending, st.DiskBytes)
+	report("stats", st.Accepted, st.Acked, st.Refused+st.Expired+st.Dropped, st.Pending, st.DiskBytes)
 	if d.err != nil {
 		return d.err
 	}
@@ -77,8 +77,8 @@ type device struct {
 	err error
 }
 
-// measure publishes a source's readings at the given rate, each one durably
-// before the next.
+// measure publishes the readings of a source at the given rate in Hz. Each reading is on disk before
+// measure publishes the next one.
 func (d *device) measure(ctx context.Context, s metrics.Source, rate float64) {
 	tick := time.NewTicker(time.Duration(float64(time.Second) / rate))
 	defer tick.Stop()
@@ -92,7 +92,7 @@ func (d *device) measure(ctx context.Context, s metrics.Source, rate float64) {
 		if len(readings) == 0 {
 			var err error
 			if readings, err = s.Read(); err != nil || len(readings) == 0 {
-				return // this machine does not have it
+				return // this machine does not have these metrics
 			}
 		}
 		if err := d.publish(ctx, readings[0]); err != nil {
@@ -123,7 +123,7 @@ func (d *device) publish(ctx context.Context, r metrics.Reading) error {
 		d.mu.Unlock()
 		return err
 	}
-	// From here on the promise holds, and the referee will hold us to it.
-	tell("accepted", delivery.ID, time.Since(start).Microseconds())
+	// The message is accepted. From now on, the referee expects that it is delivered.
+	report("accepted", delivery.ID, time.Since(start).Microseconds())
 	return nil
 }

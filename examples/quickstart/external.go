@@ -12,23 +12,23 @@ import (
 	"github.com/mooring-mqtt/mooring/client"
 )
 
-// Another broker: -broker mqtt://user:password@host:port. The proxies stand
-// between, so it must speak MQTT over plain TCP. User and password reach the
-// child processes in their environment.
+// This file has the functions for another broker: -broker mqtt://user:password@host:port. The
+// clients connect to it through proxies, so the broker must accept MQTT over plain TCP. The child
+// processes receive user name and password in their environment.
 
 const (
 	userVariable     = "MOORING_QUICKSTART_USER"
 	passwordVariable = "MOORING_QUICKSTART_PASSWORD"
 )
 
-// external looks at the -broker flag and makes sure that somebody is there.
+// external parses the -broker flag and checks that the broker accepts connections.
 func external(ctx context.Context, broker string) (hostPort string, err error) {
 	u, err := url.Parse(broker)
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("-broker: %w", err)
 	case u.Scheme != "mqtt" && u.Scheme != "tcp" || u.Hostname() == "":
-		return "", fmt.Errorf("-broker %s: use mqtt://host:port; the proxies that cut the link need to see MQTT in the clear", u.Redacted())
+		return "", fmt.Errorf("-broker %s: use mqtt://host:port; the proxies that cut the link cannot read encrypted connections", u.Redacted())
 	}
 	if hostPort = u.Host; u.Port() == "" {
 		hostPort = net.JoinHostPort(u.Hostname(), "1883")
@@ -46,19 +46,18 @@ func external(ctx context.Context, broker string) (hostPort string, err error) {
 	return hostPort, conn.Close()
 }
 
-// credentials are those of the broker, if it wants any.
+// credentials sets the user name and password for the broker, and discards the log.
 func credentials(cfg client.Config) client.Config {
 	cfg.Connection.Username = os.Getenv(userVariable)
 	if password, ok := os.LookupEnv(passwordVariable); ok {
 		cfg.Connection.Password = []byte(password)
 	}
-	cfg.Logger = slog.New(slog.DiscardHandler) // the referee counts what is lost, and tellLink prints the rest
+	cfg.Logger = slog.New(slog.DiscardHandler) // the referee counts lost messages, and reportEvent prints events
 	return cfg
 }
 
-// leaveNothing ends our sessions at a broker that is not ours and clears the
-// status topic.
-func (s *stage) leaveNothing(hostPort string) error {
+// cleanUp ends the sessions of device and backend at another broker, and removes the retained status.
+func (s *stage) cleanUp(hostPort string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	for _, role := range []string{"backend", "device"} {

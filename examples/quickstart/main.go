@@ -1,21 +1,24 @@
-// Quickstart is the whole of mooring in one command: a device publishes this
-// machine's real metrics, each reading durably and exactly once, and a backend
-// keeps them in a file, while the link between them is cut, torn and stalled,
-// both are killed, and the broker is restarted. At the end a referee compares
-// what the device was told is accepted with what the backend's file holds.
+// Quickstart runs a device, a backend and a broker, injects faults, and counts the messages.
 //
 //	go run ./examples/quickstart
 //	go run ./examples/quickstart -broker mqtt://localhost:1883
 //	go run ./examples/quickstart -broker mosquitto
 //
-// What to watch for: the numbers under lost, duplicated and out of order. Take
-// a protective part out and see them change: -without dedupe, -without ids,
-// -without released. (Since dedupe and ordering at the backend would hide what
-// goes wrong at the device, they are out in all three; -without dedupe
-// -backend-kills 0 shows that QoS 2 keeps its word without them.)
+// This program is a test rig. It is meant to be run, not to be copied: to write an application,
+// start from examples/device and examples/backend.
 //
-// The program starts itself as three more processes (broker, device, backend),
-// so that a SIGKILL is a real one.
+// The device publishes metrics of this machine with QoS 2. The backend writes them to a file.
+// Meanwhile, the program cuts and stalls the links, kills the device and the backend, and restarts
+// the broker. Finally, a referee compares the messages that the device accepted with those in the
+// backend's file. It does not use mooring's counters for this.
+//
+// Look at the numbers after lost, duplicated and out of order: they are 0. They change if you switch
+// off a protection with -without dedupe, -without ids or -without released. Each of them also
+// switches off deduplication and ordering in the backend, because these would hide faults of the
+// device. With -without dedupe -backend-kills 0, QoS 2 alone prevents duplicates.
+//
+// The program starts itself as three child processes (broker, device and backend), so that it can
+// kill them with SIGKILL.
 package main
 
 import (
@@ -32,22 +35,22 @@ import (
 
 func main() {
 	var o options
-	flag.StringVar(&o.broker, "broker", "", "use this broker instead of the in-process one, such as mqtt://localhost:1883; mosquitto: start mosquitto, with its state on disk, and kill it like that one")
-	flag.StringVar(&o.restart, "restart", "", "shell command that restarts the -broker; without it that one is not restarted")
-	flag.IntVar(&o.rate, "rate", 500, "readings a second")
-	flag.DurationVar(&o.duration, "duration", 20*time.Second, "how long the device measures")
-	flag.IntVar(&o.cuts, "cuts", 18, "link cuts to attempt; some meet a link that is down already")
-	flag.IntVar(&o.deviceKills, "device-kills", 3, "SIGKILLs of the device")
-	flag.IntVar(&o.backendKills, "backend-kills", 2, "SIGKILLs of the backend")
-	flag.IntVar(&o.restarts, "restarts", 2, "restarts of the broker, by SIGKILL")
-	flag.Uint64Var(&o.seed, "seed", 1, "of the order in which things go wrong")
-	flag.StringVar(&o.without, "without", "", "take a protective part of the device out: ids (packet identifiers assigned anew at restart) or released (PUBREC not recorded); or of the backend: dedupe. The backend then looks at no message ID and no number, which would hide it, and for the first two it is not killed. The run then fails")
-	flag.StringVar(&o.dir, "dir", "", "folder for all files (default: a temporary one, removed at the end)")
-	flag.BoolVar(&o.verbose, "v", false, "print why each connection ended")
-	flag.StringVar(&o.role, "role", "", "of a child process: broker, device or backend")
-	flag.StringVar(&o.server, "server", "", "of a child process: where to connect or listen")
-	flag.StringVar(&o.prefix, "prefix", "", "of a child process: topics begin with it")
-	flag.Int64Var(&o.until, "until", 0, "of a child process: when to stop measuring, Unix milliseconds")
+	flag.StringVar(&o.broker, "broker", "", "URL of the broker, such as mqtt://localhost:1883, or mosquitto to start mosquitto and kill it too (default: a broker in a child process)")
+	flag.StringVar(&o.restart, "restart", "", "shell command that restarts the broker at the URL in -broker; without it, that broker is not restarted")
+	flag.IntVar(&o.rate, "rate", 500, "readings per second")
+	flag.DurationVar(&o.duration, "duration", 20*time.Second, "time during which the device publishes")
+	flag.IntVar(&o.cuts, "cuts", 18, "number of link cuts; a cut has no effect while the link is down")
+	flag.IntVar(&o.deviceKills, "device-kills", 3, "number of SIGKILLs of the device")
+	flag.IntVar(&o.backendKills, "backend-kills", 2, "number of SIGKILLs of the backend")
+	flag.IntVar(&o.restarts, "restarts", 2, "number of restarts of the broker, with SIGKILL")
+	flag.Uint64Var(&o.seed, "seed", 1, "seed for the order of the faults")
+	flag.StringVar(&o.without, "without", "", "switch off a protection, so that the run fails. In the device: ids (a restart assigns new packet identifiers) or released (PUBREC is not recorded); the backend is then not killed. In the backend: dedupe. Each value also switches off deduplication and ordering in the backend")
+	flag.StringVar(&o.dir, "dir", "", "folder for all files (default: a temporary folder, removed at the end)")
+	flag.BoolVar(&o.verbose, "v", false, "print each event and the reason why a connection ended")
+	flag.StringVar(&o.role, "role", "", "child process only: broker, device or backend")
+	flag.StringVar(&o.server, "server", "", "child process only: URL to connect to, or address to listen on")
+	flag.StringVar(&o.prefix, "prefix", "", "child process only: prefix of all topics")
+	flag.Int64Var(&o.until, "until", 0, "child process only: end of publishing in Unix milliseconds")
 	flag.Parse()
 	if err := o.check(); err != nil {
 		fmt.Fprintln(os.Stderr, "quickstart:", err)
@@ -59,7 +62,7 @@ func main() {
 	if o.role != "" {
 		go func() {
 			_, _ = io.Copy(io.Discard, os.Stdin)
-			stop() // the parent asks, or is gone
+			stop() // the parent process has closed the pipe or ended
 		}()
 	}
 	var err error

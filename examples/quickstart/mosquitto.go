@@ -13,11 +13,11 @@ import (
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 )
 
-// mosquitto is the value of -broker for a mosquitto that quickstart starts, with its state on disk, and
-// kills with SIGKILL.
+// mosquitto is the value of -broker with which quickstart starts mosquitto itself. mosquitto stores
+// its state on disk, and quickstart kills it with SIGKILL.
 const mosquitto = "mosquitto"
 
-// newMosquitto returns the process of a mosquitto on a free port.
+// newMosquitto starts mosquitto on a free port and waits until it accepts connections.
 func (s *stage) newMosquitto() (hostPort string, err error) {
 	program, err := exec.LookPath(mosquitto)
 	if err != nil {
@@ -33,8 +33,8 @@ func (s *stage) newMosquitto() (hostPort string, err error) {
 		return "", err
 	}
 	config := filepath.Join(dir, "mosquitto.conf")
-	// As root it would become another user and lose its folder. Without autosave_interval it saves
-	// every half an hour.
+	// Without "user root", a mosquitto that root starts changes its user and cannot write to the
+	// folder. Without autosave_interval, mosquitto saves its state every 30 minutes.
 	text := fmt.Sprintf("user root\nlistener %d 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location %s/\n"+
 		"autosave_interval 1\nmax_inflight_messages 100\nmax_queued_messages 0\nset_tcp_nodelay true\nlog_type error\nlog_dest stdout\n",
 		l.Addr().(*net.TCPAddr).Port, dir)
@@ -60,19 +60,19 @@ func (s *stage) awaitMosquitto(ctx context.Context) error {
 			return conn.Close()
 		}
 		if !s.broker.running() {
-			return fmt.Errorf("mosquitto has ended: %w", s.broker.failure())
+			return fmt.Errorf("mosquitto ended: %w", s.broker.failure())
 		}
 		if err := sleep(ctx, 5*time.Millisecond); err != nil {
-			return fmt.Errorf("mosquitto did not get ready: %w", err)
+			return fmt.Errorf("mosquitto does not accept connections: %w", err)
 		}
 	}
 }
 
-// killMosquitto kills mosquitto and starts it again. It acknowledges messages before it saves them, and
-// forgets those when it is killed; no client can know that. So its last acknowledgements do not reach
-// the device: it sends these messages again.
+// killMosquitto kills mosquitto and starts it again. mosquitto acknowledges messages before it saves
+// them, so a kill loses acknowledged messages. No client can detect this. Therefore killMosquitto
+// holds back mosquitto's last acknowledgements, so that the device sends these messages again.
 func (s *stage) killMosquitto(ctx context.Context) error {
-	const save = 1300 * time.Millisecond // it saves once a second
+	const save = 1300 * time.Millisecond // mosquitto saves once per second
 	s.deviceLink.Stall(mqtttest.ToClient)
 	err := sleep(ctx, save)
 	s.broker.kill()

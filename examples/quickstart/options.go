@@ -34,9 +34,9 @@ func (o options) check() error {
 	case flag.NArg() > 0:
 		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
 	case o.rate < 1 || o.rate > 100_000:
-		return fmt.Errorf("-rate %d: use 1 to 100000 readings a second", o.rate)
+		return fmt.Errorf("-rate %d: use 1 to 100000 readings per second", o.rate)
 	case o.duration < time.Second:
-		return fmt.Errorf("-duration %v: use a second or more", o.duration)
+		return fmt.Errorf("-duration %v: use at least 1s", o.duration)
 	case o.cuts < 0 || o.deviceKills < 0 || o.backendKills < 0 || o.restarts < 0:
 		return errors.New("-cuts, -device-kills, -backend-kills and -restarts cannot be negative")
 	}

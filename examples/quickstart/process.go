@@ -11,14 +11,14 @@ import (
 	"sync"
 )
 
-// process is a child that can be killed and started again. Its lines go to
-// hear. It ends by itself when its standard input does: asked to by stop, or
-// because we are gone.
+// process is a child process that can be killed and started again. The function onLine receives its
+// output. A child process ends when its standard input is closed: stop closes it, and so does the
+// end of the main process.
 type process struct {
 	name    string
-	program string // empty: this one
+	program string // empty: this program
 	args    []string
-	hear    func(word, rest string)
+	onLine  func(word, rest string)
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd
@@ -27,8 +27,8 @@ type process struct {
 	err    error
 }
 
-func newProcess(name string, hear func(word, rest string), args ...string) *process {
-	return &process{name: name, hear: hear, args: append([]string{"-role", name}, args...)}
+func newProcess(name string, onLine func(word, rest string), args ...string) *process {
+	return &process{name: name, onLine: onLine, args: append([]string{"-role", name}, args...)}
 }
 
 func (p *process) start() error {
@@ -60,28 +60,28 @@ func (p *process) start() error {
 		defer close(exited)
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			word, rest, _ := strings.Cut(lines.Text(), " ")
-			p.hear(word, rest)
+			p.onLine(word, rest)
 		}
 		err := cmd.Wait()
 		p.mu.Lock()
 		p.err = err
 		p.mu.Unlock()
-		p.hear("exit", "")
+		p.onLine("exit", "")
 	}()
 	return nil
 }
 
-// kill is SIGKILL, and waits for the end.
+// kill sends SIGKILL and waits for the end of the process.
 func (p *process) kill() {
 	p.mu.Lock()
 	if p.cmd != nil {
-		_ = p.cmd.Process.Kill() // it may have ended
+		_ = p.cmd.Process.Kill() // fails if the process has ended
 	}
 	p.mu.Unlock()
 	<-p.ended()
 }
 
-// stop asks for the end, and waits for it.
+// stop ends the process gracefully and waits for its end.
 func (p *process) stop() error {
 	p.mu.Lock()
 	if p.stdin != nil {
@@ -96,9 +96,9 @@ func (p *process) ended() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.exited == nil {
-		never := make(chan struct{})
-		close(never)
-		return never
+		closed := make(chan struct{})
+		close(closed)
+		return closed
 	}
 	return p.exited
 }
@@ -121,7 +121,7 @@ func (p *process) failure() error {
 	return nil
 }
 
-// wait waits for the end by itself.
+// wait waits until the process ends. If ctx ends first, wait kills the process.
 func (p *process) wait(ctx context.Context) error {
 	select {
 	case <-p.ended():

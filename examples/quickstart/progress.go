@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// progress shows how the run goes: one line that lives on a terminal, a plain
-// line every few seconds elsewhere.
+// progress prints the progress of the run. On a terminal, it updates one line. Otherwise it prints a
+// line every 4 seconds.
 type progress struct {
 	s    *stage
 	live bool

@@ -12,25 +12,25 @@ import (
 	"github.com/mooring-mqtt/mooring/examples/internal/results"
 )
 
-// referee listens to the processes and knows what was promised: lost, doubled
-// and out of order are found by comparing that with the backend's file, without
-// anything that mooring counts.
+// referee collects the reports of the child processes, including the IDs of all accepted messages. It
+// finds lost, duplicate and misordered messages by comparing these with the backend's file. It does
+// not use mooring's counters for this.
 type referee struct {
 	mu       sync.Mutex
 	accepted []client.MessageID
 	known    map[client.MessageID]bool
-	latency  []time.Duration // of accepting
-	stats    string          // the device's last words
+	latency  []time.Duration // of Publish
+	stats    string          // final counters of the device
 	ready    map[string]chan string
 	links    map[string]*linkWatch
 	gaps     int
 	suppress uint64 // duplicates that the backend's last process dropped
 	notes    []string
-	last     string // the last mishap
+	last     string // the last fault
 	verbose  bool
 }
 
-// linkWatch measures outages of one process, its own absence included.
+// linkWatch measures how long one process is disconnected or not running.
 type linkWatch struct {
 	ups     int
 	down    time.Time
@@ -53,7 +53,7 @@ func (r *referee) awaitReady(name string) <-chan string {
 	return ch
 }
 
-// listener returns what hears the lines of a process.
+// listener returns the function that handles the output of a process.
 func (r *referee) listener(name string) func(word, rest string) {
 	return func(word, rest string) {
 		r.mu.Lock()
@@ -68,7 +68,7 @@ func (r *referee) listener(name string) func(word, rest string) {
 			text, micros, _ := strings.Cut(rest, " ")
 			var us int64
 			if _, err := fmt.Sscan(micros, &us); err != nil || id.UnmarshalText([]byte(text)) != nil {
-				return // cut off by the kill: the device was not told
+				return // incomplete line of a killed device
 			}
 			r.accepted = append(r.accepted, id)
 			r.known[id] = true
@@ -125,7 +125,7 @@ func (s *stage) resultsSize() int64 {
 	return info.Size()
 }
 
-// results reads what the backend has kept.
+// results returns the rows of the backend's file.
 func (s *stage) results() ([]results.Row, error) {
 	f, err := os.Open(s.resultsPath())
 	if os.IsNotExist(err) {
@@ -139,7 +139,7 @@ func (s *stage) results() ([]results.Row, error) {
 	return rows, err
 }
 
-// missing are the messages that were accepted and are not in rows.
+// missing returns the accepted messages that are not in rows.
 func (r *referee) missing(rows []results.Row) (lost []client.MessageID) {
 	have := map[client.MessageID]bool{}
 	for _, row := range rows {
@@ -155,9 +155,9 @@ func (r *referee) missing(rows []results.Row) (lost []client.MessageID) {
 	return lost
 }
 
-// doubled and misplaced look at message IDs and, independently of mooring, at
-// the numbers that the device gave its readings.
-func doubled(rows []results.Row) (out []results.Row) {
+// duplicates returns the rows whose message ID or reading is in an earlier row. The device numbers
+// the readings independently of mooring.
+func duplicates(rows []results.Row) (out []results.Row) {
 	type reading struct {
 		topic   string
 		boot, n uint64
@@ -173,7 +173,8 @@ func doubled(rows []results.Row) (out []results.Row) {
 	return out
 }
 
-func misplaced(rows []results.Row) (out []results.Row) {
+// misordered returns the rows with a smaller reading number than an earlier row of the same topic.
+func misordered(rows []results.Row) (out []results.Row) {
 	last := map[string]results.Row{}
 	seen := map[client.MessageID]bool{}
 	for _, row := range rows {

@@ -15,7 +15,7 @@ func run(ctx context.Context, o options) error {
 	switch o.without {
 	case "", "dedupe":
 	case "ids", "released":
-		o.backendKills = 0 // so that what arrives twice is the device's doing
+		o.backendKills = 0 // so that only the device causes duplicates
 	default:
 		return fmt.Errorf("-without %s: use dedupe, ids or released", o.without)
 	}
@@ -34,9 +34,9 @@ func run(ctx context.Context, o options) error {
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
-	fmt.Printf("%d readings a second for %v, exactly once, through cuts, kills and restarts (another broker: -broker mqtt://host:1883)\n", o.rate, o.duration)
+	fmt.Printf("%d readings per second for %v with QoS 2, with link cuts, kills and restarts (another broker: -broker mqtt://host:1883)\n", o.rate, o.duration)
 	if o.without != "" {
-		fmt.Printf("without %s, and without dedupe and ordering at the backend, which would hide it\n", o.without)
+		fmt.Printf("without %s, and without deduplication and ordering in the backend, which would hide faults\n", o.without)
 	}
 	if err := s.play(ctx); err != nil {
 		return err
@@ -44,8 +44,8 @@ func run(ctx context.Context, o options) error {
 	return s.judge()
 }
 
-// begin starts the broker, the proxies before it, and the backend; the device
-// waits until the backend has subscribed.
+// begin starts the broker, the proxies and the backend. When the backend has subscribed, it starts the
+// device.
 func (s *stage) begin(ctx context.Context) error {
 	target := s.o.broker
 	if target == mosquitto {
@@ -75,7 +75,7 @@ func (s *stage) begin(ctx context.Context) error {
 	if s.backendLink, err = mqtttest.NewProxy("127.0.0.1:0", target); err != nil {
 		return err
 	}
-	// A cellular link is slow: there is always something on its way when it is cut.
+	// Simulate the delay of a cellular link, so that a cut always hits packets in flight.
 	s.deviceLink.Delay(10*time.Millisecond, 10*time.Millisecond)
 	for _, name := range []string{"device", "backend"} {
 		if err := os.MkdirAll(filepath.Join(s.o.dir, name), 0o755); err != nil {
@@ -91,8 +91,8 @@ func (s *stage) begin(ctx context.Context) error {
 	return s.device.start()
 }
 
-// play lets things go wrong while the device measures, then waits until all is
-// delivered, or clearly will not be.
+// play injects faults while the device publishes. Then it waits until all messages are delivered, or
+// none has been delivered for 20 s.
 func (s *stage) play(ctx context.Context) error {
 	progress := startProgress(s)
 	defer progress.stop()
@@ -104,9 +104,9 @@ func (s *stage) play(ctx context.Context) error {
 	if err := s.device.wait(finish); err != nil {
 		return err
 	}
-	const patienceTime = 20 * time.Second // without anything arriving
-	patience := time.NewTimer(patienceTime)
-	defer patience.Stop()
+	const idleTime = 20 * time.Second
+	idle := time.NewTimer(idleTime)
+	defer idle.Stop()
 	look := time.NewTicker(100 * time.Millisecond)
 	defer look.Stop()
 	for have := 0; ; {
@@ -119,12 +119,12 @@ func (s *stage) play(ctx context.Context) error {
 		}
 		if len(rows) > have {
 			have = len(rows)
-			patience.Reset(patienceTime)
+			idle.Reset(idleTime)
 		}
 		select {
 		case <-look.C:
 			continue
-		case <-patience.C:
+		case <-idle.C:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -133,7 +133,7 @@ func (s *stage) play(ctx context.Context) error {
 	return s.backend.stop()
 }
 
-// end stops what is still running.
+// end kills the child processes that still run, and cleans up at another broker.
 func (s *stage) end() {
 	for _, p := range []*process{s.device, s.backend, s.broker} {
 		if p != nil && p.running() {
@@ -146,8 +146,8 @@ func (s *stage) end() {
 		}
 	}
 	if s.foreign != "" {
-		if err := s.leaveNothing(s.foreign); err != nil {
-			fmt.Fprintln(os.Stderr, "quickstart: sessions and the status topic stay at the broker:", err)
+		if err := s.cleanUp(s.foreign); err != nil {
+			fmt.Fprintln(os.Stderr, "quickstart: cannot remove the sessions and the retained status from the broker:", err)
 		}
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// sabotage takes a protective part out of a store, to show that the run then
-// fails. Without a part to take out, the store is returned as it is.
+// sabotage switches off a protection of the store, to show that the run then fails. Otherwise it
+// returns the store unchanged.
 func sabotage(s *persistence.Log, without string) persistence.Store {
 	switch without {
 	case "ids":
@@ -18,8 +18,8 @@ func sabotage(s *persistence.Log, without string) persistence.Store {
 	return s
 }
 
-// freshIDs gives messages other numbers in every process, and so, since packet
-// identifiers follow from them, other packet identifiers.
+// freshIDs changes the numbers of the messages in each process. The client derives packet identifiers
+// from these numbers, so the identifiers change too.
 type freshIDs struct {
 	persistence.Store
 	shift uint64
@@ -60,8 +60,8 @@ func (f *freshIDs) shifted(number uint64) uint64 {
 	return number + f.shift
 }
 
-// forgetful keeps to itself that PUBREC came, so that a restarted process
-// publishes again what the broker already has.
+// forgetful does not store that a PUBREC was received. So a restarted process publishes messages again
+// that the broker already has.
 type forgetful struct {
 	persistence.Store
 	mu       sync.Mutex
@@ -80,17 +80,17 @@ func (f *forgetful) Release(seq uint64) error {
 
 func (f *forgetful) Next(c *persistence.Cursor, e *persistence.Entry) (bool, error) {
 	ok, err := f.Store.Next(c, e)
-	e.Released = f.knows(e.Seq)
+	e.Released = f.isReleased(e.Seq)
 	return ok, err
 }
 
 func (f *forgetful) Get(seq uint64, e *persistence.Entry) (bool, error) {
 	ok, err := f.Store.Get(seq, e)
-	e.Released = f.knows(e.Seq)
+	e.Released = f.isReleased(e.Seq)
 	return ok, err
 }
 
-func (f *forgetful) knows(seq uint64) bool {
+func (f *forgetful) isReleased(seq uint64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.released[seq]

@@ -9,24 +9,24 @@ import (
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 )
 
-// errVerdict is returned when the run has ended normally and the promise was broken.
-var errVerdict = errors.New("the promise was broken")
+// errVerdict is returned if the run ended normally, but messages were lost, duplicated or misordered.
+var errVerdict = errors.New("the run failed, see the lines with BROKEN")
 
-// stage holds everything that the main process runs.
+// stage contains the child processes and proxies of a run.
 type stage struct {
 	o       options
 	referee *referee
 
-	broker                  *process // nil with -broker
-	foreign                 string   // host:port of that broker
-	mosquitto               string   // host:port of the mosquitto that broker runs; empty: it runs another one
+	broker                  *process // nil with -broker mqtt://...
+	foreign                 string   // host:port of the broker in -broker mqtt://...
+	mosquitto               string   // host:port, if broker is mosquitto
 	device, backend         *process
 	deviceLink, backendLink *mqtttest.Proxy
 
 	brokerRestarts, deviceKills, backendKills int
 }
 
-func (s *stage) startAndAwait(ctx context.Context, p *process) (said string, err error) {
+func (s *stage) startAndAwait(ctx context.Context, p *process) (url string, err error) {
 	ready := s.referee.awaitReady(p.name)
 	if err := p.start(); err != nil {
 		return "", err
@@ -34,12 +34,12 @@ func (s *stage) startAndAwait(ctx context.Context, p *process) (said string, err
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	select {
-	case said := <-ready:
-		return said, nil
+	case url := <-ready:
+		return url, nil
 	case <-p.ended():
 		return "", fmt.Errorf("%s ended before it was ready: %w", p.name, p.failure())
 	case <-ctx.Done():
-		return "", fmt.Errorf("%s did not get ready: %w", p.name, context.Cause(ctx))
+		return "", fmt.Errorf("%s is not ready: %w", p.name, context.Cause(ctx))
 	}
 }
 

@@ -18,13 +18,13 @@ func (s *stage) judge() error {
 		return err
 	}
 	r := s.referee
-	lost, twice, wrong := r.missing(rows), doubled(rows), misplaced(rows)
+	lost, twice, wrong := r.missing(rows), duplicates(rows), misordered(rows)
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var accepted, acked, failed, pending, disk uint64
 	if _, err := fmt.Sscan(r.stats, &accepted, &acked, &failed, &pending, &disk); err != nil {
-		return fmt.Errorf("the device did not say how it ended: %w", err)
+		return fmt.Errorf("the device did not report its final counters: %w", err)
 	}
 	d, b := s.deviceLink.Stats(), s.backendLink.Stats()
 	cuts := d.Cuts + b.Cuts
@@ -34,7 +34,7 @@ func (s *stage) judge() error {
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "%s\t"+format+"\n", append([]any{name}, args...)...)
 	}
-	line("accepted", "%d  (%d known to the referee: a kill can take the last report with it)", accepted, len(r.accepted))
+	line("accepted", "%d  (%d known to the referee; a kill can lose the last report)", accepted, len(r.accepted))
 	line("acked", "%d", acked)
 	line("delivered", "%d", len(rows)-len(twice))
 	line("lost", "%d", len(lost))
@@ -60,10 +60,10 @@ func (s *stage) judge() error {
 
 	broken := append(wrongRows(lost, twice, wrong), wrongCounts(accepted, acked, failed, pending, len(rows)-len(twice))...)
 	if len(r.accepted) == 0 {
-		broken = append(broken, "nothing was accepted, so nothing was shown")
+		broken = append(broken, "no message was accepted, so the run shows nothing")
 	}
 	if least := s.o.cuts * 10 / 18; cuts < least {
-		broken = append(broken, fmt.Sprintf("only %d link cuts took place, %d are needed to show anything", cuts, least))
+		broken = append(broken, fmt.Sprintf("only %d link cuts took place; the run needs at least %d", cuts, least))
 	}
 	if len(broken) > 0 {
 		for _, b := range broken {
@@ -71,32 +71,32 @@ func (s *stage) judge() error {
 		}
 		return errVerdict
 	}
-	fmt.Println("kept: everything accepted was delivered, once, in order")
+	fmt.Println("kept: every accepted message was delivered, once and in order")
 	return nil
 }
 
 // wrongRows describes the readings that are lost, duplicated or out of order.
 func wrongRows(lost []client.MessageID, twice, wrong []results.Row) (broken []string) {
 	if len(lost) > 0 {
-		broken = append(broken, fmt.Sprintf("%d accepted and lost, for example %v", len(lost), lost[0]))
+		broken = append(broken, fmt.Sprintf("%d accepted messages were lost, for example %v", len(lost), lost[0]))
 	}
 	if len(twice) > 0 {
-		broken = append(broken, fmt.Sprintf("%d delivered twice, for example %v on %s", len(twice), twice[0].ID, twice[0].Topic))
+		broken = append(broken, fmt.Sprintf("%d messages were delivered twice, for example %v on %s", len(twice), twice[0].ID, twice[0].Topic))
 	}
 	if len(wrong) > 0 {
-		broken = append(broken, fmt.Sprintf("%d out of order, for example %v on %s", len(wrong), wrong[0].ID, wrong[0].Topic))
+		broken = append(broken, fmt.Sprintf("%d messages were out of order, for example %v on %s", len(wrong), wrong[0].ID, wrong[0].Topic))
 	}
 	return broken
 }
 
-// wrongCounts compares the counters of the device with each other and with the
-// number of readings that the backend has.
+// wrongCounts compares the counters of the device with each other and with the number of readings in
+// the backend's file.
 func wrongCounts(accepted, acked, failed, pending uint64, kept int) (broken []string) {
 	if pending > 0 || accepted != acked+failed+pending {
 		broken = append(broken, fmt.Sprintf("the counters do not add up: accepted %d, acked %d, failed %d, pending %d", accepted, acked, failed, pending))
 	}
 	if pending == 0 && kept != int(acked) {
-		broken = append(broken, fmt.Sprintf("%d acknowledged and %d delivered", acked, kept))
+		broken = append(broken, fmt.Sprintf("%d messages were acknowledged, but %d delivered", acked, kept))
 	}
 	return broken
 }
