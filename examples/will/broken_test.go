@@ -11,19 +11,18 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// tampered is a connection to a broker that is broken: packets are changed, or
-// vanish, on their way.
+// tampered simulates a connection to a faulty broker: it changes or removes packets.
 type tampered struct {
 	net.Conn
-	toServer func(wire.Frame) []byte // nil: as it is
-	toClient func(wire.Frame) bool   // whether it gets through; nil: all do
+	toServer func(wire.Frame) []byte // returns the changed packet, or nil; nil: no changes
+	toClient func(wire.Frame) bool   // reports whether the client receives the packet; nil: all
 
 	once sync.Once
 	r    *wire.Reader
 	rest []byte
 }
 
-// Write takes whole packets, which is how they are written here.
+// Write requires whole packets. The client writes whole packets.
 func (c *tampered) Write(p []byte) (int, error) {
 	if c.toServer == nil {
 		return c.Conn.Write(p)
@@ -65,7 +64,7 @@ func (c *tampered) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// onConnect has the broker see another CONNECT of MQTT 5 than was sent.
+// onConnect changes the CONNECT packets of MQTT 5.
 func onConnect(change func(*control.Connect)) *tampered {
 	return &tampered{toServer: func(f wire.Frame) []byte {
 		if f.Type() != wire.CONNECT {
@@ -88,8 +87,8 @@ func onWill(change func(*control.Will)) *tampered {
 	})
 }
 
-// A broker that does it wrong is found out, and each case finds out some.
-func TestBrokenBrokersAreNoticed(t *testing.T) {
+// TestCases_DetectBrokenBrokers: the cases detect each faulty broker, and each case detects one.
+func TestCases_DetectBrokenBrokers(t *testing.T) {
 	const every = "every case that expects a will"
 	noticed := map[string]bool{}
 	for _, tt := range []struct {
@@ -97,26 +96,26 @@ func TestBrokenBrokersAreNoticed(t *testing.T) {
 		how  *tampered
 		by   []string
 	}{
-		{"wills never come", &tampered{toClient: func(f wire.Frame) bool {
+		{"wills are not delivered", &tampered{toClient: func(f wire.Frame) bool {
 			return f.Type() != wire.PUBLISH || !bytes.HasSuffix(f.Raw, []byte(offline))
 		}}, []string{every}},
-		{"wills never come at all", onConnect(func(c *control.Connect) { c.Will = nil }), []string{"no delay", "delay passed", "status convention", "keep alive timeout"}},
+		{"wills are ignored", onConnect(func(c *control.Connect) { c.Will = nil }), []string{"no delay", "delay passed", "status convention", "keep alive timeout"}},
 		{"no delay", onWill(func(w *control.Will) { w.Delay = 0 }), []string{"delay passed", "reconnect with Clean Start 0 within the delay",
 			"reconnect with Clean Start 1 within the delay", "session expiry before the delay", "takeover 0x8E, delay, Clean Start 0",
 			"session-expiry notification", "DISCONNECT 0x04", "protocol error"}},
-		{"a second more", onWill(func(w *control.Will) {
+		{"delays are one second longer", onWill(func(w *control.Will) {
 			if w.Delay > 0 {
 				w.Delay++
 			}
 		}), []string{"delay passed", "DISCONNECT 0x04", "protocol error"}},
-		{"a delay where none was asked for", onWill(func(w *control.Will) { w.Delay++ }), []string{"no delay", "takeover 0x8E, no delay", "keep alive timeout", "retained", "not retained", "all will properties"}},
+		{"all wills have a delay", onWill(func(w *control.Will) { w.Delay++ }), []string{"no delay", "takeover 0x8E, no delay", "keep alive timeout", "retained", "not retained", "all will properties"}},
 		{"DISCONNECT does not discard the will", &tampered{toServer: func(f wire.Frame) []byte {
 			if d, err := control.ParseDisconnect(f); err == nil && d.Reason == 0 {
 				return control.AppendDisconnect(nil, &control.Disconnect{Reason: 4})
 			}
 			return nil
 		}}, []string{"DISCONNECT 0x00", "MQTT 3.1.1, DISCONNECT"}},
-		{"DISCONNECT 0x04 discards it", &tampered{toServer: func(f wire.Frame) []byte {
+		{"DISCONNECT 0x04 discards the will", &tampered{toServer: func(f wire.Frame) []byte {
 			if f.Type() == wire.DISCONNECT {
 				return control.AppendDisconnect(nil, &control.Disconnect{})
 			}
@@ -127,12 +126,12 @@ func TestBrokenBrokersAreNoticed(t *testing.T) {
 			"session expiry 0 with a delay, takeover with Clean Start 0", "session expiry 0 with a delay, cut, Clean Start 0"}},
 		{"sessions end with their connection", onConnect(func(c *control.Connect) { c.SessionExpiry = 0 }), []string{"reconnect with Clean Start 0 within the delay", "takeover 0x8E, delay, Clean Start 0"}},
 		{"Keep Alive is ignored", onConnect(func(c *control.Connect) { c.KeepAlive = 0 }), []string{"keep alive timeout"}},
-		{"takeovers are not told", &tampered{toClient: func(f wire.Frame) bool { return f.Type() != wire.DISCONNECT }}, []string{"takeover 0x8E, no delay",
+		{"takeovers are not reported", &tampered{toClient: func(f wire.Frame) bool { return f.Type() != wire.DISCONNECT }}, []string{"takeover 0x8E, no delay",
 			"takeover 0x8E, delay, Clean Start 0", "takeover 0x8E, delay, Clean Start 1", "session expiry 0 with a delay, takeover with Clean Start 0"}},
 		{"Will Retain is ignored", onWill(func(w *control.Will) { w.Retain = false }), []string{"retained", "status convention"}},
 		{"everything is retained", onWill(func(w *control.Will) { w.Retain = true }), []string{"not retained"}},
 		{"properties are lost", onWill(func(w *control.Will) { w.Properties = nil }), []string{"all will properties"}},
-		{"errors are passed over", &tampered{toServer: func(f wire.Frame) []byte {
+		{"protocol errors are ignored", &tampered{toServer: func(f wire.Frame) []byte {
 			if f.Type() == wire.PUBLISH && f.Body[0] == 0 && f.Body[1] == 0 {
 				return control.AppendPingreq(nil)
 			}
@@ -154,7 +153,7 @@ func TestBrokenBrokersAreNoticed(t *testing.T) {
 					return &tampered{Conn: nc, toServer: tt.how.toServer, toClient: tt.how.toClient}
 				})
 				if len(v.wrong) == 0 {
-					t.Errorf("%q does not notice: %s", name, named(name).seen(v.outcome))
+					t.Errorf("%q does not detect it: %s", name, named(name).seen(v.outcome))
 				} else if testing.Verbose() {
 					t.Logf("%s: %s", name, v.wrong)
 				}
@@ -163,7 +162,7 @@ func TestBrokenBrokersAreNoticed(t *testing.T) {
 	}
 	for _, c := range cases {
 		if !noticed[c.name] {
-			t.Errorf("no broken broker fails at %q", c.name)
+			t.Errorf("%q detects no faulty broker", c.name)
 		}
 	}
 }

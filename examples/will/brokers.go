@@ -17,7 +17,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// broker is one that cases are played on.
+// broker is a broker that the cases run with.
 type broker struct {
 	name     string
 	server   string // for client.Config.Servers
@@ -25,32 +25,31 @@ type broker struct {
 	user     string
 	password []byte
 
-	tick     time.Duration // of its clock: a will that is no more than this early is not
-	late     time.Duration // a will that comes later than this is wrong, or a departure
-	slow     time.Duration // for how long at least a will is waited for that is late
-	known    bool          // the known departures are this broker's
-	foreign  bool          // what it does is reported, and is no failure
-	outlives bool          // it is somebody else's, so nothing must stay there
+	tick     time.Duration // how early a will may be, because the clocks differ
+	late     time.Duration // a will that is later than this is wrong or a departure
+	slow     time.Duration // minimum time to wait for a late will
+	known    bool          // the known departures apply to this broker
+	foreign  bool          // wrong results are reported, but are not a failure
+	outlives bool          // the broker continues to run, so a case must remove its messages and sessions
 	close    func()
 }
 
-// tick is what the clock of another process, perhaps on another machine, may be
-// behind ours by.
+// tick is how far the clock of another process may differ from the clock of this one.
 const tick = 10 * time.Millisecond
 
 const (
-	oursName        = "in-process"
-	mosquittoTested = "mosquitto 2.0.11" // whose departures the cases know
+	inProcessName   = "in-process"
+	mosquittoTested = "mosquitto 2.0.11" // the version whose departures are known
 )
 
-// inProcess is the broker of client/mqtttest, on a port of its own.
+// inProcess starts the broker of client/mqtttest on a free port.
 func inProcess() (*broker, error) {
 	b, err := mqtttest.New(mqtttest.Options{MQTT311: true})
 	if err != nil {
 		return nil, err
 	}
-	return &broker{name: oursName, server: b.URL(), dial: tcp(b.Addr()), late: time.Second, slow: time.Second,
-		close: func() { _ = b.Close() }}, nil // it keeps nothing that could fail to be written
+	return &broker{name: inProcessName, server: b.URL(), dial: tcp(b.Addr()), late: time.Second, slow: time.Second,
+		close: func() { _ = b.Close() }}, nil // without a folder, Close cannot fail
 }
 
 func tcp(addr string) func(context.Context) (net.Conn, error) {
@@ -61,14 +60,13 @@ var errNotInstalled = errors.New("mosquitto is not on PATH; install it, or leave
 
 var mosquittoVersion = regexp.MustCompile(`mosquitto version (\S+)`)
 
-// mosquitto is a process of its own on a free port, with a configuration in a
-// temporary folder.
+// mosquitto starts mosquitto on a free port, with a configuration in a temporary folder.
 func mosquitto() (*broker, error) {
 	path, err := exec.LookPath("mosquitto")
 	if err != nil {
 		return nil, errNotInstalled
 	}
-	help, _ := exec.Command(path, "-h").Output() // its exit status is 3
+	help, _ := exec.Command(path, "-h").Output() // the exit status of -h is 3
 	name := "mosquitto"
 	if found := mosquittoVersion.FindSubmatch(help); found != nil {
 		name += " " + string(found[1])
@@ -77,13 +75,13 @@ func mosquitto() (*broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	for range 5 { // somebody may take the port in the meantime
+	for range 5 { // another process may take the port first
 		var addr string
 		var stop func()
 		if addr, stop, err = runMosquitto(path, dir); err == nil {
 			return &broker{name: name, server: "mqtt://" + addr, dial: tcp(addr),
 				tick: tick, late: time.Second, slow: 4 * time.Second, known: true,
-				close: func() { stop(); _ = os.RemoveAll(dir) }}, nil // a folder for temporary files
+				close: func() { stop(); _ = os.RemoveAll(dir) }}, nil // the system removes temporary files too
 		}
 	}
 	_ = os.RemoveAll(dir) // as above
@@ -105,7 +103,7 @@ func runMosquitto(path, dir string) (addr string, stop func(), err error) {
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		return "", nil, err
 	}
-	if err := os.Chmod(dir, 0o755); err != nil { // started by root, it reads as another user
+	if err := os.Chmod(dir, 0o755); err != nil { // a mosquitto that root starts changes its user
 		return "", nil, err
 	}
 	cmd := exec.Command(path, "-c", conf)
@@ -115,10 +113,10 @@ func runMosquitto(path, dir string) (addr string, stop func(), err error) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = cmd.Wait() // killed, it has no good exit status
+		_ = cmd.Wait() // reports the kill
 	}()
 	stop = func() {
-		_ = cmd.Process.Kill() // or it has ended by itself
+		_ = cmd.Process.Kill() // fails if the process has ended
 		<-ended
 	}
 	for range 500 {
@@ -127,7 +125,7 @@ func runMosquitto(path, dir string) (addr string, stop func(), err error) {
 		}
 		select {
 		case <-ended:
-			return "", nil, fmt.Errorf("%s ended at once; try it with -v and a configuration of: %s", path, text)
+			return "", nil, fmt.Errorf("%s ended immediately; run it with -v and this configuration: %s", path, text)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -135,9 +133,9 @@ func runMosquitto(path, dir string) (addr string, stop func(), err error) {
 	return "", nil, fmt.Errorf("%s does not listen on %s", path, addr)
 }
 
-// reach tries whether the broker lets a client in at all.
+// reach checks that the broker accepts a client.
 func (b *broker) reach() error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	p, err := dialPeer(ctx, b)
 	if err != nil {
@@ -150,11 +148,11 @@ func (b *broker) reach() error {
 	return p.send(control.AppendDisconnect(nil, &control.Disconnect{}))
 }
 
-// external is the broker of -broker.
+// external returns the broker of the flag -broker.
 func external(raw string) (*broker, error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.Hostname() == "" || u.Scheme != "mqtt" && u.Scheme != "mqtts" {
-		return nil, fmt.Errorf("-broker %q: use mqtt://host:1883 or mqtts://host:8883, with user:password@ before the host if it asks for them", raw)
+		return nil, fmt.Errorf("-broker %q: use mqtt://host:1883 or mqtts://host:8883, with user:password@ before the host if the broker requires credentials", raw)
 	}
 	b := &broker{name: u.Host, tick: tick, late: time.Second, slow: 4 * time.Second, foreign: true, outlives: true, close: func() {}}
 	if u.User != nil {

@@ -197,7 +197,7 @@ var cases = []scenario{
 		why:    `The client uses the retained topic myclient/status. Its will is "offline", and after each CONNACK it publishes "online". A subscriber knows the state at any time. In mooring, this is Config.Presence.Status, which also publishes "offline" before a clean end.`,
 		device: device{status: true, expiry: 60},
 		steps: []step{connect, awaitMessages(1), lateSubscriber, cut, awaitMessages(2), lateSubscriber,
-			back, awaitMessages(3), lateSubscriber, leave(0x00), awaitMessages(4), lateSubscriber, story},
+			back, awaitMessages(3), lateSubscriber, leave(0x00), awaitMessages(4), lateSubscriber, recordStatuses},
 		facts:   []string{foundOnline, foundOffline, foundOnline, foundOffline, "watched: online, offline, online, offline"},
 		untimed: true,
 	},

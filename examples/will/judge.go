@@ -7,19 +7,18 @@ import (
 	"time"
 )
 
-// verdict is what an outcome is worth on its broker.
+// verdict is the evaluation of an outcome.
 type verdict struct {
 	outcome
-	wrong  []string // what is neither as MQTT 5 says nor a known departure
-	known  []string // the known departures that were seen
-	mended []string // the known departures that were not: the broker has got better
+	wrong []string // differences from MQTT 5 that are not known departures
+	known []string // known departures that happened
+	fixed []string // known departures that did not happen
 }
 
-// failed says that the program has to fail for it.
+// failed reports whether the verdict causes exit status 1.
 func (v verdict) failed(b *broker) bool { return len(v.wrong) > 0 && !b.foreign }
 
-// judge holds what was seen against what has to be, and then against what the
-// broker is known for.
+// judge compares an outcome with MQTT 5 and with the known departures of the broker.
 func judge(c *scenario, b *broker, o outcome) verdict {
 	v := verdict{outcome: o}
 	if o.err != nil {
@@ -43,7 +42,7 @@ func judge(c *scenario, b *broker, o outcome) verdict {
 			v.known = append(v.known, noWill.name)
 		case problem == "":
 			if noWill.noWill {
-				v.mended = append(v.mended, noWill.name)
+				v.fixed = append(v.fixed, noWill.name)
 			}
 		default:
 			if k := lateness(c, b, o.wills); k != "" {
@@ -59,13 +58,13 @@ func judge(c *scenario, b *broker, o outcome) verdict {
 	case !slices.Equal(o.facts, c.facts):
 		v.wrong = append(v.wrong, fmt.Sprintf("saw %q, expected %q", o.facts, c.facts))
 	case others.facts != nil:
-		v.mended = append(v.mended, others.name)
+		v.fixed = append(v.fixed, others.name)
 	}
 	return v
 }
 
-// timing says what is wrong with the wills that came. None may be early, but for
-// a tick: the clock was started before the connection's end.
+// timing describes what is wrong with the times of the wills, or returns "". A will may be early by
+// tick, and late by late. The times count from just before the end of the connection.
 func timing(want, got []time.Duration, tick, late time.Duration) string {
 	if len(got) != len(want) {
 		return fmt.Sprintf("%s, expected %s", came(got), expected(want))
@@ -81,7 +80,7 @@ func timing(want, got []time.Duration, tick, late time.Duration) string {
 	return ""
 }
 
-// lateness is the known departure that allows wills to come so late.
+// lateness returns the name of the known departure that allows the lateness of the wills, or "".
 func lateness(c *scenario, b *broker, got []time.Duration) string {
 	if b.known {
 		for _, k := range c.known {
@@ -93,7 +92,7 @@ func lateness(c *scenario, b *broker, got []time.Duration) string {
 	return ""
 }
 
-// expectation is what a case expects, in words.
+// expectation returns the expected result as text.
 func (c *scenario) expectation() string {
 	if c.untimed {
 		return describe("", c.facts)

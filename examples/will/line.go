@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// line is the network between one client and the broker, which a case breaks.
+// line is the network between one client and the broker. The cases interrupt it.
 type line struct {
 	dial func(context.Context) (net.Conn, error)
 
 	mu     sync.Mutex
-	broken bool // nothing gets through to the broker
-	silent bool // what is said and heard is lost, and nobody is told
+	broken bool // new connections fail
+	silent bool // all bytes are lost in both directions, without an error
 	open   []net.Conn
 }
 
@@ -36,32 +36,31 @@ func (l *line) Dial(ctx context.Context, _ *url.URL) (net.Conn, error) {
 	return &end{Conn: nc, line: l}, nil
 }
 
-// refuse lets no further connection through; the one that stands stays.
+// refuse makes new connections fail. An existing connection stays.
 func (l *line) refuse() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.broken = true
 }
 
-// cut ends the connection without a word of MQTT.
+// cut closes the connection without a DISCONNECT, and makes new connections fail.
 func (l *line) cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.broken = true
 	for _, nc := range l.open {
-		_ = nc.Close() // it ends either way
+		_ = nc.Close() // an error does not matter here
 	}
 	l.open = nil
 }
 
-func (l *line) mend() {
+func (l *line) restore() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.broken = false
 }
 
-// fallSilent leaves the broker with a connection that nothing comes on, not
-// even its end.
+// fallSilent makes the network lose all bytes and the end of the connection.
 func (l *line) fallSilent() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -87,7 +86,7 @@ func (e *end) Write(p []byte) (int, error) {
 	return e.Conn.Write(p)
 }
 
-// Read hears nothing from a line that is silent, until the client gives up.
+// Read receives nothing from a silent line. It returns when the client closes the connection.
 func (e *end) Read(p []byte) (int, error) {
 	for {
 		n, err := e.Conn.Read(p)
@@ -97,7 +96,7 @@ func (e *end) Read(p []byte) (int, error) {
 	}
 }
 
-// Close does not get through a silent line.
+// Close does not reach the broker through a silent line.
 func (e *end) Close() error {
 	if e.line.isSilent() {
 		return e.SetReadDeadline(time.Unix(1, 0))

@@ -1,16 +1,18 @@
-// Will plays every case of the Will Message, one client after the other dying
-// in its own way, and holds what comes against what MQTT 5 says: on the
-// in-process broker of client/mqtttest, and on mosquitto if it is installed.
+// Will runs every case of the Will Message and compares the results with MQTT 5.
 //
-//	go run ./examples/will                          # one table
-//	go run ./examples/will -case "delay passed"     # one case, told step by step
-//	go run ./examples/will -list
+//	go run ./examples/will                          # prints a table of all cases
+//	go run ./examples/will -case "delay passed"     # runs one case and prints its steps
+//	go run ./examples/will -list                    # lists the cases
 //	go run ./examples/will -broker mqtt://localhost:1883
 //
-// What to watch for: a will that comes although the client said goodbye, one
-// that does not come although it died, one that comes early. The exit status is
-// 1 if the in-process broker is wrong anywhere, or mosquitto is in a way that
-// is not known of it; 2 if the program could not do its work.
+// This program is a test rig. It is meant to be run, not to be copied: an application sets a will
+// with client.Config.Presence. docs/will.md describes the cases.
+//
+// In each case, the connection of a client ends in a different way. A watcher then receives the will
+// at the required time, or no will. The program runs the cases with the in-process broker of
+// client/mqtttest, and with mosquitto if it is installed. The exit status is 1 if the in-process
+// broker has a wrong result, or if mosquitto differs from MQTT 5 in a way that is not a known
+// departure. The exit status is 2 if the program cannot run.
 package main
 
 import (
@@ -35,11 +37,11 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.name, "case", "", "play this case only (the beginning of its name will do) and tell what happens")
-	flag.StringVar(&o.broker, "broker", "", "play on this broker instead, such as mqtt://user:password@localhost:1883; what it does otherwise is reported and is no failure")
-	flag.StringVar(&o.mosquitto, "mosquitto", "auto", "auto: if it is installed; required: fail without it; off")
+	flag.StringVar(&o.name, "case", "", "run only this case (a unique prefix of its name is enough) and print its steps")
+	flag.StringVar(&o.broker, "broker", "", "run the cases only with this broker, such as mqtt://user:password@localhost:1883; its wrong results are reported, but do not cause exit status 1")
+	flag.StringVar(&o.mosquitto, "mosquitto", "auto", "auto: use mosquitto if it is installed; required: fail if it is not installed; off: do not use it")
 	flag.BoolVar(&o.list, "list", false, "list the cases")
-	flag.BoolVar(&o.markdown, "markdown", false, "write docs/will.md to the standard output")
+	flag.BoolVar(&o.markdown, "markdown", false, "print docs/will.md")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -53,7 +55,7 @@ func main() {
 	}
 }
 
-// limit is what the whole may take: about 12 s are needed.
+// limit is the maximum duration of a run. It usually takes about 12 s.
 const limit = time.Minute
 
 func run(ctx context.Context, o options) (good bool, err error) {
@@ -74,7 +76,7 @@ func run(ctx context.Context, o options) (good bool, err error) {
 		}
 		return true, nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, errors.New("the program's time is up"))
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the cases took more than %v", limit))
 	defer cancel()
 	brokers, names, err := o.open()
 	if err != nil {
@@ -111,12 +113,12 @@ func (o options) check() error {
 	case o.mosquitto != "auto" && o.mosquitto != "required" && o.mosquitto != "off":
 		return fmt.Errorf("-mosquitto %q: use auto, required or off", o.mosquitto)
 	case o.name != "" && named(o.name) == nil:
-		return fmt.Errorf("-case %q is no case, or the beginning of several; -list has them all", o.name)
+		return fmt.Errorf("-case %q matches no case or more than one; see -list", o.name)
 	}
 	return nil
 }
 
-// open starts the brokers. One that is not installed is nil.
+// open starts the brokers. A broker that is not installed is nil.
 func (o options) open() (brokers []*broker, names []string, err error) {
 	if o.broker != "" {
 		b, err := external(o.broker)
@@ -128,11 +130,11 @@ func (o options) open() (brokers []*broker, names []string, err error) {
 		}
 		return []*broker{b}, []string{b.name}, nil
 	}
-	ours, err := inProcess()
+	local, err := inProcess()
 	if err != nil {
 		return nil, nil, err
 	}
-	brokers, names = []*broker{ours}, []string{ours.name}
+	brokers, names = []*broker{local}, []string{local.name}
 	if o.mosquitto == "off" {
 		return brokers, names, nil
 	}
@@ -143,6 +145,6 @@ func (o options) open() (brokers []*broker, names []string, err error) {
 	case o.mosquitto == "auto" && errors.Is(err, errNotInstalled):
 		return append(brokers, nil), append(names, "mosquitto"), nil
 	}
-	ours.close()
+	local.close()
 	return nil, nil, err
 }

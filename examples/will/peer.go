@@ -13,15 +13,15 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// peer is a client that says what it is told to, right or wrong: for the cases
-// that mooring's client, by design, cannot act out.
+// peer is a raw client that sends any packets, valid or invalid. It is used for the cases that the
+// mooring client prevents by design.
 type peer struct {
 	nc net.Conn
 	r  *wire.Reader
 }
 
-// patience is how long a broker has for an answer.
-const patience = 5 * time.Second
+// timeout is the time in which a broker must answer.
+const timeout = 5 * time.Second
 
 func dialPeer(ctx context.Context, b *broker) (*peer, error) {
 	nc, err := b.dial(ctx)
@@ -31,21 +31,21 @@ func dialPeer(ctx context.Context, b *broker) (*peer, error) {
 	return &peer{nc: nc, r: wire.NewReader(nc, 0)}, nil
 }
 
-func (p *peer) close() { _ = p.nc.Close() } // it ends either way
+func (p *peer) close() { _ = p.nc.Close() } // an error does not matter here
 
-// send gives what is written a deadline, since a pipe holds nothing back.
+// send sets a deadline, because a pipe without a reader blocks the writer.
 func (p *peer) send(packet []byte) error {
-	_ = p.nc.SetWriteDeadline(time.Now().Add(patience)) // an error shows in the Write
+	_ = p.nc.SetWriteDeadline(time.Now().Add(timeout)) // Write would report the error
 	_, err := p.nc.Write(packet)
 	return err
 }
 
 func (p *peer) next() (wire.Frame, error) {
-	_ = p.nc.SetReadDeadline(time.Now().Add(patience)) // an error shows in the Read
+	_ = p.nc.SetReadDeadline(time.Now().Add(timeout)) // Next would report the error
 	return p.r.Next()
 }
 
-// connect speaks MQTT 5.
+// connect connects with MQTT 5.
 func (p *peer) connect(c control.Connect) error {
 	if err := p.send(control.AppendConnect(nil, &c)); err != nil {
 		return err
@@ -61,7 +61,7 @@ func (p *peer) connect(c control.Connect) error {
 	return err
 }
 
-// connect311 speaks MQTT 3.1.1, with Clean Session 0.
+// connect311 connects with MQTT 3.1.1 and Clean Session 0.
 func (p *peer) connect311(c control.Connect) error {
 	flags := 0x04 | c.Will.QoS<<3
 	if c.HasUsername {
@@ -97,9 +97,9 @@ func (p *peer) connect311(c control.Connect) error {
 	return nil
 }
 
-// over waits for the end of the connection and says how it came: with the
-// reason of a DISCONNECT, or with 0 without one.
-func (p *peer) over() (closed bool, reason byte) {
+// awaitEnd waits until the server closes the connection. It returns the reason code of the server's
+// DISCONNECT, or 0 if there was no DISCONNECT.
+func (p *peer) awaitEnd() (closed bool, reason byte) {
 	for {
 		f, err := p.next()
 		if err != nil {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// playAll plays the cases on a broker, all at the same time, and judges them.
+// playAll runs the cases with a broker, all at the same time, and judges them.
 func playAll(ctx context.Context, list []*scenario, b *broker) []verdict {
 	verdicts := make([]verdict, len(list))
 	var all sync.WaitGroup
@@ -20,8 +20,7 @@ func playAll(ctx context.Context, list []*scenario, b *broker) []verdict {
 	return verdicts
 }
 
-// playOnAll plays the cases on all brokers at the same time. A broker that is
-// nil is not there.
+// playOnAll runs the cases with all brokers at the same time. It skips brokers that are nil.
 func playOnAll(ctx context.Context, list []*scenario, brokers []*broker) [][]verdict {
 	verdicts := make([][]verdict, len(brokers))
 	var all sync.WaitGroup
@@ -34,31 +33,31 @@ func playOnAll(ctx context.Context, list []*scenario, brokers []*broker) [][]ver
 	return verdicts
 }
 
-// explain plays one case on a broker and says what happens as it happens. It
-// reports whether the program may succeed.
+// explain runs one case with a broker and prints its steps. It returns false if the result is a
+// failure.
 func explain(ctx context.Context, w io.Writer, c *scenario, b *broker) bool {
 	fmt.Fprintf(w, "On %s:\n", b.name)
 	begin := time.Now()
 	var mu sync.Mutex
-	tell := func(what string) {
+	printStep := func(what string) {
 		mu.Lock()
 		defer mu.Unlock()
 		fmt.Fprintf(w, "  %5.2f s  %s\n", time.Since(begin).Seconds(), what)
 	}
-	v := judge(c, b, play(ctx, c, b, tell))
+	v := judge(c, b, play(ctx, c, b, printStep))
 	mu.Lock()
 	defer mu.Unlock()
-	fmt.Fprintf(w, "  expected: %s\n  came:     %s\n", c.expectation(), c.seen(v.outcome))
+	fmt.Fprintf(w, "  expected: %s\n  received: %s\n", c.expectation(), c.seen(v.outcome))
 	switch {
 	case len(v.wrong) > 0:
-		fmt.Fprintf(w, "  not as MQTT 5 says: %s\n", strings.Join(v.wrong, "; "))
+		fmt.Fprintf(w, "  wrong: %s\n", strings.Join(v.wrong, "; "))
 	case len(v.known) > 0:
-		fmt.Fprintf(w, "  a known departure of %s: %s\n", mosquittoTested, strings.Join(v.known, "; "))
+		fmt.Fprintf(w, "  known departure of %s: %s\n", mosquittoTested, strings.Join(v.known, "; "))
 	default:
 		fmt.Fprintln(w, "  right")
 	}
-	if len(v.mended) > 0 {
-		fmt.Fprintf(w, "  a known departure of %s that this one does not have: %s\n", mosquittoTested, strings.Join(v.mended, "; "))
+	if len(v.fixed) > 0 {
+		fmt.Fprintf(w, "  this broker does not have a known departure of %s: %s\n", mosquittoTested, strings.Join(v.fixed, "; "))
 	}
 	fmt.Fprintln(w)
 	return !v.failed(b)

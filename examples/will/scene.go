@@ -16,28 +16,28 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// scene is one case that is being played on one broker. Client identifiers and
-// topics are its own, so that any number can be played at the same time.
+// scene is one run of a case with one broker. Each scene has its own client identifiers and topics, so
+// that many scenes can run at the same time.
 type scene struct {
 	*scenario
 	ctx    context.Context
 	broker *broker
-	tell   func(string) // what happens, for -case; nil: nobody listens
+	onStep func(string) // prints a step, for -case; may be nil
 	id     string       // the device's Client Identifier
 	topic  string       // of the will
 
 	line    *line          // of the device
-	client  *client.Client // the device, or
-	peer    *peer          // the device
-	ended   chan error     // why its connections ended
-	cleanup []func()       // last first
-	ending  atomic.Bool    // nothing more is told
+	client  *client.Client // the device, if it is a mooring client
+	peer    *peer          // the device, if it is a raw client
+	ended   chan error     // the reasons why its connections ended
+	cleanup []func()       // called in reverse order at the end
+	ending  atomic.Bool    // steps are not printed any more
 
-	mu    sync.Mutex
-	over  time.Time // when the device's connection ended; just before, to be exact
-	came  []arrival // on topic
-	news  chan struct{}
-	facts []string
+	mu      sync.Mutex
+	endedAt time.Time // taken just before the device's connection ended
+	came    []arrival // messages on topic
+	news    chan struct{}
+	facts   []string
 }
 
 type arrival struct {
@@ -45,23 +45,23 @@ type arrival struct {
 	message *client.Message
 }
 
-// outcome is what was seen.
+// outcome is the observed result of a case.
 type outcome struct {
-	wills []time.Duration // since the end of the connection
+	wills []time.Duration // times of the wills, from the end of the connection
 	facts []string
-	err   error // the case could not be played
+	err   error // the case could not be run
 }
 
 const (
 	offline = "offline"
-	// settled is how long a will that came is given to come a second time.
+	// settled is how long to wait for a second will after the expected one.
 	settled = 500 * time.Millisecond
 )
 
-// play plays a case on a broker.
-func play(ctx context.Context, c *scenario, b *broker, tell func(string)) outcome {
+// play runs a case with a broker.
+func play(ctx context.Context, c *scenario, b *broker, onStep func(string)) outcome {
 	id := "will" + strings.ToLower(rand.Text()[:8])
-	s := &scene{scenario: c, ctx: ctx, broker: b, tell: tell, id: id, topic: id + "/status",
+	s := &scene{scenario: c, ctx: ctx, broker: b, onStep: onStep, id: id, topic: id + "/status",
 		ended: make(chan error, 16), news: make(chan struct{}, 1)}
 	s.line = &line{dial: b.dial}
 	defer s.clean()
@@ -82,9 +82,9 @@ func play(ctx context.Context, c *scenario, b *broker, tell func(string)) outcom
 	return s.outcome()
 }
 
-func (s *scene) say(format string, args ...any) {
-	if s.tell != nil && !s.ending.Load() {
-		s.tell(fmt.Sprintf(format, args...))
+func (s *scene) printf(format string, args ...any) {
+	if s.onStep != nil && !s.ending.Load() {
+		s.onStep(fmt.Sprintf(format, args...))
 	}
 }
 
@@ -94,14 +94,14 @@ func (s *scene) fact(what string) {
 	s.facts = append(s.facts, what)
 }
 
-// end starts the clock of the will.
+// end records the time from which the wills are counted.
 func (s *scene) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.over = time.Now()
+	s.endedAt = time.Now()
 }
 
-// clean ends what is left. Wills that this sets off are not the case's.
+// clean closes all clients. It may cause wills, which do not count.
 func (s *scene) clean() {
 	s.ending.Store(true)
 	for _, f := range slices.Backward(s.cleanup) {
@@ -109,10 +109,10 @@ func (s *scene) clean() {
 	}
 }
 
-// later has f run when the scene is over.
+// later registers a function that clean calls.
 func (s *scene) later(f func()) { s.cleanup = append(s.cleanup, f) }
 
-// config is that of a client of the scene. Its session ends with its connection.
+// config returns the configuration of a client whose session ends with its connection.
 func (s *scene) config(id string) client.Config {
 	return client.Config{
 		Servers:  []string{s.broker.server},
@@ -130,17 +130,17 @@ func (s *scene) config(id string) client.Config {
 	}
 }
 
-// start makes a client that ends with the scene and waits until it is connected.
+// start starts a client and waits until it is connected. clean closes the client.
 func (s *scene) start(cfg client.Config) (*client.Client, error) {
 	c, err := client.New(cfg)
 	if err != nil {
 		return nil, err
 	}
-	s.later(func() { _ = c.Close() }) // nothing is left to say
+	s.later(func() { _ = c.Close() }) // an error does not matter here
 	if err := c.Start(context.WithoutCancel(s.ctx)); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, patience)
+	ctx, cancel := context.WithTimeout(s.ctx, timeout)
 	defer cancel()
 	if err := c.AwaitConnection(ctx); err != nil {
 		return nil, fmt.Errorf("%s cannot connect: %w", cfg.ClientID, err)
@@ -148,24 +148,24 @@ func (s *scene) start(cfg client.Config) (*client.Client, error) {
 	return c, nil
 }
 
-// watch subscribes to the will, and notes when what comes.
+// watch subscribes to the topic of the will and records the messages and their times.
 func (s *scene) watch() error {
 	c, err := s.start(s.config(s.id + "w"))
 	if err != nil {
 		return err
 	}
-	s.later(s.forget)
-	s.say("A watcher subscribes to %s.", s.topic)
+	s.later(s.cleanBroker)
+	s.printf("A watcher subscribes to %s.", s.topic)
 	_, err = c.Subscribe(s.ctx, s.topic, client.AtLeastOnce, client.HandlerFunc(func(_ context.Context, m *client.Message) error {
 		s.mu.Lock()
 		now := time.Now()
 		since := ""
-		if !s.over.IsZero() {
-			since = fmt.Sprintf(", %.1f s after the end of the connection", now.Sub(s.over).Seconds())
+		if !s.endedAt.IsZero() {
+			since = fmt.Sprintf(", %.1f s after the end of the connection", now.Sub(s.endedAt).Seconds())
 		}
 		s.came = append(s.came, arrival{now, m})
 		s.mu.Unlock()
-		s.say("The watcher receives %q%s.", m.Payload, since)
+		s.printf("The watcher receives %q%s.", m.Payload, since)
 		select {
 		case s.news <- struct{}{}:
 		default:
@@ -175,16 +175,16 @@ func (s *scene) watch() error {
 	return err
 }
 
-// forget clears what the scene leaves at a broker that outlives it: what is
-// retained, and a session without end. Others end by themselves.
-func (s *scene) forget() {
+// cleanBroker removes the retained message and a session that never expires, if the broker continues
+// to run. Other sessions expire.
+func (s *scene) cleanBroker() {
 	retains := s.device.retain || s.device.status
 	if !s.broker.outlives || !retains && !s.device.v311 {
 		return
 	}
-	cfg := s.config(s.id) // in place of the device, whose session ends so
+	cfg := s.config(s.id) // takes over the session of the device and ends it
 	cfg.Session.CleanStart = true
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), timeout)
 	defer cancel()
 	c, err := client.New(cfg)
 	if err != nil {
@@ -192,13 +192,13 @@ func (s *scene) forget() {
 	}
 	if err := c.Start(ctx); err == nil && c.AwaitConnection(ctx) == nil && retains {
 		if d, err := c.Publish(ctx, client.Message{Topic: s.topic, QoS: client.AtLeastOnce, Retain: true}); err == nil {
-			_, _ = d.Wait(ctx) // an unreachable broker keeps it
+			_, _ = d.Wait(ctx) // if it fails, the message stays at the broker
 		}
 	}
-	_ = c.Close() // as above
+	_ = c.Close() // an error does not matter here
 }
 
-// device's configuration: the will, and the session that it goes with.
+// deviceConfig returns the configuration of the device, with its will and session.
 func (s *scene) deviceConfig() client.Config {
 	cfg, d := s.config(s.id), s.device
 	cfg.Connection.Dial = s.line.Dial
@@ -230,7 +230,7 @@ func (s *scene) deviceConfig() client.Config {
 	return cfg
 }
 
-// decorated is a will with every property.
+// decorated is a will that has every property.
 var decorated = client.Will{
 	Expiry: time.Hour, ContentType: "text/plain; charset=utf-8", ResponseTopic: "whom/to/ask", CorrelationData: []byte{0, 1, 0xFF},
 	PayloadIsUTF8: true, UserProperties: []client.UserProperty{{Key: "b", Value: "1"}, {Key: "a", Value: "2"}, {Key: "b", Value: "3"}},
@@ -242,7 +242,8 @@ func (s *scene) count() int {
 	return len(s.came)
 }
 
-// await waits until n messages have come, or the deadline has.
+// await waits until n messages have been received, and then returns true. With n 0, it waits for any
+// message. It returns false at the deadline.
 func (s *scene) await(n int, deadline time.Time) bool {
 	timer := time.NewTimer(time.Until(deadline))
 	defer timer.Stop()
@@ -250,7 +251,7 @@ func (s *scene) await(n int, deadline time.Time) bool {
 		select {
 		case <-s.news:
 			if n == 0 {
-				return true // more than none: there is nothing to wait for
+				return true // a message that the case does not expect
 			}
 		case <-timer.C:
 			return false
@@ -261,17 +262,17 @@ func (s *scene) await(n int, deadline time.Time) bool {
 	return true
 }
 
-// deadline is when wills can be expected no more: not those of the case, and not
-// one that the broker holds back, rightly or not, until its delay is over.
+// deadline returns the time after which no will can arrive. It includes the expected wills, and a will
+// that the broker wrongly publishes after the delay.
 func (s *scene) deadline() time.Time {
 	d := time.Duration(min(s.device.delay, max(s.device.expiry, 3))) * time.Second
 	for _, w := range s.wills {
 		d = max(d, w)
 	}
-	return s.over.Add(d + s.latest())
+	return s.endedAt.Add(d + s.latest())
 }
 
-// latest is how late a will may be on the broker, in this case.
+// latest returns how late a will of this case may be with this broker.
 func (s *scene) latest() time.Duration {
 	late := s.broker.slow
 	if s.broker.known {
@@ -296,7 +297,7 @@ func (s *scene) outcome() outcome {
 			}
 			continue
 		}
-		o.wills = append(o.wills, a.at.Sub(s.over))
+		o.wills = append(o.wills, a.at.Sub(s.endedAt))
 	}
 	return o
 }

@@ -14,10 +14,10 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// step is one thing that happens in a case.
+// step is one step of a case.
 type step func(*scene) error
 
-// connect: the device connects, with its will.
+// connect connects the device with its will.
 func connect(s *scene) error {
 	s.announce()
 	if s.device.raw || s.device.v311 {
@@ -31,22 +31,22 @@ func connect(s *scene) error {
 func (s *scene) announce() {
 	d := s.device
 	switch {
-	case s.tell == nil:
+	case s.onStep == nil:
 	case d.v311:
-		s.say("%s connects by MQTT 3.1.1 with Clean Session 0 and the will %q on %s.", s.id, offline, s.topic)
+		s.printf("%s connects by MQTT 3.1.1 with Clean Session 0 and the will %q on %s.", s.id, offline, s.topic)
 	case d.status:
-		s.say("%s connects with Session Expiry Interval %d s; by client.Status its retained will says %q, and it publishes \"online\".", s.id, d.expiry, offline)
+		s.printf("%s connects with Session Expiry Interval %d s; client.Status sets the retained will %q and publishes \"online\".", s.id, d.expiry, offline)
 	default:
 		retain := ""
 		if d.retain {
 			retain = ", Will Retain 1"
 		}
-		s.say("%s connects with Session Expiry Interval %d s and the will %q on %s, Will Delay Interval %d s%s.", s.id, d.expiry, offline, s.topic, d.delay, retain)
+		s.printf("%s connects with Session Expiry Interval %d s and the will %q on %s, Will Delay Interval %d s%s.", s.id, d.expiry, offline, s.topic, d.delay, retain)
 	}
 }
 
 func (s *scene) dialPeer() (*peer, error) {
-	ctx, cancel := context.WithTimeout(s.ctx, patience)
+	ctx, cancel := context.WithTimeout(s.ctx, timeout)
 	defer cancel()
 	p, err := dialPeer(ctx, s.broker)
 	if err == nil {
@@ -70,9 +70,9 @@ func (s *scene) connectPeer() error {
 	return p.connect(c)
 }
 
-// cut: the link is gone, and the connection with it, without a DISCONNECT.
+// cut ends the connection without a DISCONNECT.
 func cut(s *scene) error {
-	s.say("Its link is cut: the connection ends without a DISCONNECT.")
+	s.printf("Its link is cut: the connection ends without a DISCONNECT.")
 	s.end()
 	if s.peer != nil {
 		s.peer.close()
@@ -82,22 +82,22 @@ func cut(s *scene) error {
 	return nil
 }
 
-// back: the device connects again, to the session that it has.
+// back reconnects the device and resumes its session.
 func back(s *scene) error {
 	if s.peer != nil {
-		s.say("It is back, with Clean Session 0.")
+		s.printf("It reconnects with Clean Session 0.")
 		return s.connectPeer()
 	}
-	s.say("The link works again, and mooring's client connects by itself, with Clean Start 0.")
-	s.line.mend()
-	ctx, cancel := context.WithTimeout(s.ctx, patience)
+	s.printf("The link works again, and the mooring client reconnects by itself with Clean Start 0.")
+	s.line.restore()
+	ctx, cancel := context.WithTimeout(s.ctx, timeout)
 	defer cancel()
 	return s.client.AwaitConnection(ctx)
 }
 
 func pause(d time.Duration) step {
 	return func(s *scene) error {
-		s.say("%v pass.", d)
+		s.printf("%v pass.", d)
 		select {
 		case <-time.After(d):
 		case <-s.ctx.Done():
@@ -106,19 +106,18 @@ func pause(d time.Duration) step {
 	}
 }
 
-// successor: another client connects with the device's Client Identifier, and
-// no will. With Clean Start 0 it is a raw one: mooring's client would give up a
-// session that it finds at the server and knows nothing of.
+// successor connects another client with the device's Client Identifier and without a will. With Clean
+// Start 0 it is a raw client, because a mooring client discards a session that it does not know.
 func successor(cleanStart bool) step {
 	return func(s *scene) error {
 		if cleanStart {
-			s.say("A client with the same Client Identifier connects with Clean Start 1 and without a will.")
+			s.printf("A client with the same Client Identifier connects with Clean Start 1 and without a will.")
 			cfg := s.config(s.id)
 			cfg.Session.CleanStart = true
 			_, err := s.start(cfg)
 			return err
 		}
-		s.say("A client with the same Client Identifier connects with Clean Start 0 and without a will.")
+		s.printf("A client with the same Client Identifier connects with Clean Start 0 and without a will.")
 		p, err := s.dialPeer()
 		if err != nil {
 			return err
@@ -128,35 +127,35 @@ func successor(cleanStart bool) step {
 	}
 }
 
-// takeover: the same while the device's connection stands.
+// takeover connects a successor while the device is connected.
 func takeover(cleanStart bool) step {
 	return func(s *scene) error {
-		s.line.refuse() // or the two would take over from each other for ever
+		s.line.refuse() // otherwise the two clients would take over the session from each other repeatedly
 		s.end()
 		if err := successor(cleanStart)(s); err != nil {
 			return err
 		}
 		select {
 		case err := <-s.ended:
-			var told *client.ConnectionError
-			if errors.As(err, &told) && told.Code == wire.ReasonSessionTakenOver {
-				s.say("The first connection is told DISCONNECT 0x8E, Session taken over.")
+			var closed *client.ConnectionError
+			if errors.As(err, &closed) && closed.Code == wire.ReasonSessionTakenOver {
+				s.printf("The first connection receives DISCONNECT 0x8E, Session taken over.")
 				s.fact(sawTakeover)
 			} else {
-				s.say("The first connection ends without 0x8E: %v.", err)
+				s.printf("The first connection ends without 0x8E: %v.", err)
 				s.fact(noTakeover)
 			}
-		case <-time.After(patience):
-			s.fact("the old connection goes on")
+		case <-time.After(timeout):
+			s.fact("the old connection does not end")
 		}
 		return nil
 	}
 }
 
-// leave: the device leaves with a reason code of the case's choice.
+// leave ends the device's connection with a DISCONNECT.
 func leave(reason byte) step {
 	return func(s *scene) error {
-		s.say("It leaves with DISCONNECT 0x%02X.", reason)
+		s.printf("It leaves with DISCONNECT 0x%02X.", reason)
 		s.end()
 		if s.peer == nil {
 			return s.client.CloseWith(client.DisconnectOptions{Reason: reason})
@@ -167,29 +166,29 @@ func leave(reason byte) step {
 	}
 }
 
-// violate: a PUBLISH with an empty topic, and an alias that stands for none.
+// violate sends a PUBLISH with an empty topic and an unknown Topic Alias.
 func violate(s *scene) error {
-	s.say("It sends a PUBLISH with an empty topic and Topic Alias 1, which stands for nothing.")
+	s.printf("It sends a PUBLISH with an empty topic and the unknown Topic Alias 1.")
 	s.end()
 	if err := s.peer.send(wire.AppendPublish(nil, &wire.Publish{TopicAlias: 1, Payload: []byte("?")})); err != nil {
 		return err
 	}
-	closed, reason := s.peer.over()
+	closed, reason := s.peer.awaitEnd()
 	switch {
 	case !closed:
 		s.fact("server does not close")
 	case reason == 0:
-		s.say("The server closes the connection without a word.")
+		s.printf("The server closes the connection without a DISCONNECT.")
 		s.fact(serverCloses)
 	default:
-		s.say("The server says DISCONNECT 0x%02X and closes the connection.", reason)
+		s.printf("The server sends DISCONNECT 0x%02X and closes the connection.", reason)
 		s.fact(serverCloses)
 	}
 	return nil
 }
 
-// fallSilent: the device connects, and from then on the link carries nothing.
-// The clock begins before the last packet that the server can have received.
+// fallSilent connects the device. After that, the link loses all packets. The recorded time is before
+// the last packet that the server receives.
 func fallSilent(s *scene) error {
 	s.end()
 	if err := connect(s); err != nil {
@@ -197,19 +196,19 @@ func fallSilent(s *scene) error {
 	}
 	s.line.fallSilent()
 	s.later(s.line.cut)
-	s.say("From here on the link carries nothing, in either direction, and nobody is told. Keep Alive is %d s.", s.device.keepAlive)
+	s.printf("From now on, the link loses all packets in both directions. Keep Alive is %d s.", s.device.keepAlive)
 	return nil
 }
 
-// awaitWill waits for the will, or as long as it may take.
+// awaitWill waits for the will until the deadline.
 func awaitWill(s *scene) error {
 	s.await(1, s.deadline())
 	return nil
 }
 
-// lateSubscriber asks what somebody finds who comes only now.
+// lateSubscriber records which messages a new subscriber receives.
 func lateSubscriber(s *scene) error {
-	s.say("A late subscriber asks for %s.", s.topic)
+	s.printf("A late subscriber subscribes to %s.", s.topic)
 	fence := s.topic + "/fence"
 	var mu sync.Mutex
 	var found []string
@@ -218,10 +217,10 @@ func lateSubscriber(s *scene) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = c.Close() }() // it has asked
-	ctx, cancel := context.WithTimeout(s.ctx, patience)
+	defer func() { _ = c.Close() }() // an error does not matter here
+	ctx, cancel := context.WithTimeout(s.ctx, timeout)
 	defer cancel()
-	// One lane: the fence comes behind what the subscription brings.
+	// The client has one worker, so it handles the message on the fence topic after the retained one.
 	if _, err := c.Subscribe(ctx, s.topic, client.AtLeastOnce, client.HandlerFunc(func(_ context.Context, m *client.Message) error {
 		mu.Lock()
 		defer mu.Unlock()
@@ -248,28 +247,28 @@ func lateSubscriber(s *scene) error {
 	select {
 	case <-done:
 	case <-ctx.Done():
-		return fmt.Errorf("the late subscriber's own message does not come: %w", context.Cause(ctx))
+		return fmt.Errorf("the late subscriber does not receive its own message: %w", context.Cause(ctx))
 	}
 	mu.Lock()
 	defer mu.Unlock()
 	if len(found) == 0 {
 		found = []string{"nothing"}
 	}
-	s.say("It finds %s.", strings.Join(found, " "))
+	s.printf("It receives %s.", strings.Join(found, " "))
 	s.fact("later: " + strings.Join(found, " "))
 	return nil
 }
 
-// awaitMessages waits until the watcher has been told so many things.
+// awaitMessages waits until the watcher has received n messages.
 func awaitMessages(n int) step {
 	return func(s *scene) error {
-		s.await(n, time.Now().Add(s.latest()+patience))
+		s.await(n, time.Now().Add(s.latest()+timeout))
 		return nil
 	}
 }
 
-// story is all that the watcher has been told.
-func story(s *scene) error {
+// recordStatuses records all messages of the watcher as a fact.
+func recordStatuses(s *scene) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []string
@@ -280,7 +279,7 @@ func story(s *scene) error {
 	return nil
 }
 
-// compareProperties compares the will that came with the one that was given.
+// compareProperties compares the received will with the configured one.
 func compareProperties(s *scene) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -300,8 +299,8 @@ func compareProperties(s *scene) error {
 			difference += fmt.Sprintf("%s is %v; ", name, pair[0])
 		}
 	}
-	// It counts down at the server, in whole seconds.
-	if m.Expiry > decorated.Expiry || m.Expiry < decorated.Expiry-patience {
+	// The server subtracts the elapsed time in whole seconds.
+	if m.Expiry > decorated.Expiry || m.Expiry < decorated.Expiry-timeout {
 		difference += fmt.Sprintf("Message Expiry Interval is %v; ", m.Expiry)
 	}
 	if difference == "" {

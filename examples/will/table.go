@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// notes are numbered as they turn up.
+// notes are texts that are numbered in the order of their first use.
 type notes []string
 
 func (n *notes) number(text string) int {
@@ -20,11 +20,10 @@ func (n *notes) number(text string) int {
 	return i + 1
 }
 
-// table writes one line for each case, and reports whether the program may
-// succeed. names are those of the brokers, of which one that is nil was not
-// there, for the reason that absent gives.
+// table writes one row for each case. It returns false if a verdict is a failure. names are the names
+// of the brokers. The column of a broker that is nil contains the text absent.
 func table(w io.Writer, list []*scenario, names []string, brokers []*broker, verdicts [][]verdict, absent string) bool {
-	var known, wrong, mended notes
+	var known, wrong, fixed notes
 	rows := [][]string{append([]string{"case", "expected by MQTT 5", "statement"}, names...)}
 	counts := make([][3]int, len(brokers))
 	good := true
@@ -46,22 +45,22 @@ func table(w io.Writer, list []*scenario, names []string, brokers []*broker, ver
 			default:
 				counts[j][0]++
 			}
-			for _, name := range v.mended {
-				mended.number(fmt.Sprintf("%s: %s", c.name, name))
+			for _, name := range v.fixed {
+				fixed.number(fmt.Sprintf("%s: %s", c.name, name))
 			}
 		}
 		rows = append(rows, row)
 	}
 	align(w, rows)
-	fmt.Fprintln(w, "\n✓ right   ◐ a known departure   ✗ not as MQTT 5 says")
+	fmt.Fprintln(w, "\n✓ right   ◐ known departure   ✗ wrong")
 	for i, text := range known {
 		fmt.Fprintf(w, "◐ %d  %s: %s\n", i+1, mosquittoTested, text)
 	}
 	for i, text := range wrong {
 		fmt.Fprintf(w, "✗ %d  %s\n", i+1, text)
 	}
-	for _, text := range mended {
-		fmt.Fprintf(w, "a known departure of %s did not happen (that is no failure): %s\n", mosquittoTested, text)
+	for _, text := range fixed {
+		fmt.Fprintf(w, "a known departure of %s did not happen, which is not a failure: %s\n", mosquittoTested, text)
 	}
 	for j, b := range brokers {
 		if b != nil {
@@ -95,7 +94,7 @@ func cell(c *scenario, v verdict, known, wrong *notes) string {
 	return mark + " " + c.seen(v.outcome)
 }
 
-// widest is how wide a column gets before it goes on in the next line.
+// widest is the maximum width of a column in runes.
 const widest = 36
 
 // align writes rows in columns.
@@ -137,7 +136,7 @@ func align(w io.Writer, rows [][]string) {
 	}
 }
 
-// wrap breaks a text at spaces into lines of at most width runes, if it can.
+// wrap splits a text at spaces into lines of at most width runes. A longer word gets its own line.
 func wrap(text string, width int) (lines []string) {
 	line := ""
 	for _, word := range strings.Fields(text) {

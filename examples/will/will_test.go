@@ -16,9 +16,8 @@ import (
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
-// inBubble plays a case on the in-process broker, without sockets and in a
-// bubble's time, where nothing is late by a nanosecond. broken, if it is not
-// nil, stands between the clients and the broker.
+// inBubble runs a case with the in-process broker in a synctest bubble, without sockets. The fake clock
+// makes all times exact. If broken is not nil, it wraps the connections of the clients.
 func inBubble(t *testing.T, c *scenario, broken func(net.Conn) net.Conn) (v verdict) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -34,7 +33,7 @@ func inBubble(t *testing.T, c *scenario, broken func(net.Conn) net.Conn) (v verd
 }
 
 func playOn(ctx context.Context, c *scenario, dial func(context.Context) (net.Conn, error)) verdict {
-	b := &broker{name: oursName, server: "mqtt://bubble", dial: dial, slow: time.Second, close: func() {}}
+	b := &broker{name: inProcessName, server: "mqtt://bubble", dial: dial, slow: time.Second, close: func() {}}
 	return judge(c, b, play(ctx, c, b, nil))
 }
 
@@ -46,15 +45,15 @@ func TestEveryCaseOnTheInProcessBroker(t *testing.T) {
 			for _, problem := range v.wrong {
 				t.Error(problem)
 			}
-			if got := c.seen(v.outcome); len(v.wrong) == 0 && len(v.known)+len(v.mended) > 0 {
+			if got := c.seen(v.outcome); len(v.wrong) == 0 && len(v.known)+len(v.fixed) > 0 {
 				t.Errorf("%s: the known departures are mosquitto's: %+v", got, v)
 			}
 		})
 	}
 }
 
-// Real time: what a loaded machine adds to it is no fault of the broker's, but
-// early is early.
+// This test uses real time. A busy machine makes wills late, so the limit for lateness is 10 s. A will
+// that is early is still an error.
 func TestEveryCaseOnMosquitto(t *testing.T) {
 	b, err := mosquitto()
 	switch {
@@ -71,7 +70,7 @@ func TestEveryCaseOnMosquitto(t *testing.T) {
 		for _, problem := range v.wrong {
 			t.Errorf("%s: %s", c.name, problem)
 		}
-		for _, name := range v.mended {
+		for _, name := range v.fixed {
 			t.Logf("%s: a known departure did not happen: %s", c.name, name)
 		}
 	}
@@ -84,7 +83,7 @@ func all() (list []*scenario) {
 	return list
 }
 
-func TestMosquittoIsRequiredOrNot(t *testing.T) {
+func TestOpen_MosquittoFlag(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	brokers, names, err := options{mosquitto: "auto"}.open()
 	if err != nil || len(brokers) != 2 || brokers[1] != nil || names[1] != "mosquitto" {
@@ -106,7 +105,7 @@ func TestMosquittoIsRequiredOrNot(t *testing.T) {
 	brokers[0].close()
 }
 
-func TestTheDocumentIsCurrent(t *testing.T) {
+func TestDocument_IsCurrent(t *testing.T) {
 	const want = "run go run ./examples/will -markdown > docs/will.md"
 	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "will.md"))
 	if err != nil {
@@ -117,18 +116,18 @@ func TestTheDocumentIsCurrent(t *testing.T) {
 	}
 }
 
-func TestACaseIsToldStepByStep(t *testing.T) {
+func TestExplain_PrintsSteps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := mqtttest.Start(t, func(o *mqtttest.Options) { o.NoTCP = true })
-		b := &broker{name: oursName, server: "mqtt://bubble", dial: func(context.Context) (net.Conn, error) { return m.Dial(), nil }, slow: time.Second}
+		b := &broker{name: inProcessName, server: "mqtt://bubble", dial: func(context.Context) (net.Conn, error) { return m.Dial(), nil }, slow: time.Second}
 		var out strings.Builder
 		if !explain(t.Context(), &out, named("delay passed"), b) {
-			t.Error("it failed")
+			t.Error("explain reports a failure")
 		}
 		for _, want := range []string{
 			"On in-process:\n", "0.00 s  A watcher subscribes to will", "Will Delay Interval 2 s.\n", "Its link is cut",
 			` 2.00 s  The watcher receives "offline", 2.0 s after the end of the connection.`,
-			"expected: will after 2 s\n", "came:     will after 2.0 s\n", "  right\n",
+			"expected: will after 2 s\n", "received: will after 2.0 s\n", "  right\n",
 		} {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("%q is missing", want)
@@ -140,7 +139,7 @@ func TestACaseIsToldStepByStep(t *testing.T) {
 	})
 }
 
-func TestCasesAreFoundByTheBeginningOfTheirName(t *testing.T) {
+func TestNamed_AcceptsUniquePrefixes(t *testing.T) {
 	for name, want := range map[string]string{
 		"no delay": "no delay", "delay": "delay passed", "retained": "retained", "takeover": "", "": "", "none": "",
 	} {
@@ -155,7 +154,7 @@ func TestCasesAreFoundByTheBeginningOfTheirName(t *testing.T) {
 	seen := map[string]bool{}
 	for _, c := range cases {
 		if seen[c.name] || c.rule == "" || c.why == "" || len(c.steps) == 0 {
-			t.Errorf("%q is there twice, or incomplete", c.name)
+			t.Errorf("%q is incomplete, or exists twice", c.name)
 		}
 		seen[c.name] = true
 	}
