@@ -15,8 +15,8 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// backend is what a program behind a fleet does: it handles every reading once,
-// and watches who is there. All it knows goes to the board.
+// backend is the backend of the fleet. It handles every reading once, watches the statuses of the
+// devices, and gives both to the board.
 type backend struct {
 	c     *client.Client
 	watch *client.StatusWatch
@@ -43,7 +43,7 @@ func newBackend(p *place, o *options, s *simulation) (*backend, error) {
 			CloseTimeout:   2 * time.Second,
 		},
 		ClientID:  clientID(p, "board"),
-		Logger:    slog.New(slog.DiscardHandler), // the board shows it
+		Logger:    slog.New(slog.DiscardHandler), // the board shows the states
 		Receiving: client.ReceivingConfig{Dedupe: b.cache, Concurrency: 4, QoS0QueueSize: 4096},
 		Session:   client.SessionConfig{Expiry: 10 * time.Minute},
 	})
@@ -58,8 +58,7 @@ func newBackend(p *place, o *options, s *simulation) (*backend, error) {
 	return b, nil
 }
 
-// begin declares the handlers before Start, so that what the broker kept for us
-// finds them.
+// begin declares the handlers before Start, because the broker may deliver stored messages at once.
 func (b *backend) begin(p *place, o *options) error {
 	ctx := context.Background()
 	readings := func(_ context.Context, m *client.Message) error {
@@ -95,7 +94,7 @@ func (b *backend) begin(p *place, o *options) error {
 	return err
 }
 
-// forget clears what is retained of a device.
+// forget removes the retained status of a device.
 func (b *backend) forget(ctx context.Context, topic string) error {
 	_, err := b.c.ClearRetained(ctx, topic)
 	return err

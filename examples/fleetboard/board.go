@@ -8,10 +8,9 @@ import (
 	"github.com/mooring-mqtt/mooring/client/presence"
 )
 
-// board is what the backend knows of the fleet, as browsers are shown it. It
-// changes four times a second at most, for all browsers at the same time; numbers
-// once a second. Its lock is held while a frame is made and given to the streams,
-// so a snapshot and the frames behind it fit together.
+// board is the state of the fleet that browsers show. It changes at most four times per second, for all
+// browsers at the same time. Numbers change once per second. The board holds its lock while it creates
+// a frame and passes it to the streams. So a snapshot and the following frames are consistent.
 type board struct {
 	backend *backend
 	watch   *client.StatusWatch
@@ -20,26 +19,26 @@ type board struct {
 
 	mu      sync.Mutex
 	records map[string]*record
-	refused uint64 // words of devices beyond maxDevices
+	refused uint64 // messages of devices beyond maxDevices
 	all     recent // latencies
-	second  spread // those since the last point
+	second  spread // latencies since the last point
 	handledSince,
 	handledAll uint64
-	last    frame // as it was sent: all but rows and points
+	last    frame // last sent frame, without rows and points
 	history []point
-	feed    []event // the newest of all devices, the newest last
+	feed    []event // last events of all devices, the newest last
 	streams map[*stream]struct{}
-	snap    []byte // a snapshot that is still right
+	snap    []byte // current snapshot, or nil
 	ticks   int
-	closing bool // no further streams
-	begun   bool // the ticks; not under mu
+	closing bool // new streams are refused
+	begun   bool // run was started; not protected by mu
 	stop    chan struct{}
 	ended   chan struct{}
 }
 
 // record is one device.
 type record struct {
-	seen     bool // by the watch, in this tick
+	seen     bool // the watch has the device, in this tick
 	absent   time.Time
 	handled  uint64
 	latency  recent
@@ -49,7 +48,7 @@ type record struct {
 	events   []event // the newest last
 	noted    int
 	row      row
-	shown    bool // row was sent
+	shown    bool // browsers have received row
 }
 
 // event is one line of a device's history.
@@ -60,24 +59,24 @@ type event struct {
 	To      string `json:"to,omitempty"`
 	Reason  string `json:"reason,omitempty"`
 	Boot    string `json:"boot,omitempty"`
-	Done    string `json:"done,omitempty"` // what the simulation did, or the view as a whole
+	Done    string `json:"done,omitempty"` // a fault, or a change of the whole view
 	Initial bool   `json:"initial,omitempty"`
 }
 
 const (
 	tickEvery   = 250 * time.Millisecond
-	maxEvents   = 40               // of a device
-	maxFeed     = 60               // of all
-	maxHistory  = 300              // points, a second each
-	forgetAfter = time.Minute      // a device without a status, and without a reading
-	reportIsOld = 10 * time.Second // and longer than three readings
+	maxEvents   = 40               // per device
+	maxFeed     = 60               // of all devices
+	maxHistory  = 300              // points, one per second
+	forgetAfter = time.Minute      // for a device without a status and without readings
+	reportIsOld = 10 * time.Second // an older report is shown as outdated
 )
 
 func newBoard(b *backend, name func(topic string) string) *board {
 	return &board{backend: b, name: name, records: map[string]*record{}, streams: map[*stream]struct{}{}, stop: make(chan struct{}), ended: make(chan struct{})}
 }
 
-// begin starts the ticks. The watch and the simulation are there by now.
+// begin starts the ticks. The watch and the simulation must be set.
 func (b *board) begin() {
 	b.begun = true
 	go b.run()
@@ -115,7 +114,7 @@ func (b *board) endStreams() {
 	}
 }
 
-// recordLocked is that of a device, made if there is room; else nil.
+// recordLocked returns the record of a device. It creates one unless there are maxDevices; then it is nil.
 func (b *board) recordLocked(name string, now time.Time) *record {
 	r := b.records[name]
 	if r == nil {
@@ -129,8 +128,7 @@ func (b *board) recordLocked(name string, now time.Time) *record {
 	return r
 }
 
-// handled counts a reading that was handled, and how long it took from its
-// acceptance by the device.
+// handled counts a handled reading and its latency.
 func (b *board) handled(name string, accepted, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -138,7 +136,7 @@ func (b *board) handled(name string, accepted, now time.Time) {
 	if r == nil {
 		return
 	}
-	took := max(now.Sub(accepted), 0) // clocks of two machines may differ
+	took := max(now.Sub(accepted), 0) // the clocks of two machines may differ
 	r.handled++
 	r.absent = now
 	r.latency.add(took, now)
@@ -148,7 +146,7 @@ func (b *board) handled(name string, accepted, now time.Time) {
 	b.handledAll++
 }
 
-// reported takes what a device says of itself.
+// reported stores the report of a device.
 func (b *board) reported(name string, report selfReport, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -157,8 +155,8 @@ func (b *board) reported(name string, report selfReport, now time.Time) {
 	}
 }
 
-// changed notes what the watch tells. States are not taken from it: each tick
-// looks at them all, so nothing is wrong when a change was missed.
+// changed records a change as an event. It does not change states: each tick reads all states from the
+// watch, so a missed change causes no wrong state.
 func (b *board) changed(c presence.Change) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -167,12 +165,12 @@ func (b *board) changed(c presence.Change) {
 	case presence.Changed:
 		e.Boot = c.Device.Boot.String()
 	case presence.Forgotten:
-		e.Reason = "its retained status is gone"
+		e.Reason = "its retained status was removed"
 	case presence.ViewStale, presence.ViewSynced, presence.ViewFull, presence.Missed:
 		b.feedLocked(event{At: e.At, Done: map[presence.Kind]string{
-			presence.ViewStale:  "Backend without broker for too long: what was online is stale",
-			presence.ViewSynced: "Backend knows every status again",
-			presence.ViewFull:   "Too many devices: further ones are not shown",
+			presence.ViewStale:  "Backend disconnected for too long: online devices are now stale",
+			presence.ViewSynced: "Backend has received all statuses again",
+			presence.ViewFull:   "Too many devices: additional devices are not shown",
 			presence.Missed:     "Too many changes at once: some are not listed",
 		}[c.Kind]})
 		return
@@ -180,7 +178,7 @@ func (b *board) changed(c presence.Change) {
 	b.noteLocked(b.name(c.Device.Topic), e, c.At)
 }
 
-// did notes what the simulation did to a device; "" is the backend or the broker.
+// did records a fault of a device as an event. An empty name means the backend or the broker.
 func (b *board) did(name, what string) {
 	now := time.Now()
 	b.mu.Lock()

@@ -14,7 +14,7 @@ import (
 
 var screens = flag.String("screens", "", "folder for screenshots of the page, in light and dark, from a phone to a wide screen")
 
-// served is a simulation with its page.
+// served starts a simulation and serves its page.
 func served(t *testing.T, o options) (s *simulation, url string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -36,16 +36,16 @@ func served(t *testing.T, o options) (s *simulation, url string) {
 	return s, "http://" + l.Addr().String()
 }
 
-// These look at the page as it is.
+// These scripts read the state of the page.
 const (
 	cells   = `return document.querySelectorAll("#grid button").length`
 	stateOf = `return document.querySelector('#grid button[data-name="' + arguments[0] + '"]')?.className ?? ""`
 	onlineN = `return document.getElementById("n-online").textContent`
 	banner  = `return document.getElementById("link").dataset.kind`
-	// drawn counts the pixels of a plot that are of its line's color, more or less.
+	// drawn counts the pixels of a plot that have approximately the color of its line.
 	drawn = `const c = document.getElementById(arguments[0]), hex = getComputedStyle(c).getPropertyValue("--plot").trim();
 		const want = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
-		const copy = document.createElement("canvas"); // the page's own is not made to be read
+		const copy = document.createElement("canvas"); // the canvas of the page is slow to read
 		[copy.width, copy.height] = [c.width, c.height];
 		const pen = copy.getContext("2d", {willReadFrequently: true});
 		pen.drawImage(c, 0, 0);
@@ -55,7 +55,7 @@ const (
 		return n`
 )
 
-// TestThePageInABrowser looks at the board as a person would.
+// TestThePageInABrowser operates the page in Chromium.
 func TestThePageInABrowser(t *testing.T) {
 	o := defaults()
 	o.calm = true
@@ -67,27 +67,27 @@ func TestThePageInABrowser(t *testing.T) {
 	within(t, time.Minute, "200 devices are shown", func() bool { return script[int](b, cells) == 200 })
 	within(t, time.Minute, "all of them are online", func() bool { return script[string](b, onlineN) == "200" })
 	if kind := script[string](b, banner); kind != "good" {
-		t.Errorf("the banner says %q while everything is well", kind)
+		t.Errorf("the banner is %q without faults", kind)
 	}
 	for _, plot := range []string{"p-online", "p-rate", "p-p99"} {
 		within(t, time.Minute, plot+" is drawn", func() bool { return script[int](b, drawn, plot) > 10 })
 	}
 
-	// The device's link is taken down with the page's own buttons.
+	// Take down the link of a device with a button.
 	const name = "oven-0008"
 	script[any](b, `document.querySelector('#grid button[data-name="' + arguments[0] + '"]').click()`, name)
 	if got := script[string](b, `return document.getElementById("d-name").textContent`); got != name {
-		t.Errorf("the details are those of %q", got)
+		t.Errorf("the details are of %q", got)
 	}
 	if got := script[string](b, `return document.activeElement.id`); got != "d-name" {
 		t.Errorf("the focus is on %q, not on the details", got)
 	}
 	script[any](b, `document.querySelector('[data-fault="down"]').click()`)
-	within(t, time.Minute, "the device is truly down", func() bool { tr, _ := s.device(name).condition(); return tr == down })
+	within(t, time.Minute, "the link of the device is down", func() bool { tr, _ := s.device(name).condition(); return tr == down })
 	_, cut := s.device(name).truth()
 	within(t, o.limit()+10*time.Second, "it is offline on the page", func() bool { return script[string](b, stateOf, name) == "offline" })
-	t.Logf("offline on the page after %v; promised are %v", time.Since(cut).Round(10*time.Millisecond), o.limit())
-	within(t, 10*time.Second, "its last event says so", func() bool {
+	t.Logf("offline on the page after %v; the limit is %v", time.Since(cut).Round(10*time.Millisecond), o.limit())
+	within(t, 10*time.Second, "its last event is online → offline", func() bool {
 		return strings.Contains(script[string](b, `return document.querySelector("#d-events").textContent`), "online → offline")
 	})
 	if *screens != "" {
@@ -96,15 +96,15 @@ func TestThePageInABrowser(t *testing.T) {
 		shoot(t, b, *screens, "details")
 	}
 
-	// Back by a button, online again.
+	// Restore the link with a button.
 	script[any](b, `document.querySelector('[data-fault="mend"]').click()`)
 	within(t, time.Minute, "it is online again", func() bool { return script[string](b, stateOf, name) == "online" })
 	script[any](b, `document.getElementById("d-close").click()`)
 	if got := script[string](b, `return document.activeElement.dataset.name`); got != name {
-		t.Errorf("the focus is back on %q, not on the device", got)
+		t.Errorf("the focus is on %q, not on the device", got)
 	}
 
-	// Filter by name and by state, and the table.
+	// Filter by name, and switch to the table.
 	const typed = `const e = document.getElementById("search"); e.value = arguments[0]; e.dispatchEvent(new Event("input"))`
 	script[any](b, typed, "Oven-00")
 	if n := script[int](b, cells); n != 20 {
@@ -124,32 +124,32 @@ func TestThePageInABrowser(t *testing.T) {
 	}
 	script[any](b, `document.querySelector('th[data-sort="name"] button').click()`)
 	if first := script[string](b, `return document.querySelector("#rows tr").dataset.name`); first != "scale-0200" {
-		t.Errorf("%q is the first of the names in falling order", first)
+		t.Errorf("%q is the first name in descending order", first)
 	}
 	if *screens != "" {
 		shoot(t, b, *screens, "table")
 	}
 	script[any](b, `document.getElementById("as-grid").click()`)
 
-	// The backend's own link: the page says that it is not to be trusted.
+	// Cut the backend's link: the page warns that the states are not current.
 	script[any](b, `document.getElementById("cut-backend").click()`)
-	within(t, time.Minute, "the page says that it is not to be trusted", func() bool { return script[string](b, banner) == "bad" })
-	if got := script[string](b, `return document.getElementById("alarm").textContent`); !strings.HasPrefix(got, "Not to be trusted") || strings.Contains(got, " for ") {
-		t.Errorf("who cannot see the banner hears %q", got)
+	within(t, time.Minute, "the banner is bad", func() bool { return script[string](b, banner) == "bad" })
+	if got := script[string](b, `return document.getElementById("alarm").textContent`); !strings.HasPrefix(got, "Out of date") || strings.Contains(got, " for ") {
+		t.Errorf("the alarm for screen readers is %q", got)
 	}
 	if n := script[int](b, `return document.querySelectorAll("#grid button.offline").length`); *screens == "" && n != 0 {
-		t.Errorf("%d devices are offline because our own link is", n)
+		t.Errorf("%d devices are offline because the backend is disconnected", n)
 	}
 	if *screens != "" {
 		time.Sleep(3 * time.Second)
 		shoot(t, b, *screens, "untrusted")
 	}
-	within(t, time.Minute, "it is to be trusted again", func() bool { return script[string](b, banner) == "good" })
-	within(t, time.Minute, "nothing is stale any more", func() bool {
+	within(t, time.Minute, "the banner is good", func() bool { return script[string](b, banner) == "good" })
+	within(t, time.Minute, "no device is stale", func() bool {
 		return script[int](b, `return document.querySelectorAll("#grid button.stale").length`) == 0
 	})
 
-	// What comes from the network is text, whatever it is.
+	// The page shows text from the network as text.
 	stranger(t, s, s.place.topic(evil, "status"), `{"state":"online","reason":"<b>x</b>"}`, true)
 	within(t, time.Minute, "the stranger is shown", func() bool { return script[int](b, cells) == 201 })
 	script[any](b, `[...document.querySelectorAll("#grid button")].find((n) => n.dataset.name === arguments[0]).click()`, evil)
@@ -178,7 +178,7 @@ func TestThePageInABrowser(t *testing.T) {
 	}
 }
 
-// shoot keeps what the page looks like.
+// shoot saves screenshots of the page.
 func shoot(t *testing.T, b *browser, dir, name string) {
 	t.Helper()
 	for _, scheme := range []string{"light", "dark"} {

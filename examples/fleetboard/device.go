@@ -21,30 +21,30 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// device is one simulated device: a client of mooring, what it keeps through a
-// crash, and the link it has to the broker. It knows what is truly so.
+// device is one simulated device: a client, its store, which a crash does not affect, and its link to
+// the broker. It knows its actual state.
 type device struct {
 	name, version string
 	o             *options
 	place         *place
 	link          *mqtttest.Proxy
-	flash         *persistence.Memory // its outbox; a crash does not reach it
+	flash         *persistence.Memory // its store, which survives a crash
 	client        atomic.Pointer[client.Client]
-	connections   atomic.Int64 // of all its boots
-	quiet         atomic.Bool  // it measures no more; the rest of it goes on
+	connections   atomic.Int64 // number of connections of all boots
+	quiet         atomic.Bool  // it publishes no more readings, but stays connected
 	connected     chan struct{}
 
 	mu      sync.Mutex
-	cancel  context.CancelFunc // of the present boot; nil: it is off
-	running sync.WaitGroup     // what the present boot runs, and its end
+	cancel  context.CancelFunc // ends the current boot; nil: the device is off
+	running sync.WaitGroup     // goroutines of the current boot
 	trouble trouble
-	until   time.Time // when trouble is over; zero: not by itself
-	there   bool      // it runs, and its link carries
-	changed time.Time // when there changed
+	until   time.Time // when trouble ends; zero: it does not end by itself
+	there   bool      // the device runs, and its link works
+	changed time.Time // last change of there
 	closed  bool
 }
 
-// trouble is what a device has.
+// trouble is the present fault of a device.
 type trouble string
 
 const (
@@ -56,13 +56,13 @@ const (
 	off     trouble = "switched off"
 )
 
-// reading is what a device publishes.
+// reading is the payload of a reading.
 type reading struct {
 	Value float64 `json:"value"`
-	At    int64   `json:"at"` // when it was accepted, Unix time in nanoseconds
+	At    int64   `json:"at"` // time of the reading, Unix time in nanoseconds
 }
 
-// selfReport is what a device says of itself.
+// selfReport contains the counters that a device publishes.
 type selfReport struct {
 	Pending    uint64 `json:"pending"`
 	Accepted   uint64 `json:"accepted"`
@@ -70,8 +70,8 @@ type selfReport struct {
 	Reconnects int64  `json:"reconnects"`
 }
 
-// maxBacklog is how many readings a device keeps while it has no link; the
-// oldest gives way.
+// maxBacklog is the maximum number of pending readings of a device. Beyond it, the store drops the
+// oldest reading.
 const maxBacklog = 1000
 
 func newDevice(i int, p *place, o *options) *device {
@@ -83,7 +83,7 @@ func newDevice(i int, p *place, o *options) *device {
 	return d
 }
 
-// bootLocked switches the device on.
+// bootLocked starts the device with a new client.
 func (d *device) bootLocked() error {
 	keepAlive, heartbeat, delay := d.o.keepAlive, d.o.heartbeat, d.o.willDelay
 	c, err := client.New(client.Config{
@@ -102,7 +102,7 @@ func (d *device) bootLocked() error {
 			MaximumPacketSize: 64 << 10,
 		},
 		ClientID:  clientID(d.place, d.name),
-		Logger:    slog.New(slog.DiscardHandler), // the board shows it
+		Logger:    slog.New(slog.DiscardHandler), // the board shows the states
 		Store:     client.StoreConfig{Custom: d.flash},
 		Session:   client.SessionConfig{Expiry: 10 * time.Minute},
 		Presence:  client.PresenceConfig{Status: &client.Status{Topic: d.place.topic(d.name, "status"), Structured: true, Version: d.version, Heartbeat: heartbeat, Delay: delay}},
@@ -131,9 +131,9 @@ func (d *device) bootLocked() error {
 	return nil
 }
 
-// measure publishes until the boot ends.
+// measure publishes readings and reports until the boot ends.
 func (d *device) measure(ctx context.Context, c *client.Client) {
-	phase := time.NewTimer(rand.N(d.o.every)) // so that they do not all speak at once
+	phase := time.NewTimer(rand.N(d.o.every)) // so that the devices do not all publish at the same time
 	defer phase.Stop()
 	select {
 	case <-ctx.Done():
@@ -146,7 +146,7 @@ func (d *device) measure(ctx context.Context, c *client.Client) {
 		d.report(ctx, c)
 		r := reading{Value: math.Round(700+40*math.Sin(float64(n)/30)+10*rand.Float64()) / 10, At: time.Now().UnixNano()}
 		if payload, err := json.Marshal(r); err == nil {
-			// An error means that the client is ending, and so are we.
+			// Publish fails only when the client ends; then this function returns too.
 			_, _ = c.Publish(ctx, client.Message{Topic: d.place.topic(d.name, "readings"), Payload: payload, QoS: client.AtLeastOnce})
 		}
 		for waiting := true; waiting; {
@@ -155,7 +155,7 @@ func (d *device) measure(ctx context.Context, c *client.Client) {
 				return
 			case <-c.Done():
 				return
-			case <-d.connected: // what has piled up is told before it is gone
+			case <-d.connected: // report the backlog before it has been sent
 				d.report(ctx, c)
 			case <-tick.C:
 				waiting = false
@@ -164,17 +164,17 @@ func (d *device) measure(ctx context.Context, c *client.Client) {
 	}
 }
 
-// report says how the device is. It goes past the backlog; without a link it is
-// lost, and the next one says more.
+// report publishes the counters of the device with QoS 0. So it does not wait for the backlog. Without
+// a connection it is lost, and a later report replaces it.
 func (d *device) report(ctx context.Context, c *client.Client) {
 	st := d.flash.Stats()
 	r := selfReport{Pending: st.Pending, Accepted: st.Accepted, Dropped: st.Dropped, Reconnects: max(d.connections.Load()-1, 0)}
 	if payload, err := json.Marshal(r); err == nil {
-		_, _ = c.Publish(ctx, client.Message{Topic: d.place.topic(d.name, "stats"), Payload: payload}) // as above
+		_, _ = c.Publish(ctx, client.Message{Topic: d.place.topic(d.name, "stats"), Payload: payload}) // an error does not matter
 	}
 }
 
-// suffer does something to the device, for d if that is not 0.
+// suffer causes a fault for the time forHow. With 0, the fault does not end by itself.
 func (d *device) suffer(t trouble, forHow time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -201,20 +201,20 @@ func (d *device) suffer(t trouble, forHow time.Duration) {
 	d.noteLocked()
 }
 
-// cut breaks the link; the device may come back at once.
+// cut ends the connection once. The device may reconnect at once.
 func (d *device) cut() { d.link.Cut() }
 
-// recover ends the trouble: of itself if its time has come, or whatever it is.
-func (d *device) recover(whatever bool) error {
+// recover ends the fault if its time has passed. With force, it ends any fault.
+func (d *device) recover(force bool) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed || !whatever && (d.until.IsZero() || time.Now().Before(d.until)) {
+	if d.closed || !force && (d.until.IsZero() || time.Now().Before(d.until)) {
 		return nil
 	}
 	if c := d.client.Load(); d.cancel == nil && c != nil {
 		select {
 		case <-c.Done():
-		default: // the old process still ends; the next round tries again
+		default: // the client of the last boot has not ended yet; try again later
 			d.until = time.Now()
 			return nil
 		}
@@ -233,7 +233,7 @@ func (d *device) healLinkLocked() {
 	d.link.Resume()
 }
 
-// endLocked ends the boot: with a goodbye, or as a crash does.
+// endLocked ends the boot with an offline status and DISCONNECT, or abruptly like a crash.
 func (d *device) endLocked(clean bool) {
 	if d.cancel == nil {
 		return
@@ -245,12 +245,12 @@ func (d *device) endLocked(clean bool) {
 		return
 	}
 	d.running.Go(func() {
-		_ = c.Close() // if the server does not hear it, it has the will
+		_ = c.Close() // if it fails, the server publishes the will
 		cancel()
 	})
 }
 
-// noteLocked keeps since when the device is there, or is not.
+// noteLocked updates there and changed.
 func (d *device) noteLocked() {
 	there := d.cancel != nil && (d.trouble == fine || d.trouble == slow)
 	if there != d.there {
@@ -258,7 +258,7 @@ func (d *device) noteLocked() {
 	}
 }
 
-// truth is what a board should show, and since when.
+// truth returns the actual state of the device, and since when it has been in that state.
 func (d *device) truth() (state presence.State, since time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -268,15 +268,14 @@ func (d *device) truth() (state presence.State, since time.Time) {
 	return presence.Offline, d.changed
 }
 
-// condition is the trouble, and when it ends by itself.
+// condition returns the present fault and the time when it ends by itself.
 func (d *device) condition() (trouble, time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.trouble, d.until
 }
 
-// close ends the device for good. At a broker that is not ours its session ends
-// too.
+// close ends the device, and its session at the broker.
 func (d *device) close() {
 	d.mu.Lock()
 	d.closed = true
@@ -304,7 +303,7 @@ func password(o *options) []byte {
 }
 
 func clientID(p *place, name string) string {
-	if p.ours {
+	if p.own {
 		return name
 	}
 	return "mooring-" + p.root[len("fleet/"):] + "-" + name

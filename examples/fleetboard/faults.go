@@ -9,19 +9,18 @@ import (
 	"time"
 )
 
-// faults is what goes wrong: at random, and by the buttons of the page. One
-// goroutine switches the devices on, ends what has lasted long enough, and draws
-// the next fault.
+// faults causes faults, at random and when a button of the page is pressed. One goroutine starts the
+// devices, ends faults after their time, and selects random faults.
 type faults struct {
 	s      *simulation
 	random atomic.Bool
-	rnd    *rand.Rand // of the goroutine
+	rnd    *rand.Rand // used by the goroutine only
 	hands  sync.WaitGroup
 	quit   chan struct{}
 	once   sync.Once
 
 	mu          sync.Mutex
-	backendBack time.Time // when the backend's link is mended; zero: it stands
+	backendBack time.Time // when the backend's link is restored; zero: it works
 	restarting  bool
 	stopped     bool
 	count       map[string]int
@@ -29,18 +28,18 @@ type faults struct {
 
 const (
 	faultTick  = 50 * time.Millisecond
-	perMinute  = 1.0              // random faults of each device
-	roundTime  = 60 * time.Second // in which backend and broker have their turn once
-	byHandFor  = 20 * time.Second // trouble that a button makes
-	crashedFor = 3 * time.Second  // as above, until it boots again
-	awayFor    = 8 * time.Second  // the backend
+	perMinute  = 1.0              // random faults per device
+	roundTime  = 60 * time.Second // one fault of the backend and one of the broker in this time
+	byHandFor  = 20 * time.Second // duration of a fault that a button causes
+	crashedFor = 3 * time.Second  // the same for a crash
+	awayFor    = 8 * time.Second  // duration of a fault of the backend's link
 )
 
-// Errors of what buttons ask for.
+// Errors of the buttons.
 var (
 	errNoDevice = errors.New("no such simulated device")
 	errNoFault  = errors.New("no such fault; use cut, down, stall, slow, crash, off or mend")
-	errBusy     = errors.New("the broker is being restarted already")
+	errBusy     = errors.New("the broker is already being restarted")
 )
 
 func newFaults(s *simulation) *faults {
@@ -55,8 +54,8 @@ func (f *faults) on() bool { return f.random.Load() }
 func (f *faults) run() {
 	tick := time.NewTicker(faultTick)
 	defer tick.Stop()
-	var owed float64
-	waiting := f.s.devices // to be switched on
+	var due float64        // random faults
+	waiting := f.s.devices // devices to start
 	round := roundTime
 	if f.s.o.runFor > 0 {
 		round = min(round, f.s.o.runFor)
@@ -68,7 +67,7 @@ func (f *faults) run() {
 			return
 		case <-tick.C:
 		}
-		n := min(len(waiting), 1+len(f.s.devices)/40) // all of them in two seconds
+		n := min(len(waiting), 1+len(f.s.devices)/40) // starts all devices in two seconds
 		for _, d := range waiting[:n] {
 			f.log(d.recover(true))
 		}
@@ -80,7 +79,7 @@ func (f *faults) run() {
 		if !f.on() || len(waiting) > 0 {
 			continue
 		}
-		for owed += perMinute / 60 * float64(len(f.s.devices)) * faultTick.Seconds(); owed >= 1; owed-- {
+		for due += perMinute / 60 * float64(len(f.s.devices)) * faultTick.Seconds(); due >= 1; due-- {
 			f.draw(f.s.devices[f.rnd.IntN(len(f.s.devices))])
 		}
 		switch at := time.Since(begun); {
@@ -89,7 +88,7 @@ func (f *faults) run() {
 		case at > round*3/10 && !link:
 			link = true
 			f.cutBackend(min(round/5, awayFor))
-		case at > round*7/10 && !restart && f.s.place.ours:
+		case at > round*7/10 && !restart && f.s.place.own:
 			restart = true
 			f.log(f.restartBroker())
 		}
@@ -98,11 +97,11 @@ func (f *faults) run() {
 
 func (f *faults) log(err error) {
 	if err != nil {
-		f.note("", "could not: "+err.Error())
+		f.note("", "Failed: "+err.Error())
 	}
 }
 
-// draw does something at random to a device that has no trouble.
+// draw causes a random fault of a device, unless the device has one.
 func (f *faults) draw(d *device) {
 	if t, _ := d.condition(); t != fine && t != slow {
 		return
@@ -142,7 +141,7 @@ func (f *faults) suffer(d *device, t trouble, forHow time.Duration) {
 	f.add(map[trouble]string{down: "links down", stalled: "links stalled", slow: "links slow", crashed: "devices crashed", off: "devices switched off"}[t])
 }
 
-// byHand does what a button asks for.
+// byHand causes the fault of a button.
 func (f *faults) byHand(name, fault string) error {
 	d := f.s.device(name)
 	if d == nil {
@@ -170,7 +169,7 @@ func (f *faults) byHand(name, fault string) error {
 	return nil
 }
 
-// cutBackend takes the backend's own link away for a while.
+// cutBackend takes down the backend's link for the time forHow.
 func (f *faults) cutBackend(forHow time.Duration) {
 	f.mu.Lock()
 	f.backendBack = time.Now().Add(forHow)
@@ -182,22 +181,22 @@ func (f *faults) cutBackend(forHow time.Duration) {
 	f.add("backend cut off")
 }
 
-func (f *faults) mendBackend(whatever bool) {
+func (f *faults) mendBackend(force bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if whatever || !f.backendBack.IsZero() && time.Now().After(f.backendBack) {
+	if force || !f.backendBack.IsZero() && time.Now().After(f.backendBack) {
 		f.backendBack = time.Time{}
 		f.s.backend.link.ClearFaults()
 	}
 }
 
-// restartBroker begins a restart and does not wait for its end.
+// restartBroker starts a restart of the broker and does not wait for its end.
 func (f *faults) restartBroker() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
-	case !f.s.place.ours:
-		return errNotOurs
+	case !f.s.place.own:
+		return errNotOwn
 	case f.restarting || f.stopped:
 		return errBusy
 	}
@@ -235,8 +234,7 @@ func (f *faults) counts() map[string]int {
 	return all
 }
 
-// stop ends the goroutine and waits for a restart that is under way. Nothing is
-// mended by it.
+// stop ends the goroutine and waits for a restart in progress. It does not end the present faults.
 func (f *faults) stop() {
 	f.once.Do(func() {
 		f.mu.Lock()

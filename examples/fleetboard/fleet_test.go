@@ -10,7 +10,7 @@ import (
 	"github.com/mooring-mqtt/mooring/client/presence"
 )
 
-// short are the options of a small board whose promise is a short time.
+// short returns options for a small board with short times.
 func short() options {
 	o := defaults()
 	o.addr, o.devices, o.every, o.runFor = "127.0.0.1:0", 24, 100*time.Millisecond, 6*time.Second
@@ -18,7 +18,7 @@ func short() options {
 	return o
 }
 
-func TestTheBoardIsRightAtTheEnd(t *testing.T) {
+func TestRun_BoardIsCorrectAtTheEnd(t *testing.T) {
 	var out bytes.Buffer
 	if err := run(t.Context(), short(), &out); err != nil {
 		t.Errorf("%v\n%s", err, out.String())
@@ -30,9 +30,8 @@ func TestTheBoardIsRightAtTheEnd(t *testing.T) {
 	}
 }
 
-// TestAWrongBoardIsNoticed: the referee fails a board that does not hear what is
-// so.
-func TestAWrongBoardIsNoticed(t *testing.T) {
+// TestReferee_DetectsWrongState: the check fails if the board does not receive the statuses.
+func TestReferee_DetectsWrongState(t *testing.T) {
 	o := short()
 	o.calm, o.devices = true, 3
 	s, err := newSimulation(o)
@@ -46,18 +45,18 @@ func TestAWrongBoardIsNoticed(t *testing.T) {
 	}()
 	within(t, time.Minute, "the board is right", func() bool { return len(s.differences()) == 0 })
 	s.faults.stop()
-	s.backend.watch.Close() // it goes on showing what it knew
+	s.backend.watch.Close() // the board keeps the last states
 	s.devices[1].suffer(off, 0)
 	within(t, time.Minute, "the device is off", func() bool { st, _ := s.devices[1].truth(); return st == presence.Offline })
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	if wrong := s.settle(ctx); len(wrong) == 0 {
-		t.Error("a board that shows a device as online that is off was found right")
+		t.Error("the check accepts a board that shows a stopped device as online")
 	}
 }
 
-// TestABrokenPromiseIsNoticed: so does one that shows a device for too long.
-func TestABrokenPromiseIsNoticed(t *testing.T) {
+// TestReferee_DetectsLateState: the check fails if a device is shown as online for too long.
+func TestReferee_DetectsLateState(t *testing.T) {
 	o := short()
 	r := &referee{s: &simulation{o: &o}, longest: o.limit() + slack, apart: o.limit() + slack + o.staleAfter}
 	if wrong := r.broken(); len(wrong) != 0 {
@@ -70,7 +69,7 @@ func TestABrokenPromiseIsNoticed(t *testing.T) {
 	}
 }
 
-func TestASignalEndsIt(t *testing.T) {
+func TestRun_EndsWithContext(t *testing.T) {
 	o := short()
 	o.runFor = 0
 	ctx, cancel := context.WithCancel(t.Context())
@@ -85,11 +84,11 @@ func TestASignalEndsIt(t *testing.T) {
 			t.Errorf("ended with %v, context %v", err, ctx.Err())
 		}
 	case <-time.After(time.Minute):
-		t.Fatal("it does not end")
+		t.Fatal("run does not end")
 	}
 }
 
-func TestWrongFlagsAreRefused(t *testing.T) {
+func TestRun_RefusesInvalidFlags(t *testing.T) {
 	for name, change := range map[string]func(*options){
 		"-devices": func(o *options) { o.devices = maxDevices + 1 },
 		"-every":   func(o *options) { o.every = 0 },

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// spread counts durations in 104 buckets, each 19 % wider than the one before:
-// 50 µs to an hour. It is small enough for one per device.
+// spread counts durations from 50 µs to an hour in 104 buckets. Each bucket is 19 % wider than the
+// previous one. A spread is small enough for one per device.
 type spread [104]uint32
 
 const narrowest = 50 * time.Microsecond
@@ -19,15 +19,14 @@ func (s *spread) add(d time.Duration) {
 	s[i]++
 }
 
-// merge adds what another one has.
+// merge adds the counts of another spread.
 func (s *spread) merge(other *spread) {
 	for i, n := range other {
 		s[i] += n
 	}
 }
 
-// quantile is the upper end of the bucket that the q-th part of all durations
-// ends in; -1 if there are none.
+// quantile returns the upper end of the bucket that contains the quantile q, or -1 without durations.
 func (s *spread) quantile(q float64) time.Duration {
 	var all uint64
 	for _, n := range s {
@@ -46,7 +45,7 @@ func (s *spread) quantile(q float64) time.Duration {
 	return -1
 }
 
-// recent is a spread of the last half minute to minute.
+// recent is a spread of the last 30 to 60 seconds.
 type recent struct {
 	now, before spread
 	turned      time.Time

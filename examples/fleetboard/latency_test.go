@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestQuantilesAreRightToABucket(t *testing.T) {
+func TestSpread_Quantiles(t *testing.T) {
 	var s spread
 	if got := s.quantile(.5); got != -1 {
 		t.Errorf("the median of nothing is %v", got)
@@ -25,7 +25,7 @@ func TestQuantilesAreRightToABucket(t *testing.T) {
 	}
 }
 
-func TestRecentForgets(t *testing.T) {
+func TestRecent_ForgetsOldValues(t *testing.T) {
 	var r recent
 	at := time.Unix(1000, 0)
 	count := func() (n uint32) {
@@ -51,7 +51,7 @@ func TestRecentForgets(t *testing.T) {
 	}
 }
 
-func TestMicrosHasTwoDigits(t *testing.T) {
+func TestMicros_HasTwoDigits(t *testing.T) {
 	for d, want := range map[time.Duration]int64{-1: -1, 0: 0, 99 * time.Microsecond: 99, 123 * time.Microsecond: 120,
 		1678 * time.Microsecond: 1700, 99600 * time.Microsecond: 100000} {
 		if got := micros(d); got != want {

@@ -1,20 +1,21 @@
-// Fleetboard shows the presence, backlog, latency and reconnects of a fleet of
-// devices on a web page, live, while their links are cut, stalled and slowed and
-// some of them crash.
+// Fleetboard shows the presence, backlog, latency and reconnects of simulated devices on a web page.
+// Meanwhile, it cuts, stalls and slows their links, and crashes some devices.
 //
 //	go run ./examples/fleetboard                # then open http://127.0.0.1:8080
 //	go run ./examples/fleetboard -devices 2000
-//	go run ./examples/fleetboard -for 20s       # without anybody watching: is the board right?
+//	go run ./examples/fleetboard -for 20s       # checks the board without a browser
 //
-// What to watch for: take a device's link down, and it is offline once the broker
-// has waited out the will delay; crash it, and it comes back as another boot. Cut
-// the backend's own link, and no device becomes offline by that: the board says
-// that it cannot be trusted, what was online turns stale, and is online again
-// without a word when the link is back. What devices measured meanwhile is late,
-// not lost, and no reading is counted twice.
+// This program is a test rig. It is meant to be run, not to be copied: examples/presence and
+// examples/status are short programs that show which devices are online.
 //
-// At its end (-for, Ctrl-C) the board is held against what the devices truly are.
-// With -for the exit status is 1 if they differ.
+// On the page, take down the link of a device: the board shows the device as offline after the will
+// delay. Crash a device: it returns with a new boot ID. Cut the backend's link: no device becomes
+// offline. Instead, the board warns that it is out of date, and online devices become stale. When the
+// link works again, they are online again. Readings that the devices took meanwhile arrive late. No
+// reading is lost or counted twice.
+//
+// With -for, the program finally repairs the links, compares the board with the actual states of the
+// devices, and exits with status 1 if they differ.
 package main
 
 import (
@@ -32,14 +33,14 @@ import (
 
 func main() {
 	o := defaults()
-	flag.StringVar(&o.addr, "addr", o.addr, "where the page is served; there is no log-in, so keep it on loopback")
-	flag.StringVar(&o.broker, "broker", "", "a broker of yours, as mqtt://host:1883 (default: one inside this process)")
-	flag.StringVar(&o.user, "user", "", "user name for -broker; the password comes from $MQTT_PASSWORD")
-	flag.IntVar(&o.devices, "devices", o.devices, "simulated devices")
-	flag.DurationVar(&o.every, "every", o.every, "time between two readings of a device")
-	flag.BoolVar(&o.calm, "calm", false, "begin without random faults")
-	flag.Uint64Var(&o.seed, "seed", o.seed, "of the random faults")
-	flag.DurationVar(&o.runFor, "for", 0, "run for so long, mend everything, check the board and exit (default: until Ctrl-C)")
+	flag.StringVar(&o.addr, "addr", o.addr, "address of the page; it has no login, so use a loopback address")
+	flag.StringVar(&o.broker, "broker", "", "URL of a broker, such as mqtt://host:1883 (default: a broker in this process)")
+	flag.StringVar(&o.user, "user", "", "user name for -broker; the password is read from $MQTT_PASSWORD")
+	flag.IntVar(&o.devices, "devices", o.devices, "number of simulated devices")
+	flag.DurationVar(&o.every, "every", o.every, "interval between the readings of a device")
+	flag.BoolVar(&o.calm, "calm", false, "start without random faults")
+	flag.Uint64Var(&o.seed, "seed", o.seed, "seed of the random faults")
+	flag.DurationVar(&o.runFor, "for", 0, "run for this time, then stop the faults, check the board and exit (default: run until Ctrl-C)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -80,7 +81,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 		s.faults.stop()
 		fmt.Fprint(out, s.summary(nil))
 		return nil
-	case <-s.backend.c.Done(): // it gave up: credentials, for example
+	case <-s.backend.c.Done(): // the client stopped, for example because of refused credentials
 		return s.backend.c.Err()
 	case err := <-web.failed:
 		return err
@@ -90,7 +91,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	wrong := append(s.settle(ctx), s.referee.broken()...)
 	fmt.Fprint(out, s.summary(wrong))
 	if len(wrong) > 0 {
-		return fmt.Errorf("the board is wrong in %d places", len(wrong))
+		return fmt.Errorf("the check failed with %d errors", len(wrong))
 	}
 	return nil
 }

@@ -13,23 +13,22 @@ import (
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 )
 
-// place is the broker: one inside this process, which can be restarted, or
-// somebody else's.
+// place is the broker: either a broker in this process, which can be restarted, or another one.
 type place struct {
 	url  string
 	addr string // host and port, for links
-	root string // of all topics
-	ours bool
+	root string // prefix of all topics
+	own  bool
 
 	mu     sync.Mutex
-	broker *mqtttest.Broker // nil if it is not ours, or closed
+	broker *mqtttest.Broker // nil if the broker is another one, or closed
 	dir    string
 }
 
-// outage is how long the broker is away when it is restarted.
+// outage is the time between the kill and the start of the broker.
 const outage = 700 * time.Millisecond
 
-var errNotOurs = errors.New("the broker is not this process's, so it cannot be restarted from here")
+var errNotOwn = errors.New("the broker does not run in this process, so the board cannot restart it")
 
 func newPlace(raw string, id string) (*place, error) {
 	if raw != "" {
@@ -51,27 +50,27 @@ func newPlace(raw string, id string) (*place, error) {
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	return &place{url: b.URL(), addr: b.Addr(), root: "fleet", ours: true, broker: b, dir: dir}, nil
+	return &place{url: b.URL(), addr: b.Addr(), root: "fleet", own: true, broker: b, dir: dir}, nil
 }
 
-// link is a way to the broker that can be broken.
+// link returns a proxy to the broker that can cause faults.
 func (p *place) link() *mqtttest.Proxy {
 	return mqtttest.NewPipeProxy(func(ctx context.Context) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", p.addr)
 	})
 }
 
-// restart kills the broker and starts one in its place that knows what it knew.
+// restart kills the broker and starts a new one with the same stored state.
 func (p *place) restart() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.broker == nil {
-		return errNotOurs
+		return errNotOwn
 	}
 	p.broker.Kill()
 	time.Sleep(outage)
 	var err error
-	for range 50 { // the port may not be free at once
+	for range 50 { // the port may still be in use
 		var b *mqtttest.Broker
 		if b, err = mqtttest.New(mqtttest.Options{Dir: p.dir, Addr: p.addr}); err == nil {
 			p.broker = b
@@ -98,7 +97,7 @@ func (p *place) close() (err error) {
 
 func (p *place) topic(name, what string) string { return p.root + "/" + name + "/" + what }
 
-// name is the device that a topic is of.
+// name returns the name of the device that publishes to a topic.
 func (p *place) name(topic, what string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(topic, p.root+"/"), "/"+what)
 }

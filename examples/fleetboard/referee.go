@@ -12,7 +12,7 @@ import (
 	"github.com/mooring-mqtt/mooring/client/presence"
 )
 
-// referee holds what the board shows against what the devices truly are.
+// referee compares the states on the board with the actual states of the devices.
 type referee struct {
 	s    *simulation
 	quit chan struct{}
@@ -20,10 +20,10 @@ type referee struct {
 	done sync.WaitGroup
 
 	mu       sync.Mutex
-	blind    time.Time     // when our own link was last not to be trusted
-	longest  time.Duration // shown as online after its end, while our link stood
+	blind    time.Time     // when the backend's view was last untrusted
+	longest  time.Duration // longest time a failed device was shown as online while the backend was connected
 	who      string
-	apart    time.Duration // the same while it did not
+	apart    time.Duration // the same while the backend was disconnected
 	apartWho string
 }
 
@@ -49,7 +49,7 @@ func (r *referee) stop() {
 	r.done.Wait()
 }
 
-// look measures for how long devices have been shown as online that are not.
+// look measures how long devices that are offline have been shown as online.
 func (r *referee) look(now time.Time) {
 	shown, trusted := r.s.backend.board.states(), r.s.backend.board.linkState().Trusted
 	r.mu.Lock()
@@ -72,10 +72,10 @@ func (r *referee) look(now time.Time) {
 	}
 }
 
-// slack is what a loaded machine adds to a promise.
+// slack is added to the limits, because the machine may be busy.
 const slack = 5 * time.Second
 
-// broken is which promises were not kept.
+// broken returns the limits that were exceeded.
 func (r *referee) broken() (wrong []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -83,19 +83,18 @@ func (r *referee) broken() (wrong []string) {
 		took, promised time.Duration
 		who, when      string
 	}{
-		{r.longest, r.s.o.limit(), r.who, "while our link stood"},
-		{r.apart, r.s.o.limit() + r.s.o.staleAfter, r.apartWho, "while our link was gone"},
+		{r.longest, r.s.o.limit(), r.who, "while the backend was connected"},
+		{r.apart, r.s.o.limit() + r.s.o.staleAfter, r.apartWho, "while the backend was disconnected"},
 	} {
 		if p.took > p.promised+slack {
-			wrong = append(wrong, fmt.Sprintf("%s was shown as online for %.1f s after its end %s; promised are %.1f s", p.who, p.took.Seconds(), p.when, p.promised.Seconds()))
+			wrong = append(wrong, fmt.Sprintf("%s was shown as online for %.1f s after its end %s; the limit is %.1f s", p.who, p.took.Seconds(), p.when, p.promised.Seconds()))
 		}
 	}
 	return wrong
 }
 
-// lastFaults ends the random faults, mends what is broken, and leaves one device
-// in eight in a state that is not online, each in its own way. Nothing is measured
-// any more: on a busy machine there would always be readings on their way.
+// lastFaults ends all faults. Then it makes one device in eight fail: by a crash, without a link, or
+// switched off. The devices publish no more readings, so that none is in flight during the check.
 func (s *simulation) lastFaults() {
 	s.faults.stop()
 	for _, d := range s.devices {
@@ -103,7 +102,7 @@ func (s *simulation) lastFaults() {
 	}
 	s.faults.mendBackend(true)
 	s.eachDevice(func(d *device) {
-		for range 200 { // one that crashed may still be ending
+		for range 200 { // the client of a crashed device may not have ended yet
 			if d.recover(true) == nil {
 				if t, _ := d.condition(); t == fine {
 					return
@@ -124,13 +123,13 @@ func (s *simulation) lastFaults() {
 	}
 }
 
-// patience is how long the board may take beyond that.
-const patience = 20 * time.Second
+// timeout is the time that the board may take in addition to the limits.
+const timeout = 20 * time.Second
 
-// settle waits until the board is right, or could have been for long, and says
-// where it is wrong.
+// settle waits until the board has been correct for a second, and returns nil. After a timeout, it
+// returns the differences.
 func (s *simulation) settle(ctx context.Context) (wrong []string) {
-	ctx, cancel := context.WithTimeout(ctx, s.o.limit()+s.o.staleAfter+patience)
+	ctx, cancel := context.WithTimeout(ctx, s.o.limit()+s.o.staleAfter+timeout)
 	defer cancel()
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
@@ -149,21 +148,21 @@ func (s *simulation) settle(ctx context.Context) (wrong []string) {
 	return nil
 }
 
-// differences is where the board and the truth are not the same.
+// differences returns the differences between the board and the actual states.
 func (s *simulation) differences() (wrong []string) {
 	shown, handled := s.backend.board.states(), s.backend.board.counted()
 	if !s.backend.board.linkState().Trusted {
-		wrong = append(wrong, "the backend has no link")
+		wrong = append(wrong, "the backend is disconnected, or has not received all statuses")
 	}
 	for _, d := range s.devices {
 		is, _ := d.truth()
 		if shown[d.name] != is {
-			wrong = append(wrong, fmt.Sprintf("%s is %v and shown as %v", d.name, is, shown[d.name]))
+			wrong = append(wrong, fmt.Sprintf("%s is %v, but is shown as %v", d.name, is, shown[d.name]))
 		}
-		if !s.place.ours {
-			continue // another broker may have limits for what waits for us
+		if !s.place.own {
+			continue // another broker may limit the messages that it keeps for the backend
 		}
-		// What is pending may have been handled: its acknowledgement was lost.
+		// A pending reading may have been handled, if its acknowledgement was lost.
 		st := d.flash.Stats()
 		if n := handled[d.name]; n < st.Acked || n > st.Acked+st.Pending {
 			wrong = append(wrong, fmt.Sprintf("%s: %d readings were acknowledged and %d are pending, but %d were handled", d.name, st.Acked, st.Pending, n))
@@ -171,13 +170,13 @@ func (s *simulation) differences() (wrong []string) {
 	}
 	for name := range shown {
 		if s.device(name) == nil {
-			wrong = append(wrong, fmt.Sprintf("%q is shown and does not exist", name))
+			wrong = append(wrong, fmt.Sprintf("%q is shown, but does not exist", name))
 		}
 	}
 	return wrong
 }
 
-// summary says what happened, and where the board was found wrong.
+// summary describes the run and the errors of the check.
 func (s *simulation) summary(wrong []string) string {
 	var b strings.Builder
 	line := func(name, format string, args ...any) {
@@ -193,7 +192,7 @@ func (s *simulation) summary(wrong []string) string {
 	s.backend.board.mu.Unlock()
 	cs := s.backend.c.Stats()
 	line("ran for", "%v", time.Since(s.begun).Round(100*time.Millisecond))
-	line("readings", "accepted %d, acknowledged %d, pending %d, dropped %d; handled %d, doubles held off %d", accepted, acked, pending, dropped, handled, cs.Duplicates)
+	line("readings", "accepted %d, acknowledged %d, pending %d, dropped %d; handled %d, duplicates suppressed %d", accepted, acked, pending, dropped, handled, cs.Duplicates)
 	line("latency", "median %v, 99th percentile %v  (outages included)", time.Duration(t.P50)*time.Microsecond, time.Duration(t.P99)*time.Microsecond)
 	line("reconnects", "devices %d, backend %d", t.Reconnects, max(cs.Connections, 1)-1)
 	counts := s.faults.counts()
@@ -203,10 +202,10 @@ func (s *simulation) summary(wrong []string) string {
 	}
 	line("faults", "%s", strings.Join(all, ", "))
 	s.referee.mu.Lock()
-	line("shown online after its end", "for at most %.1f s %s; promised: %.1f s", s.referee.longest.Seconds(), s.referee.who, s.o.limit().Seconds())
-	line("  while our link was gone", "for at most %.1f s %s; promised: %.1f s", s.referee.apart.Seconds(), s.referee.apartWho, (s.o.limit() + s.o.staleAfter).Seconds())
+	line("shown online after its end", "for at most %.1f s %s; limit: %.1f s", s.referee.longest.Seconds(), s.referee.who, s.o.limit().Seconds())
+	line("  backend disconnected", "for at most %.1f s %s; limit: %.1f s", s.referee.apart.Seconds(), s.referee.apartWho, (s.o.limit() + s.o.staleAfter).Seconds())
 	s.referee.mu.Unlock()
-	line("board", "online %d, offline %d, stale %d, unknown %d; words of too many devices %d", t.Online, t.Offline, t.Stale, t.Unknown, refused)
+	line("board", "online %d, offline %d, stale %d, unknown %d; messages of additional devices %d", t.Online, t.Offline, t.Stale, t.Unknown, refused)
 	for i, w := range wrong {
 		if i == 20 {
 			line("wrong", "and %d more", len(wrong)-i)

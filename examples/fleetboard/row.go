@@ -7,45 +7,45 @@ import (
 	"github.com/mooring-mqtt/mooring/client/presence"
 )
 
-// row is one device as browsers have it. Two rows that are equal look the same.
+// row is what browsers show of one device. Equal rows look the same.
 type row struct {
 	name         string
 	state        presence.State
-	since        int64 // of state, Unix time in milliseconds
+	since        int64 // last change of state, Unix time in milliseconds
 	boots, flaps int
-	backlog      uint64 // as the device said last
-	p50, p99     int64  // microseconds, two digits; -1: nothing was handled of late
+	backlog      uint64 // from the last report of the device
+	p50, p99     int64  // microseconds, two digits; -1: no reading was handled recently
 	reconnects   int64
 	handled      uint64
-	events       int // that were noted, to know when there are more
+	events       int // number of events so far; browsers load the details when it changes
 	simulated    bool
-	trouble      trouble // what the simulation does to it
-	reported     bool    // it has said anything of itself
-	backlogIsOld bool    // it has not for a while
+	trouble      trouble // the present fault
+	reported     bool    // the device has sent a report
+	backlogIsOld bool    // the last report is outdated
 }
 
-// MarshalJSON is an array, since there are many. assets/fleet.js knows the order.
+// MarshalJSON returns an array, to save space. assets/fleet.js has the names in the same order.
 func (r row) MarshalJSON() ([]byte, error) {
 	return json.Marshal([]any{r.name, r.state, r.since, r.boots, r.flaps, r.backlog, r.p50, r.p99,
 		r.reconnects, r.handled, r.events, r.trouble, r.reported, r.backlogIsOld, r.simulated})
 }
 
-// point is one second of the plot.
+// point is one second of the plots.
 type point struct {
 	at      int64 // Unix time in milliseconds
 	online  int
-	rate    float64 // messages handled in a second
-	p99     int64   // microseconds; -1: none was handled
+	rate    float64 // handled readings per second
+	p99     int64   // microseconds; -1: no reading was handled
 	backlog uint64
 	trusted bool
 }
 
-// MarshalJSON is an array too.
+// MarshalJSON returns an array.
 func (p point) MarshalJSON() ([]byte, error) {
 	return json.Marshal([]any{p.at, p.online, p.rate, p.p99, p.backlog, p.trusted})
 }
 
-// totals are those of all rows, so that they always add up to what is shown.
+// totals are the sums of all rows.
 type totals struct {
 	Online     int     `json:"online"`
 	Offline    int     `json:"offline"`
@@ -55,7 +55,7 @@ type totals struct {
 	Reconnects int64   `json:"reconnects"`
 	Handled    uint64  `json:"handled"`
 	Rate       float64 `json:"rate"`
-	P50        int64   `json:"p50"` // microseconds, of the last half minute to minute
+	P50        int64   `json:"p50"` // microseconds, of the last 30 to 60 seconds
 	P99        int64   `json:"p99"`
 }
 
@@ -75,31 +75,30 @@ func (t *totals) count(r *row) {
 	t.Handled += r.handled
 }
 
-// linkState is our own link: whether the rest may be believed.
+// linkState describes the backend's connection, and whether the shown states are current.
 type linkState struct {
 	Phase   string `json:"phase"`
-	Trusted bool   `json:"trusted"` // it stands, and all retained statuses are known
-	Since   int64  `json:"since"`   // when Trusted became what it is, Unix time in milliseconds
+	Trusted bool   `json:"trusted"` // connected, and all retained statuses are known
+	Since   int64  `json:"since"`   // last change of Trusted, Unix time in milliseconds
 	Err     string `json:"err,omitempty"`
 }
 
-// frame is what browsers are sent.
+// frame is a message to the browsers.
 type frame struct {
 	Now    int64     `json:"now"` // Unix time in milliseconds
 	Totals totals    `json:"totals"`
 	Link   linkState `json:"link"`
 	Chaos  bool      `json:"chaos"` // random faults are on
-	Rows   []row     `json:"rows"`  // all, or those that changed
+	Rows   []row     `json:"rows"`  // all rows, or the changed ones
 	Gone   []string  `json:"gone,omitempty"`
 	Points []point   `json:"points,omitempty"`
 
-	// Only in a snapshot.
-	Restart bool `json:"restart,omitempty"` // the broker can be restarted from here
+	// Set in a snapshot only.
+	Restart bool `json:"restart,omitempty"` // the board can restart the broker
 	Limit   int  `json:"limit,omitempty"`   // options.limit, in milliseconds
 }
 
-// micros is a latency as browsers get it: with two digits, so that it does not
-// flicker.
+// micros returns a latency in microseconds, rounded to two digits so that the page does not flicker.
 func micros(d time.Duration) int64 {
 	us := int64(d / time.Microsecond)
 	if d < 0 {

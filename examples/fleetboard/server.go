@@ -14,14 +14,13 @@ import (
 //go:embed assets
 var assets embed.FS
 
-// policy lets the page load what this program serves and nothing else, and run
-// no script that is in a page.
+// policy allows the page to load only files of this server, and forbids inline scripts.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// server is the page, its stream, and what its buttons do.
+// server serves the page, the event stream and the requests of the buttons.
 type server struct {
 	http   *http.Server
-	failed chan error // it ended by itself
+	failed chan error // the error that ended the server
 	board  *board
 }
 
@@ -45,17 +44,17 @@ func (w *server) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
 	if err := w.http.Shutdown(ctx); err != nil {
-		return w.http.Close() // somebody takes nothing
+		return w.http.Close() // a browser does not read
 	}
 	return nil
 }
 
-// handler serves all. local: only names of this machine are answered, so that no
-// other site's name can be made to point here.
+// handler returns the handler of all requests. If local, it accepts only the host names of this
+// machine, which prevents DNS rebinding.
 func handler(s *simulation, local bool) http.Handler {
 	files, err := fs.Sub(assets, "assets")
 	if err != nil {
-		panic(err) // the folder is part of the program
+		panic(err) // the embedded folder always exists
 	}
 	b := s.backend.board
 	mux := http.NewServeMux()
@@ -82,7 +81,7 @@ func handler(s *simulation, local bool) http.Handler {
 		s.faults.random.Store(r.URL.Query().Get("random") == "on")
 		done(w, nil)
 	})
-	guarded := http.NewCrossOriginProtection().Handler(mux) // no other page pushes our buttons
+	guarded := http.NewCrossOriginProtection().Handler(mux) // pages of other origins cannot send POST requests
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
@@ -91,7 +90,7 @@ func handler(s *simulation, local bool) http.Handler {
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-cache")
 		if local && !ofThisMachine(r.Host) {
-			http.Error(w, "this board answers to 127.0.0.1 and localhost only", http.StatusForbidden)
+			http.Error(w, "the board accepts only requests to 127.0.0.1 and localhost", http.StatusForbidden)
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, 1024)
@@ -110,7 +109,7 @@ func ofThisMachine(host string) bool {
 
 func answer(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v) // an error means that the browser is gone
+	_ = json.NewEncoder(w).Encode(v) // an error means that the browser has disconnected
 }
 
 func done(w http.ResponseWriter, err error) {
@@ -119,7 +118,7 @@ func done(w http.ResponseWriter, err error) {
 		w.WriteHeader(http.StatusNoContent)
 	case errors.Is(err, errNoDevice):
 		http.Error(w, err.Error(), http.StatusNotFound)
-	case errors.Is(err, errBusy), errors.Is(err, errNotOurs):
+	case errors.Is(err, errBusy), errors.Is(err, errNotOwn):
 		http.Error(w, err.Error(), http.StatusConflict)
 	default:
 		http.Error(w, err.Error(), http.StatusBadRequest)

@@ -16,7 +16,7 @@ import (
 	"github.com/mooring-mqtt/mooring/client"
 )
 
-// page is the handler of a small simulation on a server of its own.
+// page starts a small simulation, and a test server with its handler.
 func page(t *testing.T, devices int) (*simulation, *httptest.Server) {
 	t.Helper()
 	o := defaults()
@@ -61,7 +61,7 @@ func watch(t *testing.T, url string) *reader {
 	return &reader{t, bufio.NewReader(resp.Body)}
 }
 
-// got is a frame as a browser reads it.
+// got is a frame as a browser decodes it.
 type got struct {
 	kind   string
 	Now    int64
@@ -96,7 +96,7 @@ func (r *reader) next() got {
 	}
 }
 
-func TestTheStreamIsASnapshotAndThenWhatChanges(t *testing.T) {
+func TestStream_SendsSnapshotThenChanges(t *testing.T) {
 	s, srv := page(t, 3)
 	within(t, time.Minute, "three devices are online", func() bool { return s.backend.board.shown().Online == 3 })
 	r := watch(t, srv.URL)
@@ -137,16 +137,16 @@ func TestTheStreamIsASnapshotAndThenWhatChanges(t *testing.T) {
 	}
 }
 
-// shown is what the totals say.
+// shown returns the shown totals.
 func (b *board) shown() totals {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.last.Totals
 }
 
-// TestASlowBrowserGetsASnapshotInsteadOfAQueue: what waits for it is bounded, and
-// what it gets in the end is right.
-func TestASlowBrowserGetsASnapshotInsteadOfAQueue(t *testing.T) {
+// TestStream_SendsSnapshotToSlowBrowser: the queue is bounded, and the browser receives a correct
+// snapshot.
+func TestStream_SendsSnapshotToSlowBrowser(t *testing.T) {
 	s, _ := page(t, 2)
 	b := s.backend.board
 	slow, err := b.subscribe()
@@ -184,7 +184,7 @@ func TestASlowBrowserGetsASnapshotInsteadOfAQueue(t *testing.T) {
 	}
 }
 
-func TestThereAreOnlySoManyStreams(t *testing.T) {
+func TestStream_LimitsNumber(t *testing.T) {
 	s, srv := page(t, 0)
 	for range maxStreams {
 		st, err := s.backend.board.subscribe()
@@ -203,7 +203,7 @@ func TestThereAreOnlySoManyStreams(t *testing.T) {
 	}
 }
 
-// stranger publishes what a device outside of the simulation might.
+// stranger publishes a message of a device that is not simulated.
 func stranger(t *testing.T, s *simulation, topic string, payload string, retain bool) {
 	t.Helper()
 	c, err := client.New(client.Config{Servers: []string{s.place.url}})
@@ -225,13 +225,13 @@ func stranger(t *testing.T, s *simulation, topic string, payload string, retain 
 	}
 }
 
-// evil is a name; evilText is a text that may have a slash too.
+// evil is a device name with HTML. evilText also has a slash, which a name cannot have.
 const (
 	evil     = "<img src=x onerror=\"document.title='owned'\">\u2028&"
 	evilText = "</script>" + evil
 )
 
-func TestNamesAndReasonsFromTheNetworkAreEscaped(t *testing.T) {
+func TestServer_EscapesNamesAndReasons(t *testing.T) {
 	s, srv := page(t, 0)
 	status, err := json.Marshal(map[string]string{"state": "online", "reason": evilText, "version": evilText})
 	if err != nil {
@@ -250,7 +250,7 @@ func TestNamesAndReasonsFromTheNetworkAreEscaped(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		body, _ := io.ReadAll(resp.Body) // of a stream: what came in a second
+		body, _ := io.ReadAll(resp.Body) // of a stream: the data of one second
 		cancel()
 		_ = resp.Body.Close()
 		if resp.StatusCode != http.StatusOK || strings.ContainsAny(string(body), "<>\u2028") {
@@ -262,7 +262,7 @@ func TestNamesAndReasonsFromTheNetworkAreEscaped(t *testing.T) {
 	}
 }
 
-func TestWhatIsServedAndToWhom(t *testing.T) {
+func TestServer_Requests(t *testing.T) {
 	s, srv := page(t, 1)
 	for _, c := range []struct {
 		method, path, header, value string
@@ -309,9 +309,9 @@ func TestWhatIsServedAndToWhom(t *testing.T) {
 	}
 }
 
-// TestThePageNeedsNothingElse: no script or style in the page, which the policy
-// would not allow, and no address of another host.
-func TestThePageNeedsNothingElse(t *testing.T) {
+// TestPage_UsesNoOtherHost: the page has no inline script or style, which the policy forbids, and no
+// URL of another host.
+func TestPage_UsesNoOtherHost(t *testing.T) {
 	all, err := assets.ReadDir("assets")
 	if err != nil {
 		t.Fatal(err)
@@ -330,8 +330,8 @@ func TestThePageNeedsNothingElse(t *testing.T) {
 	}
 }
 
-// TestTheBoardIsBounded: devices beyond maxDevices, and events, are not kept.
-func TestTheBoardIsBounded(t *testing.T) {
+// TestBoard_IsBounded: the board keeps at most maxDevices devices, and limits the events.
+func TestBoard_IsBounded(t *testing.T) {
 	b := newBoard(nil, nil)
 	now := time.Now()
 	for i := range maxDevices + 5 {

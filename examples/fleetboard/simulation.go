@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// simulation is the whole: broker, devices, backend, and what goes wrong.
+// simulation consists of the broker, the devices, the backend, the faults and the referee.
 type simulation struct {
 	o       *options
 	place   *place
@@ -40,21 +40,21 @@ func newSimulation(o options) (*simulation, error) {
 		return nil, errors.Join(err, p.close())
 	}
 	s.referee = newReferee(s)
-	s.faults = newFaults(s) // it switches the devices on
+	s.faults = newFaults(s) // starts the devices
 	s.backend.board.begin()
 	return s, nil
 }
 
 func (s *simulation) device(name string) *device { return s.byName[name] }
 
-// close ends all from the devices inwards, and leaves nothing at a broker that is
-// not ours.
+// close stops the devices, the backend and the broker. If the broker is another one, close removes the
+// sessions and the retained statuses from it.
 func (s *simulation) close() error {
 	s.faults.stop()
 	s.referee.stop()
 	s.eachDevice((*device).close)
 	var errs []error
-	if !s.place.ours {
+	if !s.place.own {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		for _, d := range s.devices {
@@ -65,7 +65,7 @@ func (s *simulation) close() error {
 	return errors.Join(append(errs, s.backend.close(), s.place.close())...)
 }
 
-// eachDevice does it to all, some at a time.
+// eachDevice calls do for all devices, for up to 64 at a time.
 func (s *simulation) eachDevice(do func(*device)) {
 	work := make(chan *device)
 	var hands sync.WaitGroup

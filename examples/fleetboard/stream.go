@@ -7,25 +7,25 @@ import (
 	"time"
 )
 
-// stream is one browser. It is sent a snapshot, and then what changes. What waits
-// for it is bounded: one that is too slow for maxWaiting messages gets a fresh
-// snapshot instead of them.
+// stream sends the board to one browser: first a snapshot, and then the changes. The queue has at most
+// maxWaiting messages. If a slow browser fills the queue, the stream discards it and sends a new
+// snapshot instead.
 type stream struct {
 	b       *board
-	waiting [][]byte // under board.mu, as all here
-	behind  bool     // it needs a snapshot, and nothing waits
+	waiting [][]byte // all fields are protected by board.mu
+	behind  bool     // the browser needs a snapshot, and waiting is empty
 	over    bool
 	news    chan struct{}
 	resyncs int
 }
 
 const (
-	maxWaiting    = 8                // messages: two seconds
+	maxWaiting    = 8                // messages, which is two seconds
 	maxStreams    = 64               // browsers
-	streamTimeout = 10 * time.Second // of a write; a browser that takes nothing for so long is let go
+	streamTimeout = 10 * time.Second // of a write; then the server disconnects the browser
 )
 
-var errTooMany = errors.New("too many browsers watch; close one and try again")
+var errTooMany = errors.New("too many browsers are connected; close one and try again")
 
 func (b *board) subscribe() (*stream, error) {
 	b.mu.Lock()
@@ -74,7 +74,7 @@ func (s *stream) wake() {
 	}
 }
 
-// next waits for messages; nil when there will be none.
+// next waits for messages. It returns nil when the stream or ctx has ended.
 func (s *stream) next(ctx context.Context) [][]byte {
 	for {
 		s.b.mu.Lock()
@@ -102,14 +102,14 @@ func (s *stream) next(ctx context.Context) [][]byte {
 	}
 }
 
-// message is one server-sent event. JSON has no line breaks.
+// message returns a server-sent event. The JSON data contains no line breaks.
 func message(event string, data []byte) []byte {
 	out := append([]byte("event: "), event...)
 	out = append(append(out, "\ndata: "...), data...)
 	return append(out, "\n\n"...)
 }
 
-// ServeHTTP sends until the browser goes or the board ends.
+// ServeHTTP sends events until the browser disconnects or the board ends.
 func (b *board) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s, err := b.subscribe()
 	if err != nil {
@@ -126,15 +126,15 @@ func (b *board) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if all == nil {
 			return
 		}
-		// An error of it means that there are no deadlines, as in tests.
+		// An error means that the connection does not support deadlines, as in tests.
 		_ = control.SetWriteDeadline(time.Now().Add(streamTimeout))
 		for _, m := range all {
 			if _, err := w.Write(m); err != nil {
-				return // the browser is gone
+				return // the browser has disconnected
 			}
 		}
 		if control.Flush() != nil {
-			return // as above
+			return // the browser has disconnected
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/mooring-mqtt/mooring/client/presence"
 )
 
-// tick brings the rows up to date and gives the streams what changed.
+// tick updates the rows and passes the changes to the streams.
 func (b *board) tick(now time.Time) {
 	link := b.linkState()
 	b.mu.Lock()
@@ -46,7 +46,7 @@ func (b *board) tick(now time.Time) {
 	b.last, b.snap = f, nil
 	b.last.Rows, b.last.Gone, b.last.Points = nil, nil, nil
 	if len(b.streams) > 0 {
-		if data, err := json.Marshal(f); err == nil { // it has no values that JSON cannot say
+		if data, err := json.Marshal(f); err == nil { // a frame can always be encoded
 			data = message("delta", data)
 			for s := range b.streams {
 				s.push(data)
@@ -55,13 +55,13 @@ func (b *board) tick(now time.Time) {
 	}
 }
 
-// rowLocked is a record as it is shown. Numbers change only when full.
+// rowLocked returns the row of a record. It updates the numbers only if full.
 func (b *board) rowLocked(r *record, now time.Time, full bool) row {
 	next := r.row
 	switch {
 	case r.seen:
 		next.state, next.since = r.device.State, r.device.Since.UnixMilli()
-	case r.device.State != presence.Unknown: // it was forgotten
+	case r.device.State != presence.Unknown: // the watch has forgotten the device
 		r.device = presence.Device{}
 		next.state, next.since = presence.Unknown, now.UnixMilli()
 		r.absent = now
@@ -81,8 +81,7 @@ func (b *board) rowLocked(r *record, now time.Time, full bool) row {
 	return next
 }
 
-// measureLocked adds what is measured over all devices, and once a second a
-// point.
+// measureLocked adds the rates and latencies of all devices to f, and once per second a point.
 func (b *board) measureLocked(f *frame, now time.Time, full bool) {
 	t := &f.Totals
 	if !full {
@@ -106,7 +105,7 @@ func (b *board) measureLocked(f *frame, now time.Time, full bool) {
 	f.Points = []point{p}
 }
 
-// linkState is how our own link is now; when that began is tick's to say.
+// linkState returns the state of the backend's connection. tick sets its field Since.
 func (b *board) linkState() linkState {
 	s, c := b.backend.c.State(), b.watch.Counts()
 	l := linkState{Phase: s.Phase.String(), Trusted: s.Phase == client.PhaseConnected && c.Synced}
@@ -116,7 +115,7 @@ func (b *board) linkState() linkState {
 	return l
 }
 
-// snapshotLocked is all that was sent so far, as one message.
+// snapshotLocked returns all current rows and points as one message.
 func (b *board) snapshotLocked() []byte {
 	if b.snap != nil {
 		return b.snap
@@ -130,17 +129,17 @@ func (b *board) snapshotLocked() []byte {
 		}
 	}
 	slices.SortFunc(f.Rows, func(x, y row) int { return strings.Compare(x.name, y.name) })
-	f.Restart = b.sim.place.ours
+	f.Restart = b.sim.place.own
 	f.Limit = int(b.sim.o.limit() / time.Millisecond)
 	data, err := json.Marshal(f)
-	if err != nil { // as in tick
+	if err != nil { // a frame can always be encoded
 		return nil
 	}
 	b.snap = message("snapshot", data)
 	return b.snap
 }
 
-// states is what is shown now.
+// states returns the shown states by device.
 func (b *board) states() map[string]presence.State {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -153,7 +152,7 @@ func (b *board) states() map[string]presence.State {
 	return all
 }
 
-// counted is how many readings of each device were handled.
+// counted returns the number of handled readings by device.
 func (b *board) counted() map[string]uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -164,7 +163,7 @@ func (b *board) counted() map[string]uint64 {
 	return all
 }
 
-// details is one device in full.
+// details contains all data of one device.
 type details struct {
 	Name     string     `json:"name"`
 	Reason   string     `json:"reason"`
@@ -173,8 +172,8 @@ type details struct {
 	Interval float64    `json:"interval"` // seconds
 	Seen     int64      `json:"seen"`     // Unix time in milliseconds; 0: never
 	Report   selfReport `json:"report"`
-	Reported int64      `json:"reported"` // as Seen
-	Until    int64      `json:"until"`    // when its trouble ends; 0: not by itself, or there is none
+	Reported int64      `json:"reported"` // like Seen
+	Until    int64      `json:"until"`    // when the fault ends, Unix time in milliseconds; 0: there is no fault, or it does not end by itself
 	Events   []event    `json:"events"`   // the newest first
 }
 
@@ -195,7 +194,7 @@ func (b *board) details(name string) (details, bool) {
 	return d, true
 }
 
-// latest is what happened last, to any device, the newest first.
+// latest returns the last events of all devices, the newest first.
 func (b *board) latest() []event {
 	b.mu.Lock()
 	defer b.mu.Unlock()

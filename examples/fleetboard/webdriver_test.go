@@ -17,13 +17,13 @@ import (
 	"time"
 )
 
-// browser is headless Chromium, driven by the W3C WebDriver protocol.
+// browser is headless Chromium, controlled with the W3C WebDriver protocol.
 type browser struct {
 	t       *testing.T
 	session string // URL
 }
 
-// requireChromium makes the lack of a browser a failure, as in the gate.
+// requireChromium is the variable that makes a missing browser a failure instead of a skip.
 const requireChromium = "MOORING_REQUIRE_CHROMIUM"
 
 func startBrowser(t *testing.T) *browser {
@@ -44,7 +44,7 @@ func startBrowser(t *testing.T) *browser {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// A folder that outlives the process by what it still writes is no failure.
+	// Chromium may still write to the folder, so an error when it is removed is ignored.
 	profile, err := os.MkdirTemp("", "fleetboard-chromium")
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +57,7 @@ func startBrowser(t *testing.T) *browser {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
-	go func() { defer close(ended); _ = cmd.Wait() }() // killed, it has no good exit status
+	go func() { defer close(ended); _ = cmd.Wait() }() // reports the kill
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		<-ended
@@ -89,7 +89,7 @@ func startBrowser(t *testing.T) *browser {
 	return b
 }
 
-// call does one command.
+// call executes one command.
 func (b *browser) call(method, path string, in, out any) {
 	b.t.Helper()
 	var body io.Reader
@@ -141,7 +141,7 @@ func script[T any](b *browser, body string, args ...any) (out T) {
 	return out
 }
 
-// devtools does a command of the Chrome DevTools Protocol.
+// devtools executes a command of the Chrome DevTools Protocol.
 func (b *browser) devtools(cmd string, params map[string]any) {
 	b.t.Helper()
 	b.call("POST", "/goog/cdp/execute", map[string]any{"cmd": cmd, "params": params}, nil)
@@ -168,7 +168,7 @@ func (b *browser) screenshot() []byte {
 	return png
 }
 
-// complaints is what the console has of warnings and errors.
+// complaints returns the warnings and errors on the console.
 func (b *browser) complaints() (all []string) {
 	b.t.Helper()
 	var entries []struct{ Level, Message string }
@@ -181,13 +181,13 @@ func (b *browser) complaints() (all []string) {
 	return all
 }
 
-// within asks again and again until it is so.
-func within(t *testing.T, patience time.Duration, what string, is func() bool) {
+// within waits until is returns true.
+func within(t *testing.T, timeout time.Duration, what string, is func() bool) {
 	t.Helper()
-	end := time.Now().Add(patience)
+	end := time.Now().Add(timeout)
 	for !is() {
 		if time.Now().After(end) {
-			t.Fatalf("not within %v: %s", patience, what)
+			t.Fatalf("not within %v: %s", timeout, what)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}

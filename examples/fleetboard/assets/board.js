@@ -1,4 +1,4 @@
-// The page: what comes from the stream goes to its parts, at most once a frame of
+// The page passes the frames of the stream to its parts, at most once per frame of
 // the screen.
 
 import { attr, byId, post, text } from "./dom.js";
@@ -8,7 +8,7 @@ import { count, micros, span } from "./format.js";
 import { List } from "./list.js";
 import { Plot } from "./plot.js";
 
-const silence = 4000; // frames come every quarter of a second
+const silence = 4000; // milliseconds; frames arrive every 250 ms
 const spokenEvery = 15000;
 
 const fleet = new Fleet();
@@ -67,15 +67,15 @@ function numbers() {
   }
 }
 
-// link says whether what is on the page may be believed: the way to it has two
-// parts, from the page to the backend and from there to the broker.
+// link shows whether the page is up to date. This depends on two connections:
+// from the page to the backend, and from the backend to the broker.
 function link() {
   const l = fleet.link, late = Date.now() - fleet.heard;
-  let kind = "good", words = "Live. The backend hears the broker and knows every status.";
+  let kind = "good", words = "Live. The backend is connected and has received all statuses.";
   if (!l) [kind, words] = ["wait", "Connecting to the backend …"];
-  else if (!open || late > silence) [kind, words] = ["bad", `Not live: this page has not heard from the backend for ${span(late)}`];
-  else if (!l.trusted && l.phase === "connected") [kind, words] = ["wait", "The backend is back and asks for every status anew"];
-  else if (!l.trusted) [kind, words] = ["bad", `Not to be trusted: the backend has no link to the broker, for ${span(fleet.now() - l.since)}` ];
+  else if (!open || late > silence) [kind, words] = ["bad", `Not live: this page has received nothing from the backend for ${span(late)}`];
+  else if (!l.trusted && l.phase === "connected") [kind, words] = ["wait", "The backend has reconnected and is reading all statuses"];
+  else if (!l.trusted) [kind, words] = ["bad", `Out of date: the backend has been disconnected from the broker, for ${span(fleet.now() - l.since)}` ];
   if (byId("link").dataset.kind !== kind) text(byId("alarm"), words.replace(/, for .*| for .*/, ""));
   attr(byId("link"), "data-kind", kind);
   text(byId("link-text"), words);

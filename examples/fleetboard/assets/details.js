@@ -1,10 +1,10 @@
-// One device in full, its last events, and the buttons that make it go wrong.
+// The details of one device, its last events, and the buttons for faults.
 
 import { arrange, byId, icon, make, post, setIcon, text } from "./dom.js";
 import { stateNames } from "./fleet.js";
 import { capital, clock, count, micros, span } from "./format.js";
 
-const reasons = { birth: "connected", heartbeat: "heartbeat", correction: "corrected a wrong word", close: "said goodbye", will: "the broker sent its will" };
+const reasons = { birth: "connected", heartbeat: "heartbeat", correction: "corrected its status", close: "disconnected", will: "the broker published its will" };
 const reason = (r) => reasons[r] || r;
 
 function line(e, withName) {
@@ -22,7 +22,7 @@ function line(e, withName) {
   return item;
 }
 
-// events shows a list, and leaves what is there already.
+// events shows a list of events. It keeps the existing elements.
 function events(list, all, withName) {
   const have = new Map([...list.children].map((n) => [n.dataset.key, n]));
   const seen = new Map();
@@ -57,7 +57,7 @@ export class Details {
         } catch (err) {
           problem = err.message;
         }
-        if (name !== this.name) return; // closed, or another one
+        if (name !== this.name) return; // closed, or another device is shown
         if (problem) text(byId("d-trouble"), problem);
         this.fetch();
       });
@@ -87,7 +87,7 @@ export class Details {
     this.list.focus(name);
   }
 
-  // second looks after what is not in the stream.
+  // second is called once per second, for values that are not in the stream.
   second() {
     if (this.name !== null) {
       const r = this.fleet.rows.get(this.name);
@@ -126,16 +126,16 @@ export class Details {
     byId("d-faults").hidden = !r?.simulated;
     if (!r) return;
     const until = info?.until ? `, ${span(info.until - now + 999)} more` : "";
-    text(byId("d-trouble"), r.trouble ? `Simulated: ${r.trouble}${until}` : "Nothing is wrong with it.");
+    text(byId("d-trouble"), r.trouble ? `Simulated: ${r.trouble}${until}` : "No simulated fault.");
     const facts = [
-      ["Backlog", r.reported ? count(r.backlog) + (r.old ? " (said last)" : "") : "–"],
+      ["Backlog", r.reported ? count(r.backlog) + (r.old ? " (outdated)" : "") : "–"],
       ["Latency median, p99", `${micros(r.p50)}, ${micros(r.p99)}`],
       ["Readings handled", count(r.handled)],
       ["Reconnects", r.reported ? count(r.reconnects) : "–"],
       ["Boots, flaps", `${count(r.boots)}, ${count(r.flaps)}`],
     ];
     if (info) {
-      facts.push(["Last word", info.reason ? reason(info.reason) : "–"], ["Heard", info.seen ? `${span(now - info.seen)} ago` : "–"],
+      facts.push(["Last status", info.reason ? reason(info.reason) : "–"], ["Heard", info.seen ? `${span(now - info.seen)} ago` : "–"],
         ["Version", info.version || "–"], ["Boot", info.boot ? "…" + info.boot.slice(-12) : "–"]);
     }
     const dl = byId("d-facts");

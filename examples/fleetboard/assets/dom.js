@@ -1,5 +1,5 @@
-// Ways to change the page that change nothing when nothing is new. Text from the
-// network only ever becomes text.
+// Functions that change the page only if a value has changed. Text from the
+// network is always inserted as text.
 
 import { stateNames } from "./fleet.js";
 
@@ -41,7 +41,7 @@ export function setIcon(node, state) {
   attr(node.firstElementChild, "href", "#i-" + name);
 }
 
-// arrange brings the children of a node into an order, moving as few as it can.
+// arrange orders the children of a node with as few moves as possible.
 export function arrange(parent, nodes) {
   let at = parent.firstChild;
   for (const node of nodes) {

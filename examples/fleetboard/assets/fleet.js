@@ -1,4 +1,4 @@
-// What the backend sent, kept up to date. Nothing here touches the page.
+// The state that the backend has sent. This file does not change the page.
 
 const columns = ["name", "state", "since", "boots", "flaps", "backlog", "p50", "p99", "reconnects",
   "handled", "events", "trouble", "reported", "old", "simulated"]; // as row.MarshalJSON writes them
@@ -21,10 +21,10 @@ export class Fleet {
   chaos = false;
   restart = false;
   limit = 0;
-  offset = 0; // of the backend's clock before ours
-  heard = 0; // when the last frame came, by ours
+  offset = 0; // how far the backend's clock is ahead of the browser's clock
+  heard = 0; // time of the last frame, by the browser's clock
 
-  // take is given a frame and says what changed.
+  // take applies a frame and returns the changes.
   take(kind, frame) {
     const all = kind === "snapshot";
     const changed = new Set(), gone = new Set(frame.gone || []);
@@ -55,8 +55,8 @@ export class Fleet {
   now() { return Date.now() + this.offset; }
 }
 
-// listen keeps a stream open for as long as the page is, and starts it again when
-// it ends, also after an answer that EventSource gives up on.
+// listen keeps a stream open while the page is open. It starts the stream again when
+// it ends, also after responses after which EventSource does not reconnect.
 export function listen(fleet, onFrame, onState) {
   let source, timer, delay = 500;
   const open = () => {
@@ -70,7 +70,7 @@ export function listen(fleet, onFrame, onState) {
     }
     source.onerror = () => {
       onState(false);
-      if (source.readyState !== EventSource.CLOSED) return; // it tries again by itself
+      if (source.readyState !== EventSource.CLOSED) return; // EventSource reconnects by itself
       source.close();
       clearTimeout(timer);
       timer = setTimeout(open, delay);

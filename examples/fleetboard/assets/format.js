@@ -1,10 +1,10 @@
-// Numbers and times as people read them, in widths that hardly change.
+// Formats numbers and times with a nearly constant width.
 
 const whole = new Intl.NumberFormat("en");
 
 export const count = (n) => whole.format(n);
 
-// micros is a latency: 0.85 ms, 12 ms, 1.4 s, 2 m 05 s.
+// micros formats a latency: 0.85 ms, 12 ms, 1.4 s, 2 m 05 s.
 export function micros(us) {
   if (us < 0) return "–";
   if (us < 10000) return (us / 1000).toFixed(us < 1000 ? 2 : 1) + " ms";
@@ -13,7 +13,7 @@ export function micros(us) {
   return span(us / 1000);
 }
 
-// span is a time that passes, in milliseconds: 7 s, 2 m 05 s, 3 h 12 m, 4 d 2 h.
+// span formats a duration in milliseconds: 7 s, 2 m 05 s, 3 h 12 m, 4 d 2 h.
 export function span(ms) {
   const s = Math.max(0, Math.floor(ms / 1000)), two = (n) => String(n).padStart(2, "0");
   if (s < 60) return s + " s";

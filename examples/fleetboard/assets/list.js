@@ -1,6 +1,6 @@
-// The devices, as a grid of all or as a table of a page of them. What is filtered
-// and sorted holds still while somebody points at it or is in it with the
-// keyboard, so that nothing is clicked that just moved there.
+// The devices, as a grid of all devices or as a table with pages. Filtering and
+// sorting pause while the pointer or the keyboard focus is in the list, so that
+// an element does not move under a click.
 
 import { arrange, attr, byId, icon, make, setIcon, text } from "./dom.js";
 import { stateNames } from "./fleet.js";
@@ -8,9 +8,9 @@ import { capital, count, micros, span } from "./format.js";
 
 const perPage = 100, denseAbove = 400, resortEvery = 3000;
 
-// Descending by default, but for these.
+// These sort in ascending order by default.
 const ascending = new Set(["name", "state"]);
-const rank = [2, 3, 0, 1]; // of states: what needs a look first: offline, stale, unknown, online
+const rank = [2, 3, 0, 1]; // order of the states: offline, stale, unknown, online
 
 const orders = {
   name: (a, b) => compareNames(a, b),
@@ -30,10 +30,10 @@ export class List {
   search = "";
   page = 0;
   selected = null;
-  sorted = 0; // when
-  pending = false; // something should be sorted anew
-  named = null; // the one that is pointed at
-  known = new Set(); // names, at that time
+  sorted = 0; // time of the last sort
+  pending = false; // the list must be sorted again
+  named = null; // the device under the pointer
+  known = new Set(); // names at the last sort
 
   constructor(fleet, onSelect) {
     this.fleet = fleet;
@@ -69,12 +69,12 @@ export class List {
     };
     this.grid.addEventListener("click", pick);
     this.body.addEventListener("click", pick);
-    // Where cells have no room for names, the one that is pointed at is named above.
+    // Small cells have no names, so the name of the device under the pointer is shown above.
     for (const kind of ["pointerover", "focusin"]) {
       this.grid.addEventListener(kind, (e) => { this.named = e.target.closest("button")?.dataset.name ?? null; this.say(); });
     }
     for (const kind of ["pointerleave", "focusout"]) this.grid.addEventListener(kind, () => { this.named = null; this.say(); });
-    // The arrow keys go through the grid, so that Tab does not have to.
+    // The arrow keys move through the grid, so that Tab leaves it.
     this.grid.addEventListener("keydown", (e) => this.move(e));
     this.mark();
   }
@@ -115,7 +115,7 @@ export class List {
     return (this.states.size === 0 || this.states.has(row.state)) && (this.search === "" || row.name.toLowerCase().includes(this.search));
   }
 
-  // take is given what a frame changed.
+  // take applies the changes of a frame.
   take(change) {
     for (const name of change.gone) {
       this.cells.delete(name);
@@ -135,7 +135,7 @@ export class List {
     this.say();
   }
 
-  // refresh filters and sorts anew.
+  // refresh filters and sorts again.
   refresh() {
     this.sorted = Date.now();
     this.pending = false;
@@ -245,7 +245,7 @@ export class List {
     else node.removeAttribute("aria-current");
   }
 
-  // second lets the times that pass go on, of what is in sight.
+  // second is called once per second and updates the visible durations.
   second() {
     if (this.asTable) for (const name of this.lines.keys()) this.drawLine(name);
     else if (!this.grid.classList.contains("dense")) {

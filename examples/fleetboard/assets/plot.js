@@ -1,20 +1,19 @@
-// One value over the last five minutes, or as long as there is something to show,
-// on a canvas. Times when the backend's own
-// link was gone are shaded: the view was not to be trusted then.
+// One value over the last five minutes, on a canvas. Times when the backend was
+// disconnected are shaded: the values were out of date then.
 
 import { attr, byId, make, text } from "./dom.js";
 import { clock, span } from "./format.js";
 
-const longest = 300_000, shortest = 60_000; // of what is shown, in milliseconds
+const longest = 300_000, shortest = 60_000; // limits of the shown period, in milliseconds
 
 export class Plot {
-  at = null; // where somebody points, in pixels
+  at = null; // position of the pointer, in pixels
 
   constructor(fleet, key, format, floor) {
     this.fleet = fleet;
     this.key = key;
     this.format = format;
-    this.floor = floor; // the least that the top of the axis stands for
+    this.floor = floor; // minimum value of the top of the axis
     this.canvas = byId("p-" + key);
     this.value = byId("v-" + key);
     this.from = make("span");
@@ -62,7 +61,7 @@ export class Plot {
     }
     c.stroke();
 
-    // A second in which nothing was handled has no latency: the line has a gap.
+    // A second without handled readings has no latency, so the line has a gap.
     const runs = [];
     let run = null;
     for (const p of points) {
