@@ -3,6 +3,7 @@
 package readme
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/examples/internal/service"
 	"github.com/mooring-mqtt/mooring/persistence"
 	"github.com/mooring-mqtt/mooring/persistence/inspect"
@@ -101,6 +103,43 @@ func TestGettingStarted(t *testing.T) {
 	}
 	if n != stats.Accepted || stats.Pending != 0 {
 		t.Errorf("%d readings were printed and %d are pending, of %d", n, stats.Pending, stats.Accepted)
+	}
+}
+
+// TestMigrating runs the two programs of the guide, one after the other. A command that is
+// published while neither runs reaches the second one, which continues the session.
+func TestMigrating(t *testing.T) {
+	programs := buildGuide(t, "docs/guides/migrating.md")
+	t.Chdir(t.TempDir())
+	b := mqtttest.Start(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	command := func(text string) {
+		t.Helper()
+		if n, err := b.Publish(mqtttest.Message{Topic: "pump/7/set", Payload: []byte(text), QoS: 2}); n != 1 || err != nil {
+			t.Fatalf("the command %q has %d subscribers, want 1; error: %v", text, n, err)
+		}
+	}
+	for _, name := range []string{"before", "after"} {
+		readings := b.Stats().MessagesIn
+		s := service.Start(t, programs[name], "-server", b.URL())
+		if name == "before" {
+			if err := b.WaitSubscribed(ctx, "pump-7", "pump/7/set"); err != nil {
+				t.Fatal(err)
+			}
+			command("faster")
+			s.Await("command: faster")
+		} else {
+			s.Await("command: slower") // of the session
+		}
+		if err := b.WaitFor(ctx, func() bool { return b.Stats().MessagesIn > readings }); err != nil {
+			t.Errorf("%s publishes no reading: %v", name, err)
+		}
+		s.Signal(syscall.SIGTERM)
+		if code, took := s.Wait(); code != 0 {
+			t.Fatalf("%s: exit code %d after %v, want 0", name, code, took)
+		}
+		command("slower")
 	}
 }
 
