@@ -257,11 +257,9 @@ func (c *collector) line(call *ast.CallExpr, name string) {
 	switch {
 	case c.isLogger(f.X) && slices.Contains([]string{"Debug", "Info", "Warn", "Error"}, level):
 	case f.Sel.Name == "log" && len(call.Args) >= 2:
-		level, at = strings.TrimPrefix(c.text(call.Args[0]), "slog.Level"), 1
+		level, at = "Info or Warn", 1
 		if s, ok := call.Args[0].(*ast.SelectorExpr); ok {
 			level = strings.TrimPrefix(s.Sel.Name, "Level")
-		} else {
-			level = "Info or Warn"
 		}
 	default:
 		return
