@@ -72,10 +72,10 @@ var connectionStates = map[string]func(t *testing.T, s *script, cfg *client.Conf
 			p.nextAck(wire.PUBREL)
 		}
 	},
-	"held off by the server": func(t *testing.T, s *script, _ *client.Config) func(*client.Client) {
+	"refused by the server": func(t *testing.T, s *script, _ *client.Config) func(*client.Client) {
 		return func(*client.Client) { s.open().send(control.AppendConnack(nil, &control.Connack{Reason: 0x97})) }
 	},
-	"giving way": func(t *testing.T, s *script, _ *client.Config) func(*client.Client) {
+	"after a takeover": func(t *testing.T, s *script, _ *client.Config) func(*client.Client) {
 		return func(*client.Client) {
 			p := s.accept(control.Connack{})
 			p.send(control.AppendDisconnect(nil, &control.Disconnect{Reason: 0x8E}))
@@ -86,7 +86,7 @@ var connectionStates = map[string]func(t *testing.T, s *script, cfg *client.Conf
 			s.open().send(control.AppendConnack(nil, &control.Connack{Reason: 0x9C, ServerReference: "else"}))
 		}
 	},
-	"hurried": func(t *testing.T, s *script, _ *client.Config) func(*client.Client) {
+	"with NetworkChanged": func(t *testing.T, s *script, _ *client.Config) func(*client.Client) {
 		return func(c *client.Client) {
 			s.open().close()
 			synctest.Wait()

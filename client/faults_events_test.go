@@ -83,7 +83,7 @@ func (s *story) tell(e client.Event) {
 	s.before = e
 }
 
-// behind checks that the previous event has one of these types; nil means that there was none.
+// behind checks that the previous event has one of these types. nil means no previous event.
 func (s *story) behind(e client.Event, types ...client.Event) {
 	for _, want := range types {
 		if fmt.Sprintf("%T", s.before) == fmt.Sprintf("%T", want) {

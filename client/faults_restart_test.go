@@ -117,16 +117,16 @@ var restarts = map[string]func(x *restarted){
 		}
 	},
 	"TLS handshake": func(x *restarted) {
-		authority := testcert.NewAuthority(x.t, "ours")
+		authority := testcert.NewAuthority(x.t, "trusted")
 		leaf := authority.Issue(x.t, "broker.test", time.Hour).TLS(x.t)
 		x.config.Connection.Dial = func(ctx context.Context, u *url.URL) (net.Conn, error) {
-			ours, theirs := net.Pipe()
+			near, far := net.Pipe()
 			inner, err := x.dial(ctx, u)
 			if err != nil {
 				return nil, err
 			}
-			go x.terminate(tls.Server(&falling{theirs, x}, &tls.Config{Certificates: []tls.Certificate{leaf}}), inner)
-			c := tls.Client(withSendBuffer(ours), &tls.Config{RootCAs: authority.Pool(), ServerName: "broker.test"})
+			go x.terminate(tls.Server(&falling{far, x}, &tls.Config{Certificates: []tls.Certificate{leaf}}), inner)
+			c := tls.Client(withSendBuffer(near), &tls.Config{RootCAs: authority.Pool(), ServerName: "broker.test"})
 			if err := c.HandshakeContext(ctx); err != nil {
 				_ = c.NetConn().Close()
 				return nil, err
@@ -248,14 +248,14 @@ func TestFaultBroker_RestartsInEveryState(t *testing.T) {
 				otherConfig := testConfig("other", &recorder{}, nil)
 				otherConfig.Connection.Dial = x.direct
 				other := mustNew(t, otherConfig)
-				theirs, ours := newInbox(), newInbox()
+				theirs, own := newInbox(), newInbox()
 				must1(other.Subscribe(t.Context(), "out", client.ExactlyOnce, theirs))
 				start(t, other)
 				connectSoon(t, other)
 				synctest.Wait()
 
 				c := mustNew(t, x.config)
-				must1(c.Subscribe(t.Context(), "in", client.ExactlyOnce, ours))
+				must1(c.Subscribe(t.Context(), "in", client.ExactlyOnce, own))
 				const n = 60
 				for i := range n / 2 {
 					publish(t, c, "out", fmt.Sprint(i), client.ExactlyOnce)
@@ -282,7 +282,7 @@ func TestFaultBroker_RestartsInEveryState(t *testing.T) {
 					time.Sleep(5 * time.Second)
 					x.link.OnPacket(nil)
 					c = mustNew(t, x.config) // the next client delivers what Close left
-					must1(c.Subscribe(t.Context(), "in", client.ExactlyOnce, ours))
+					must1(c.Subscribe(t.Context(), "in", client.ExactlyOnce, own))
 					start(t, c)
 				}
 				synctest.Wait()
@@ -311,7 +311,7 @@ func TestFaultBroker_RestartsInEveryState(t *testing.T) {
 				if got := theirs.payloads(); !slices.Equal(got, want) {
 					t.Errorf("they got %v", got)
 				}
-				if got := ours.payloads(); !slices.Equal(got, want) {
+				if got := own.payloads(); !slices.Equal(got, want) {
 					t.Errorf("we got %v", got)
 				}
 				if s := c.State(); s.Phase != client.PhaseConnected || c.Stats().Store.Pending != 0 {

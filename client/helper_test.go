@@ -199,8 +199,7 @@ func (b *messageLog) await(t testing.TB, n int) []*client.Message {
 	}
 }
 
-// inBubble runs a test against a broker without sockets, behind a proxy, on
-// fake time.
+// inBubble runs a test with a broker and a proxy, without sockets and with fake time.
 func inBubble(t *testing.T, o mqtttest.Options, test func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {

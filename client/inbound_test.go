@@ -238,7 +238,7 @@ func TestInbound_StallEndsWithConnection(t *testing.T) {
 			}
 		})
 	})
-	t.Run("Drain, with an acknowledgement behind it", func(t *testing.T) {
+	t.Run("Drain, with an acknowledgement after the message", func(t *testing.T) {
 		withHeavy(t, nil, func(t *testing.T, h *heavy) {
 			p := h.s.accept(control.Connack{})
 			mine := publish(t, h.c, "mine", "x", client.AtLeastOnce)
@@ -270,10 +270,9 @@ func TestInbound_StallEndsWithConnection(t *testing.T) {
 	})
 }
 
-// The handlers wait for an acknowledgement that is behind the reader, which
-// waits for them; on the next connection too, where the server repeats what it
-// has before it answers. The client gets out of it, loses nothing and keeps the
-// order.
+// The handlers wait for an acknowledgement, and the stalled reader waits for the handlers. The same
+// happens on the next connection, on which the server resends its messages before it answers. The client
+// ends the deadlock, loses no message and keeps the order.
 func TestInbound_HandlersThatWaitForStalledReader(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder

@@ -45,10 +45,10 @@ func clean() client.Config {
 
 func TestLint_GoodConfigurations(t *testing.T) {
 	for name, change := range map[string]func(*client.Config){
-		"a device":              func(*client.Config) {},
-		"the least":             func(c *client.Config) { *c = client.Config{Servers: []string{"mqtt://broker.example.com"}} },
-		"no server":             func(c *client.Config) { *c = client.Config{} },
-		"a server that is none": func(c *client.Config) { c.Servers = []string{"::", "mqtt://"} },
+		"a device":          func(*client.Config) {},
+		"the least":         func(c *client.Config) { *c = client.Config{Servers: []string{"mqtt://broker.example.com"}} },
+		"no server":         func(c *client.Config) { *c = client.Config{} },
+		"an invalid server": func(c *client.Config) { c.Servers = []string{"::", "mqtt://"} },
 		"in the clear, locally": func(c *client.Config) {
 			c.Servers = []string{"mqtt://localhost", "mqtt://127.0.0.1", "ws://[::1]", "unix:///run/mqtt"}
 			c.Dir = ""

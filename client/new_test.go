@@ -229,7 +229,7 @@ func TestErrors_ContainAdvice(t *testing.T) {
 		text := err.Error()
 		before, after, _ := strings.Cut(text, "; ")
 		if _, plain := err.(*client.RefusedError); !plain && after == "" || before == "" {
-			t.Errorf("%T %q does not say what to do", err, text)
+			t.Errorf("%T %q does not name a remedy", err, text)
 		}
 		if !strings.HasPrefix(text, "client: ") && !strings.HasPrefix(text, "mqtt: ") {
 			t.Errorf("%T %q does not say whose it is", err, text)

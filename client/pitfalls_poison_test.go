@@ -100,8 +100,8 @@ func TestPitfall05_PoisonMessageIsNotSentForever(t *testing.T) {
 	}
 }
 
-// A birth that ends every connection is not held against the message behind it, and is deferred in
-// time; one that does not end connections is no excuse for that message.
+// A birth message that ends every connection is deferred, and does not count against the message after
+// it. If the birth does not end connections, the message after it is the poison candidate.
 func TestStatus_BirthThatEndsConnections(t *testing.T) {
 	for _, birth := range []bool{true, false} {
 		withScript(t, func(t *testing.T, s *script) {

@@ -173,8 +173,8 @@ func TestPitfall06_IgnoresAcknowledgementsOfOldConnection(t *testing.T) {
 		for i := range messages {
 			all = append(all, publish(t, c, "t", fmt.Sprint(i), client.ExactlyOnce))
 		}
-		// Each connection ends right behind a PUBREC: so close that it may be
-		// lost with the connection, or when it was taken in.
+		// Each connection ends directly after a PUBREC. The PUBREC may be lost with the connection, or
+		// it may be processed.
 		released := map[uint16]bool{}
 		for round := range 2 * messages {
 			p := s.accept(control.Connack{SessionPresent: round > 0})

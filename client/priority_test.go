@@ -103,7 +103,7 @@ func TestPriority_ResendsInOrderOfSending(t *testing.T) {
 		}
 		p.ack(wire.PUBREC, ids["n1"], 0, "")
 		p.nextAck(wire.PUBREL)
-		for range 3 { // a connection that ends before all has come again changes nothing
+		for range 3 { // a connection that ends before all messages are resent changes nothing
 			p.close()
 			p = s.accept(control.Connack{SessionPresent: true, ReceiveMaximum: 3})
 			got, again := p.take(3)

@@ -174,8 +174,8 @@ func TestConnect_SubscribesFirstOnSlowLink(t *testing.T) {
 	})
 }
 
-// A birth that came again and PUBRELs take all the room there is; a Publish from
-// OnEvent wakes the drainer before the connection is brought up to date.
+// A resent birth and PUBRELs fill the send window. A Publish in OnEvent wakes the drainer before the
+// client has finished the resend on the connection.
 func TestStatus_BirthWithFullWindowOfPubrels(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)

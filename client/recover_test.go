@@ -13,8 +13,8 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// recovery measures how long a client is away when its link is cut, beyond the delay
-// that it was told to wait.
+// recovery measures how long a client is disconnected after its link was cut, in addition to the delay
+// before the next attempt.
 type recovery struct {
 	client *client.Client
 	link   *mqtttest.Proxy

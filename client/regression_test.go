@@ -130,8 +130,7 @@ func TestDedupe_PassesRetainedMessages(t *testing.T) {
 	})
 }
 
-// Someone else connected with our ClientID and used our session: its state is
-// not ours any more.
+// Another client used the same ClientID and session. The session no longer matches the client's state.
 func TestTakeover_DiscardsSession(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustStart(t, testConfig("c", &recorder{}, s.dial))
@@ -150,8 +149,7 @@ func TestTakeover_DiscardsSession(t *testing.T) {
 	})
 }
 
-// What another server has was never asked of this one, even if this one still
-// has a session of ours.
+// The client subscribes on each server, even if the server still has a session of the client.
 func TestSubscribe_OnEachServer(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)

@@ -10,8 +10,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// PUBRELs that an earlier process owes do not wait behind messages for which the
-// window of the server has no room [MQTT-3.3.4-8].
+// Pending PUBRELs of an earlier process do not wait for messages that the server's Receive Maximum
+// delays [MQTT-3.3.4-8].
 func TestPubrel_OfEarlierProcessIgnoresWindow(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		store := persistence.NewMemory(persistence.Options{})

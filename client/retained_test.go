@@ -184,8 +184,8 @@ func TestFetchRetained_KeepsApplicationSubscriptions(t *testing.T) {
 	}
 }
 
-// TestViews_SurviveSubscribeAndUnsubscribe: subscribing replaces our
-// subscription at the server, and unsubscribing ends it.
+// TestViews_SurviveSubscribeAndUnsubscribe: Subscribe replaces the view's subscription at the server, and
+// Unsubscribe ends it.
 func TestViews_SurviveSubscribeAndUnsubscribe(t *testing.T) {
 	inRetaining(t, mqtttest.Options{}, nil, func(r *retaining) {
 		t := r.t

@@ -248,7 +248,7 @@ func TestSecrets_Attempts(t *testing.T) {
 				return client.Credentials{Username: "u\x00", Password: []byte(secret)}, nil
 			}
 		}, "Username"},
-		"a TLS key that is none": {"mqtts://" + closed.Addr().String(), func(cfg *client.Config) {
+		"an invalid TLS key": {"mqtts://" + closed.Addr().String(), func(cfg *client.Config) {
 			cfg.TLS, cfg.Connection.TLSFiles = nil, &client.TLSFiles{Cert: filepath.Join(dir, "cert.pem"), Key: key}
 		}, "key.pem"},
 	} {

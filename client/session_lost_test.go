@@ -202,8 +202,8 @@ func TestSessionLost_CrashDuringReset(t *testing.T) {
 	}
 }
 
-// Where the reset fails, nobody is told anything before it has succeeded, and then
-// of all.
+// If the reset of the session fails, the client reports nothing until the reset has succeeded. Then it
+// reports all messages.
 func TestSessionLost_IsReportedAfterDurableReset(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
@@ -432,8 +432,8 @@ func (s *slowReader) ResetSession(clientID string) error {
 	return s.Store.ResetSession(clientID)
 }
 
-// A message that is over, and was in flight in a session that is lost, has one of
-// the two outcomes and not both.
+// A message that has expired, and that was in flight when the session was lost, has exactly one of the
+// two outcomes.
 func TestSessionLost_ExpiredMessageHasOneOutcome(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder

@@ -154,7 +154,7 @@ func TestCleanStart_ServerResumesSession(t *testing.T) {
 	}
 }
 
-// TestSessionError_Texts, each in words of its own.
+// TestSessionError_Texts: each cause has its own text.
 func TestSessionError_Texts(t *testing.T) {
 	for want, err := range map[string]*client.SessionError{
 		"session taken over":          {TakenOver: true, Present: true, ClientID: "x"},

@@ -14,8 +14,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// forbidding is a server that keeps sessions, acknowledges what it takes, and forbids a topic for
-// as long as it is told.
+// forbidding is a server that keeps sessions, acknowledges accepted messages, and forbids one topic while
+// the test requires it.
 type forbidding struct {
 	*fakebroker.Broker
 	answer func(c *fakebroker.Conn, id uint16) // to a message on the forbidden topic
@@ -137,8 +137,8 @@ func withForbidding(t *testing.T, answer func(*fakebroker.Conn, uint16), set fun
 	})
 }
 
-// A status topic that the server forbids, whatever way it says so, keeps no stored message from
-// flowing, is reported, and is published once the server allows it.
+// The server forbids the status topic in one of several ways. Stored messages are still sent, the refusal
+// is reported, and the status is published when the server allows it.
 func TestStatus_ForbiddenTopicDoesNotBlockMessages(t *testing.T) {
 	for name, tt := range forbiddenAnswers {
 		for _, structured := range []bool{false, true} {

@@ -24,8 +24,8 @@ func TestStatus_DeviceProcess(t *testing.T) {
 	select {}
 }
 
-// TestStatus_KilledProcessIsOffline: SIGKILL to a real process. The next one is told from
-// it by its boot ID.
+// TestStatus_KilledProcessIsOffline kills a real process with SIGKILL. The boot ID distinguishes the next
+// process from it.
 func TestStatus_KilledProcessIsOffline(t *testing.T) {
 	t.Parallel()
 	b := mqtttest.Start(t)

@@ -63,8 +63,8 @@ func TestStatus_LimitsCorrections(t *testing.T) {
 	})
 }
 
-// TestStatus_TwoProcessesDoNotAnswerEachOther: they share a status topic by mistake. Both say so, both
-// stay online in turn, and neither answers the other.
+// TestStatus_TwoProcessesDoNotAnswerEachOther: two processes share a status topic by mistake. Both report
+// it and are online in turn, and neither answers the other.
 func TestStatus_TwoProcessesDoNotAnswerEachOther(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		words := newInbox()

@@ -126,8 +126,8 @@ func TestStatusSubscription_ForbiddenByACL(t *testing.T) {
 	})
 }
 
-// TestStatusSubscription_OnTheWire: a subscription at QoS 1, without No Local, once in
-// the life of a session, and behind those of the program.
+// TestStatusSubscription_OnTheWire: the client subscribes with QoS 1 and without No Local, once per
+// session, and after the subscriptions of the application.
 func TestStatusSubscription_OnTheWire(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
@@ -157,8 +157,8 @@ func TestStatusSubscription_OnTheWire(t *testing.T) {
 	})
 }
 
-// TestStatusSubscription_IsReplacedByApplications: ours ends when the program has one, and one that is
-// refused is not asked for again on the same connection.
+// TestStatusSubscription_IsReplacedByApplications: the client's own subscription ends when the
+// application subscribes to the topic. A refused subscription is not repeated on the same connection.
 func TestStatusSubscription_IsReplacedByApplications(t *testing.T) {
 	publishing(t, listening, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		m, _ := p.nextWord("birth")

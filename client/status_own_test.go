@@ -179,8 +179,8 @@ func TestStatus_KilledProcessRestarts(t *testing.T) {
 	}
 }
 
-// TestStatus_IgnoresOfflineQueuedInSession: it is on its way to us when we
-// are born, and the birth comes behind it.
+// TestStatus_IgnoresOfflineQueuedInSession: the offline message is in flight to the client when the client
+// publishes its birth, which arrives after it.
 func TestStatus_IgnoresOfflineQueuedInSession(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		cfg := testConfig("c", &recorder{}, through(p))

@@ -191,8 +191,7 @@ func TestStatus_FollowsConnection(t *testing.T) {
 	})
 }
 
-// Where the server takes one message at a time and there is a backlog, a word on
-// the status goes before it.
+// With Receive Maximum 1 and a backlog, the client sends status messages before the backlog.
 func TestStatus_ReceiveMaximumOne(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder

@@ -12,8 +12,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// A device that restarts while the server's authentication backend is away does not stop, if a
-// server has accepted it before. What it was told to stop on stops it.
+// A device restarts while the server's authentication backend is unavailable. If a server has accepted it
+// before, the client does not stop, except for refusals that its StopPolicy selects.
 func TestStop_AcceptedBeforeRestart(t *testing.T) {
 	for name, tt := range map[string]struct {
 		before string // ClientID of the process before; "": no earlier process

@@ -59,8 +59,8 @@ func TestTakeover_BacksOff(t *testing.T) {
 	})
 }
 
-// What another client did with our session is not forgotten by a restart: its
-// packet identifiers may be the ones that we would use.
+// A takeover is remembered across a restart, because the other client may have used the packet identifiers
+// that this client would use next.
 func TestTakeover_SurvivesRestart(t *testing.T) {
 	for name, policy := range map[string]client.TakeoverPolicy{"stop": client.TakeoverStop, "back off": client.TakeoverBackOff} {
 		t.Run(name, func(t *testing.T) {
@@ -76,8 +76,8 @@ func TestTakeover_SurvivesRestart(t *testing.T) {
 				c := mustStart(t, cfg)
 				connect(t, c)
 
-				// The other resumes the session, begins a QoS 2 message under the identifier
-				// that our first will have, and dies.
+				// The other client resumes the session, begins a QoS 2 message with the packet
+				// identifier of this client's first message, and ends without DISCONNECT.
 				nc := b.Dial()
 				r := wire.NewReader(nc, 0)
 				_, err := nc.Write(control.AppendConnect(nil, &control.Connect{ClientID: "c", SessionExpiry: 3600}))
@@ -107,9 +107,9 @@ func TestTakeover_SurvivesRestart(t *testing.T) {
 				}
 				cfg.Session.Mode = client.ResumeSession
 				c = mustStart(t, cfg)
-				d := publish(t, c, "t", "ours", client.ExactlyOnce)
+				d := publish(t, c, "t", "own", client.ExactlyOnce)
 				wantState(t, d, client.Acked)
-				if list := in.await(t, 2); string(list[1].Payload) != "ours" {
+				if list := in.await(t, 2); string(list[1].Payload) != "own" {
 					t.Errorf("the subscriber has %q", in.payloads())
 				}
 			})

@@ -197,8 +197,8 @@ type buffered struct {
 
 func (b *buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
 
-// tlsFront is a TLS server before addr, whose configuration may change. Handshakes
-// that fail on its side are told, if somebody listens.
+// tlsFront is a TLS server in front of addr. Its configuration may change. It sends failed handshakes to
+// refused, if that is not nil.
 func tlsFront(t testing.TB, addr string, conf func() *tls.Config, refused attempts) string {
 	t.Helper()
 	l := listenOn(t, "tcp", "127.0.0.1:0")

@@ -34,7 +34,7 @@ func portOf(t testing.TB, addr string) string {
 func TestProxy_EveryTransport(t *testing.T) {
 	t.Parallel()
 	b := mqtttest.Start(t, func(o *mqtttest.Options) { o.WebSocket = true })
-	ca := testcert.NewAuthority(t, "ours")
+	ca := testcert.NewAuthority(t, "trusted")
 	server := &tls.Config{Certificates: []tls.Certificate{ca.Issue(t, "broker.test", time.Hour).TLS(t)}}
 	secure := func(addr string) string { return tlsFront(t, addr, func() *tls.Config { return server }, nil) }
 	ws, err := url.Parse(b.WebSocketURL())
@@ -113,8 +113,8 @@ func TestProxy_FromEnvironment(t *testing.T) {
 	}
 }
 
-// The link outlives all that a proxy may do, and says what it was, without the
-// password, in errors, events and log.
+// The client recovers from every failure of a proxy. Errors, events and log lines describe the failure
+// without the password.
 func TestProxy_FailsAndRecovers(t *testing.T) {
 	t.Parallel()
 	b := mqtttest.Start(t)

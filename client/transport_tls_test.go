@@ -27,11 +27,11 @@ func rename(t *testing.T, name string, b []byte) {
 func TestTLSFiles_Renewed(t *testing.T) {
 	t.Parallel()
 	b := mqtttest.Start(t)
-	ours, theirs := testcert.NewAuthority(t, "ours"), testcert.NewAuthority(t, "theirs")
+	trusted, untrusted := testcert.NewAuthority(t, "trusted"), testcert.NewAuthority(t, "untrusted")
 	var server atomic.Pointer[tls.Config]
 	present := func(end time.Duration) {
-		conf := &tls.Config{Certificates: []tls.Certificate{ours.Issue(t, "broker.test", end).TLS(t)},
-			ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ours.Pool()}
+		conf := &tls.Config{Certificates: []tls.Certificate{trusted.Issue(t, "broker.test", end).TLS(t)},
+			ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: trusted.Pool()}
 		conf.SetSessionTicketKeys([][32]byte{{1}}) // which clones share
 		server.Store(conf)
 	}
@@ -59,10 +59,10 @@ func TestTLSFiles_Renewed(t *testing.T) {
 	if err := fails[*client.TLSFileError](t, a); err.File != files.CA || !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no files: %v", err)
 	}
-	expired := ours.Issue(t, "client", -time.Minute)
+	expired := trusted.Issue(t, "client", -time.Minute)
 	rename(t, files.Key, expired.Key)
 	rename(t, files.Cert, expired.Cert[:len(expired.Cert)/2])
-	rename(t, files.CA, theirs.PEM())
+	rename(t, files.CA, untrusted.PEM())
 	for err := fails[*client.TLSFileError](t, a); err.File != files.Cert; err = fails[*client.TLSFileError](t, a) {
 	}
 	rename(t, files.Cert, expired.Cert)
@@ -71,18 +71,18 @@ func TestTLSFiles_Renewed(t *testing.T) {
 	}
 	present(time.Hour)
 	fails[x509.UnknownAuthorityError](t, a)
-	rename(t, files.CA, ours.PEM())
+	rename(t, files.CA, trusted.PEM())
 	if err := fails[x509.CertificateInvalidError](t, refused); err.Reason != x509.Expired { // by the server now
 		t.Errorf("an expired client: %v", err)
 	}
-	wrong := theirs.Issue(t, "client", time.Hour)
+	wrong := untrusted.Issue(t, "client", time.Hour)
 	rename(t, files.Key, wrong.Key)
 	rename(t, files.Cert, wrong.Cert)
 	fails[x509.UnknownAuthorityError](t, refused)
 	if shown.Load() != 0 {
 		t.Error("a handshake was completed too early")
 	}
-	right := ours.Issue(t, "client", time.Hour)
+	right := trusted.Issue(t, "client", time.Hour)
 	rename(t, files.Key, right.Key)
 	rename(t, files.Cert, right.Cert)
 	a.connects(t)

@@ -21,9 +21,9 @@ func TestRetainedView_FetchKeepsLastMessagePerTopic(t *testing.T) {
 	}
 }
 
-// TestWatch_DeviceRemovedBetweenFetches: all is fetched once more because there is room now, and
-// until the server has our SUBSCRIBE a device goes, whose word nobody can tell from an
-// old one.
+// TestWatch_DeviceRemovedBetweenFetches: the watch fetches all statuses again, because there is space for
+// more devices. Before the server receives the SUBSCRIBE, the status of a device is removed. The watch
+// cannot distinguish its last status message from an old one.
 func TestWatch_DeviceRemovedBetweenFetches(t *testing.T) {
 	w := &StatusWatch{tracker: presence.NewTracker(presence.Options{MaxDevices: 2})}
 	w.changes = changes[presence.Change]{limit: 10}

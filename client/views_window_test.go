@@ -43,9 +43,9 @@ func TestWatch_StatusDuringFetch(t *testing.T) {
 	}
 }
 
-// TestMirrorRetained_ReportsNoHistory: what a session kept has its RETAIN flag, since the mirror
-// asked for that. Without Subscription Identifiers too it is told what is retained now,
-// and not what was in between.
+// TestMirrorRetained_ReportsNoHistory: queued messages of a session have the RETAIN flag, because the
+// mirror subscribes with Retain As Published. The mirror reports only the messages that are retained now,
+// not earlier ones. This also applies without Subscription Identifiers.
 func TestMirrorRetained_ReportsNoHistory(t *testing.T) {
 	for _, without := range []bool{false, true} {
 		t.Run(fmt.Sprintf("without identifiers %v", without), func(t *testing.T) {

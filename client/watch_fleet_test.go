@@ -43,11 +43,11 @@ func (p *puppet) set(alive bool) {
 	p.alive, p.ended, p.born = alive, time.Now(), true
 }
 
-// online reports whether it may be shown as Online, with that much of patience.
-func (p *puppet) online(patience time.Duration) bool {
+// online reports whether the device may be shown as Online. late is the allowed delay after its end.
+func (p *puppet) online(late time.Duration) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.alive || p.born && time.Since(p.ended) <= patience
+	return p.alive || p.born && time.Since(p.ended) <= late
 }
 
 // between is a random time.
@@ -120,11 +120,10 @@ func (p *puppet) ping(nc net.Conn, d time.Duration) {
 
 func (p *puppet) write(nc net.Conn, b []byte) { _, _ = nc.Write(b) } // a connection that was lost is lost
 
-// TestWatch_FleetIsNeverShownWrong is the presence of 300 devices that come, go and
-// crash for a minute, with the watcher's own link cut again and again: at each
-// moment no device is shown as Online for longer after its end than the server may
-// take to say so (and StaleAfter, or the watcher's own keep alive, where those are
-// not nothing), and at the end each state is right.
+// TestWatch_FleetIsNeverShownWrong watches 300 devices for a minute. They connect, disconnect and crash,
+// and the watcher's link is cut repeatedly. After its end, a device is shown as Online at most until the
+// server publishes its will, plus StaleAfter or the watcher's keep alive if they are set. At the end, each
+// state is correct.
 func TestWatch_FleetIsNeverShownWrong(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -32,7 +32,7 @@ func (d *diary) note(c presence.Change) {
 	d.list = append(d.list, s)
 }
 
-// since returns what was noted and begins anew.
+// since returns and clears the recorded changes.
 func (d *diary) since() (list []string) {
 	synctest.Wait()
 	d.mu.Lock()
@@ -153,8 +153,8 @@ func TestWatch_ReportsChanges(t *testing.T) {
 	})
 }
 
-// TestWatch_ReportsNoFalseOffline: our own link comes and goes, short and long, with and without
-// the session, and with news and without.
+// TestWatch_ReportsNoFalseOffline: the watcher's link is interrupted for short and long times, with and
+// without a lost session, and with and without changes meanwhile.
 func TestWatch_ReportsNoFalseOffline(t *testing.T) {
 	for _, expiry := range []time.Duration{client.NoSession, time.Hour} {
 		for _, drop := range []bool{false, true} {
@@ -207,8 +207,8 @@ func TestWatch_OnlineIsStaleWhileDisconnected(t *testing.T) {
 	})
 }
 
-// TestWatch_BrokerLosesRetainedMessages: the devices are forgotten, and are back
-// when they say so.
+// TestWatch_BrokerLosesRetainedMessages: the devices are forgotten. They return with their next status
+// message.
 func TestWatch_BrokerLosesRetainedMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()

@@ -72,7 +72,7 @@ func TestBacklog(t *testing.T) {
 		dir := t.TempDir()
 		beside := buildBacklog(t, dir, n)
 		r := runBacklogChild(t, dir)
-		t.Logf("%d messages, %.1f bytes on disk beside each packet; opened in %v; %d MiB resident, %d at the peak; drained %.0f/s at first, %.0f/s at last, %.0f/s overall",
+		t.Logf("%d messages, %.1f bytes on disk beside each packet; opened in %v; %d MiB resident, %d at the peak; drained %.0f/s at the beginning, %.0f/s at the end, %.0f/s overall",
 			n, beside, r.Opening, r.Resident>>20, r.Peak>>20, r.First, r.Last, r.All)
 		if beside > mostBeside {
 			t.Errorf("%.1f bytes on disk beside each packet, want at most %d", beside, mostBeside)
@@ -107,7 +107,7 @@ func (r *backlogReport) check(part float64) error {
 		least = leastAtTheEnd
 	}
 	if r.Last < least*r.First || r.First < leastAnyway*r.Last {
-		errs = append(errs, fmt.Errorf("drained %.0f/s at last, %.0f/s at first", r.Last, r.First))
+		errs = append(errs, fmt.Errorf("drained %.0f/s at the end, %.0f/s at the beginning", r.Last, r.First))
 	}
 	return errors.Join(errs...)
 }

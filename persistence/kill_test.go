@@ -96,7 +96,7 @@ func TestKill(t *testing.T) {
 			t.Fatalf("round %d: Boot = %d, want %d", round, l.Boot(), want)
 		}
 		if l.Renewal() != Continued && fsys.HostOf(fsys.OS).Boot != 0 {
-			t.Fatalf("round %d: a kill was taken for a power cut or a copy: %v", round, l.Renewal())
+			t.Fatalf("round %d: a kill was treated as a power cut or a copy: %v", round, l.Renewal())
 		}
 		if l.LastSeq() < highest {
 			t.Fatalf("round %d: LastSeq = %d, but %d was accepted", round, l.LastSeq(), highest)
@@ -112,7 +112,7 @@ func TestKill(t *testing.T) {
 			}
 		}
 		if s := l.Stats(); s.Corruptions > 0 || s.Lost > 0 {
-			t.Fatalf("round %d: a kill was taken for damage: %+v", round, s)
+			t.Fatalf("round %d: a kill was treated as damage: %+v", round, s)
 		}
 		// End messages, so that the next process removes segments.
 		for _, seq := range seqs {

@@ -48,7 +48,7 @@ func TestCutAtEachByte(t *testing.T) {
 	most := -1
 	for cut := range len(whole) {
 		for _, zeros := range []int{0, 100} {
-			o := Options{OnCorruption: func(c Corruption) { t.Errorf("cut at %d: a torn tail was taken for damage: %+v", cut, c) }}
+			o := Options{OnCorruption: func(c Corruption) { t.Errorf("cut at %d: a torn tail was reported as damage: %+v", cut, c) }}
 			data := append(slices.Clone(whole[:cut]), make([]byte, zeros)...)
 			l := open(t, fsys.edit(name, data), o)
 			seqs, _ := contents(t, l)

@@ -214,7 +214,7 @@ func TestRestart_PublishesWillsOfConnectedClients(t *testing.T) {
 			join(t, b, control.Connect{ClientID: c.id, SessionExpiry: c.expiry,
 				Will: &control.Will{Topic: c.id, QoS: 1, Delay: c.delay, Payload: []byte(c.id)}})
 		}
-		join(t, b, control.Connect{ClientID: "said goodbye", Will: &control.Will{Topic: "x", QoS: 1}}).leave(control.Disconnect{})
+		join(t, b, control.Connect{ClientID: "clean end", Will: &control.Will{Topic: "x", QoS: 1}}).leave(control.Disconnect{})
 	}, func(t *testing.T, b *Broker) {
 		back(t, b, "returns")
 		w := back(t, b, "w")

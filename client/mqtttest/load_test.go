@@ -11,9 +11,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// taker is a subscriber that acknowledges everything and comes back whenever
-// its connection ends, until it has seen want messages. QoS 2 messages that
-// come again are told by their packet identifier, as a client must.
+// taker is a subscriber that acknowledges all messages. It reconnects when its connection ends, until it
+// has received want messages. It recognizes redelivered QoS 2 messages by their packet identifier.
 func taker(t *testing.T, b *Broker, clientID string, want int) (payloads []string) {
 	open := make(map[uint16]bool)
 	for lives := 0; len(payloads) < want && lives < 1000; lives++ {

@@ -49,7 +49,7 @@ func upgrade(f wire.Frame) (wire.Frame, error) {
 		return withoutProperties(f, 2), nil
 	case wire.PUBACK, wire.PUBREC, wire.PUBREL, wire.PUBCOMP:
 		if len(b) != 2 {
-			return f, refusal(t, wire.ReasonMalformedPacket, "it has %d bytes behind its fixed header; MQTT 3.1.1 has 2", len(b))
+			return f, refusal(t, wire.ReasonMalformedPacket, "it has %d bytes after its fixed header; MQTT 3.1.1 has 2", len(b))
 		}
 	case wire.DISCONNECT:
 		if len(b) != 0 {

@@ -43,8 +43,8 @@ func TestTracker_ReportsStaleOnceForAll(t *testing.T) {
 	}
 }
 
-// TestTracker_RepeatedOldOnline: one that is heard again, with nothing to tell, while
-// all is fetched anew on a link that is then lost, has still been told to be Online.
+// TestTracker_RepeatedOldOnline: a retained online message is received again without a change, and the
+// link is lost before the fetch ends. The device still counts as reported Online.
 func TestTracker_RepeatedOldOnline(t *testing.T) {
 	r := newRig(t, presence.Options{StaleAfter: -1})
 	r.sync()

@@ -7,8 +7,8 @@ import (
 	"github.com/mooring-mqtt/mooring/client/presence"
 )
 
-// TestTracker_AllWhileDevicesAreForgotten: a device that goes while the loop is on its way
-// is left out, those behind it are not, and the loop may end early.
+// TestTracker_AllWhileDevicesAreForgotten: the loop skips a device that is forgotten during the loop, but
+// not the devices after it. The loop may end early.
 func TestTracker_AllWhileDevicesAreForgotten(t *testing.T) {
 	r := newRig(t, presence.Options{})
 	for _, topic := range []string{"a", "b", "c", "d"} {
@@ -62,7 +62,7 @@ func TestTracker_CountsSynced(t *testing.T) {
 	synced(false, "the link is lost")
 }
 
-// TestTracker_SyncEndsEarlierEpochs: the loss behind it is not told any more.
+// TestTracker_SyncEndsEarlierEpochs: a loss of the link before the sync is not reported any more.
 func TestTracker_SyncEndsEarlierEpochs(t *testing.T) {
 	r := newRig(t, presence.Options{})
 	r.live("a", "online")

@@ -18,8 +18,7 @@ type rig struct {
 	now time.Time
 }
 
-// newRig has a tracker that gives our own link 15 s, unless o says otherwise; -1 is
-// the default of 0.
+// newRig creates a rig with a tracker. In o, StaleAfter 0 means 15 s, and -1 means 0.
 func newRig(t *testing.T, o presence.Options) *rig {
 	switch o.StaleAfter {
 	case 0:

@@ -84,8 +84,8 @@ func TestState_String(t *testing.T) {
 	}
 }
 
-// FuzzParse: no payload crashes, what is parsed is within its limits, and comes
-// back the same from what Append writes.
+// FuzzParse: Parse does not panic for any payload. A parsed status is within its limits, and Append and
+// Parse reproduce it.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("online"))
 	f.Add([]byte(`{"state":"online","boot":"0190b8f0-7d2a-7c11-8a44-1f2e3d4c5b6a","time":"2026-11-22T14:33:21.5Z","reason":"birth","version":"1.4.2","interval":30}`))

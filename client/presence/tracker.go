@@ -139,7 +139,7 @@ func (t *Tracker) Apply(w Message) (Change, bool) {
 	d.silent = d.silent && w.Retained && !news
 	d.confirmedAt = now
 	from, was, v := t.shown(d, now), d.shown, &t.view
-	knownOnline := v.of(d).news && !v.of(d).reported // the reader may have been told that it is Online
+	knownOnline := v.of(d).news && !v.of(d).reported // the device may have been reported as Online
 	v.remove(d)
 	d.epoch, d.shown = v.epoch, d.raw
 	if d.raw == Online && d.silent {

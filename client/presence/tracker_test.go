@@ -61,8 +61,8 @@ func TestTracker_ReportsWholeDevice(t *testing.T) {
 	}
 }
 
-// TestTracker_IgnoresWillOfOlderBoot: it comes late, behind the birth of the
-// process that has taken its place.
+// TestTracker_IgnoresWillOfOlderBoot: the will arrives after the birth of the process that has replaced
+// the earlier one.
 func TestTracker_IgnoresWillOfOlderBoot(t *testing.T) {
 	r := newRig(t, presence.Options{})
 	r.live("a", boot("online", 1))
@@ -177,8 +177,8 @@ func TestTracker_StaleAtOnce(t *testing.T) {
 	r.want(r.retained("a", "offline"), "a stale>offline")
 }
 
-// TestTracker_PastMessagesAreNotChanges: what a kept session delivers is over; the retained status
-// says how it ended.
+// TestTracker_PastMessagesAreNotChanges: the queued messages of a resumed session are outdated. The
+// retained status has the last state.
 func TestTracker_PastMessagesAreNotChanges(t *testing.T) {
 	r := newRig(t, presence.Options{})
 	r.live("a", boot("online", 1))

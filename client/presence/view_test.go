@@ -8,8 +8,8 @@ import (
 	"github.com/mooring-mqtt/mooring/client/presence"
 )
 
-// TestTracker_MergedEpochsKeepDevices: our link is lost more often than stands are
-// told apart, each with a device of its own.
+// TestTracker_MergedEpochsKeepDevices: the link is lost more often than the tracker can distinguish
+// losses, and each loss affects another device.
 func TestTracker_MergedEpochsKeepDevices(t *testing.T) {
 	r := newRig(t, presence.Options{StaleAfter: time.Hour})
 	const n = 2 * presence.MaxEnded
@@ -49,8 +49,8 @@ func TestTracker_MergedEpochsKeepPendingReports(t *testing.T) {
 	r.wantList(r.expire()) // it is reported
 }
 
-// TestTracker_NoViewStaleWithoutOnlineDevices: the only device that was told to be Online went Offline
-// before the view is stale.
+// TestTracker_NoViewStaleWithoutOnlineDevices: the only device that was reported as Online goes Offline
+// before the view becomes stale.
 func TestTracker_NoViewStaleWithoutOnlineDevices(t *testing.T) {
 	r := newRig(t, presence.Options{})
 	r.live("a", "online")

@@ -59,7 +59,7 @@ func TestMQTT_3_2_2_4(t *testing.T) {
 			r.wantPublish(r.wantClosed(), "x", false)
 		})
 	})
-	t.Run("packets behind the CONNACK are not taken", func(t *testing.T) {
+	t.Run("packets after a CONNACK with an unknown session are ignored", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
 			c, err := client.New(r.cfg)
 			r.must(err)
@@ -238,7 +238,7 @@ func TestMQTT_3_2_2_14(t *testing.T) {
 		}
 		conn.Quiet()
 	})
-	t.Run("birth and goodbye", func(t *testing.T) {
+	t.Run("birth and offline status", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
 			r.cfg.Presence.Status = &client.Status{Topic: "s", NoCorrection: true}
 			c, conn := r.start(control.Connack{RetainUnavailable: true})

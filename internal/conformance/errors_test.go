@@ -60,7 +60,7 @@ func TestMQTT_4_13_1_1(t *testing.T) {
 		for how, send := range map[string]func(*fakebroker.Conn, []byte){
 			"whole":         func(c *fakebroker.Conn, b []byte) { c.Send(b) },
 			"byte for byte": func(c *fakebroker.Conn, b []byte) { c.Trickle(b) },
-			"behind a good one": func(c *fakebroker.Conn, b []byte) {
+			"after a valid one": func(c *fakebroker.Conn, b []byte) {
 				c.Send(control.AppendPingresp(nil), b, control.AppendPingresp(nil))
 			},
 		} {

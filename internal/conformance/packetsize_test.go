@@ -134,7 +134,7 @@ func TestMQTT_3_2_2_15(t *testing.T) {
 			}
 		})
 	})
-	t.Run("birth, goodbye and DISCONNECT", func(t *testing.T) {
+	t.Run("birth, offline status and DISCONNECT", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
 			r.cfg.Presence.Status = &client.Status{Topic: "s", NoCorrection: true, Online: make([]byte, 2*most), Offline: make([]byte, 2*most)}
 			c, conn := r.start(limited)

@@ -150,7 +150,7 @@ func TestMQTT_3_3_4_7(t *testing.T) {
 			}
 		})
 	})
-	t.Run("birth and goodbye count too", func(t *testing.T) {
+	t.Run("birth and offline status count too", func(t *testing.T) {
 		for _, maximum := range []int{1, 2} {
 			onRig(t, func(t *testing.T, r *rig) {
 				r.cfg.Presence.Status = &client.Status{Topic: "s", NoCorrection: true}

@@ -41,7 +41,7 @@ func TestMQTT_3_1_2_4(t *testing.T) {
 		if !connect.CleanStart {
 			t.Error("Clean Start is 0")
 		}
-		// Nothing of the old session is sent: no PUBREL and no DUP, and 7 is a new message.
+		// No packet of the old session is sent: no PUBREL and no DUP, and 7 is a new message.
 		first := r.wantPublish(conn, "half", false)
 		second := r.wantPublish(conn, "sent", false)
 		conn.Publish(message(2, 7, "new"))

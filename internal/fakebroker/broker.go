@@ -78,7 +78,7 @@ func (b *Broker) Dial(ctx context.Context, _ *url.URL) (net.Conn, error) {
 	}
 	near, far := net.Pipe()
 	if !b.offer(far) {
-		return nil, errors.New("fakebroker: the test is over, or too many connections wait")
+		return nil, errors.New("fakebroker: the test has ended, or too many connections wait")
 	}
 	return near, nil
 }

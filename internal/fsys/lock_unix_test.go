@@ -91,7 +91,7 @@ func TestLock_CheckNotices(t *testing.T) {
 		"a removed folder": {func(dir, _ string) error { return os.RemoveAll(dir) }, false},
 		"a moved folder":   {func(dir, _ string) error { return os.Rename(dir, dir+".old") }, false},
 		"another folder":   {func(dir, _ string) error { return errors.Join(os.Rename(dir, dir+".old"), os.Mkdir(dir, 0o700)) }, true},
-		"a file in between": {func(dir, _ string) error {
+		"a file as a parent folder": {func(dir, _ string) error {
 			return errors.Join(os.Rename(dir, dir+".old"), os.WriteFile(dir, nil, 0o600))
 		}, true},
 	} {

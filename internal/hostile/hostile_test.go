@@ -95,7 +95,7 @@ func TestFatalRefusal(t *testing.T) {
 		}
 	}
 	if b.c.Err() == nil {
-		t.Error("the client does not say why it stopped")
+		t.Error("Err is nil after the client stopped")
 	}
 	b.end(heapBound)
 }

@@ -115,7 +115,7 @@ func TestAdopt_SessionOfMosquittoSub(t *testing.T) {
 	for version, more := range map[string][]string{"5": {"-x", "600"}, "311": nil} {
 		t.Run(version, func(t *testing.T) {
 			onEachBroker(t, setup{}, func(r *run) {
-				if _, ours := r.broker.(*ours); ours && version == "311" {
+				if _, own := r.broker.(*inProcess); own && version == "311" {
 					r.Skip("mqtttest is asked for MQTT 5 only here")
 				}
 				topic := r.topic("in")

@@ -67,8 +67,8 @@ type traits struct {
 	sharesUnevenly bool
 }
 
-// ours is mqtttest.
-type ours struct {
+// inProcess is mqtttest, the broker of this module.
+type inProcess struct {
 	options mqtttest.Options
 	broker  *mqtttest.Broker
 	// tolerated is the number of protocol errors that the test's clients make on purpose.
@@ -76,7 +76,7 @@ type ours struct {
 }
 
 func startOurs(t *testing.T, need setup) broker {
-	o := &ours{options: mqtttest.Options{ReceiveMaximum: need.receiveMaximum, MaximumPacketSize: need.maximumPacketSize}}
+	o := &inProcess{options: mqtttest.Options{ReceiveMaximum: need.receiveMaximum, MaximumPacketSize: need.maximumPacketSize}}
 	if need.restarts {
 		o.options.Dir = t.TempDir()
 	}
@@ -106,7 +106,7 @@ func startOurs(t *testing.T, need setup) broker {
 	return o
 }
 
-func (o *ours) start(t *testing.T) {
+func (o *inProcess) start(t *testing.T) {
 	t.Helper()
 	b, err := mqtttest.New(o.options)
 	if err != nil {
@@ -115,10 +115,10 @@ func (o *ours) start(t *testing.T) {
 	o.broker = b
 }
 
-func (o *ours) URL() string    { return o.broker.URL() }
-func (o *ours) Traits() traits { return traits{} }
+func (o *inProcess) URL() string    { return o.broker.URL() }
+func (o *inProcess) Traits() traits { return traits{} }
 
-func (o *ours) Restart(t *testing.T, kill bool) {
+func (o *inProcess) Restart(t *testing.T, kill bool) {
 	t.Helper()
 	if kill {
 		o.broker.Kill()

@@ -121,7 +121,7 @@ func aboveMaximum(c *cell) {
 		c.Logf("%s says: %v", c.pub.name, err)
 	default:
 		c.departs("%s sends packets above the server's Maximum Packet Size, and the server ends the connection [MQTT-3.2.2-15]", c.pub.name)
-		if o, ok := c.broker.(*ours); ok {
+		if o, ok := c.broker.(*inProcess); ok {
 			o.tolerated++
 		}
 	}

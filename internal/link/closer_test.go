@@ -33,7 +33,7 @@ func TestFastCloser_ClosesWithinCloseTimeout(t *testing.T) {
 			}
 			t.Run(name+"/"+how, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					ca := testcert.NewAuthority(t, "ours")
+					ca := testcert.NewAuthority(t, "trusted")
 					leaf := ca.Issue(t, "broker.test", time.Hour).TLS(t)
 					near, far := net.Pipe()
 					defer far.Close()
@@ -70,7 +70,7 @@ func (b *bound) NetConn() net.Conn { return b.Conn }
 
 // Close sends close_notify if the peer reads it. It distinguishes an end from a broken connection.
 func TestFastCloser_SendsCloseNotify(t *testing.T) {
-	ca := testcert.NewAuthority(t, "ours")
+	ca := testcert.NewAuthority(t, "trusted")
 	leaf := ca.Issue(t, "broker.test", time.Hour).TLS(t)
 	near, far := net.Pipe()
 	ended := make(chan error, 1)

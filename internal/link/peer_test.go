@@ -70,10 +70,10 @@ func run(t *testing.T, edit func(*Config)) *rig {
 	conf := Config{
 		Servers: []*url.URL{{Scheme: "mqtt", Host: "one:1883"}, {Scheme: "mqtt", Host: "two:1883"}},
 		Dial: func(ctx context.Context, server *url.URL) (net.Conn, error) {
-			ours, theirs := net.Pipe()
+			near, far := net.Pipe()
 			select {
-			case r.peers <- &peer{Conn: theirs, r: wire.NewReader(theirs, 0), t: t, server: server.Host}:
-				return ours, nil
+			case r.peers <- &peer{Conn: far, r: wire.NewReader(far, 0), t: t, server: server.Host}:
+				return near, nil
 			case <-ctx.Done():
 				return nil, ctx.Err()
 			}

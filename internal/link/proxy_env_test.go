@@ -63,7 +63,7 @@ func TestProxyFromEnvironment_MatchesNetHTTP(t *testing.T) {
 	for _, name := range []string{"https_proxy", "no_proxy"} {
 		t.Setenv(name, "")
 	}
-	ours, err := ParseProxy(FromEnvironment)
+	local, err := ParseProxy(FromEnvironment)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,8 +78,8 @@ func TestProxyFromEnvironment_MatchesNetHTTP(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if (ours.For(hostPort) == nil) != (theirs == nil) {
-				t.Errorf("%s: ours is %v, net/http's %v", hostPort, ours.For(hostPort), theirs)
+			if (local.For(hostPort) == nil) != (theirs == nil) {
+				t.Errorf("%s: this package has %v, net/http's %v", hostPort, local.For(hostPort), theirs)
 			}
 			if theirs == nil {
 				direct++

@@ -54,7 +54,7 @@ func proxyThat(t *testing.T, scheme, says string) (*Dialer, <-chan string) {
 		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{mine}, ClientAuth: tls.RequestClientCert,
 			VerifyConnection: func(s tls.ConnectionState) error {
 				if len(s.PeerCertificates) > 0 {
-					return errors.New("our certificate was shown to the proxy")
+					return errors.New("the client certificate was sent to the proxy")
 				}
 				return nil
 			}})
@@ -106,16 +106,16 @@ func TestDialProxy_KeepsBytesAfterTheAnswer(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if _, err := io.WriteString(c, "ours"); string(b) != "early bytes" || err != nil {
+			if _, err := io.WriteString(c, "from client"); string(b) != "early bytes" || err != nil {
 				t.Errorf("%s: got %q, %v", scheme, b, err)
 			}
 			_ = c.Close()
-			want := "CONNECT server.test:1883 HTTP/1.1\r\nHost: server.test:1883\r\nProxy-Authorization: Basic dXNlcjpzZWNyZXQ=\r\n\r\nours"
+			want := "CONNECT server.test:1883 HTTP/1.1\r\nHost: server.test:1883\r\nProxy-Authorization: Basic dXNlcjpzZWNyZXQ=\r\n\r\nfrom client"
 			switch six := strings.Contains(raw, "::"); {
 			case scheme == "socks5" && six:
-				want = "\x05\x02\x00\x02\x01\x04user\x06secret\x05\x01\x00\x04\x20\x01\x0d\xb8" + strings.Repeat("\x00", 11) + "\x01\x00\x63ours"
+				want = "\x05\x02\x00\x02\x01\x04user\x06secret\x05\x01\x00\x04\x20\x01\x0d\xb8" + strings.Repeat("\x00", 11) + "\x01\x00\x63from client"
 			case scheme == "socks5": // the name goes to the proxy
-				want = "\x05\x02\x00\x02\x01\x04user\x06secret\x05\x01\x00\x03\x0bserver.test\x07\x5bours"
+				want = "\x05\x02\x00\x02\x01\x04user\x06secret\x05\x01\x00\x03\x0bserver.test\x07\x5bfrom client"
 			case six:
 				want = strings.ReplaceAll(want, "server.test:1883", "[2001:db8::1]:99")
 			}

@@ -36,7 +36,7 @@ func lease(t *testing.T, name string) (release func()) {
 // A file system that hangs makes one attempt fail. It does not delay the end of a client, and
 // blocks at most one goroutine.
 func TestTLSFiles_HangingFileSystem(t *testing.T) {
-	ca := testcert.NewAuthority(t, "ours")
+	ca := testcert.NewAuthority(t, "trusted")
 	addr, seen := greeter(t, ca)
 	f := newTLSFolder(t)
 	f.fill(ca, ca.Issue(t, "client", time.Hour))

@@ -81,8 +81,8 @@ func hello(t *testing.T, d *Dialer, addr string) error {
 }
 
 func TestTLSFiles_AreReadForEachConnection(t *testing.T) {
-	ours, theirs := testcert.NewAuthority(t, "ours"), testcert.NewAuthority(t, "theirs")
-	addr, seen := greeter(t, ours)
+	trusted, untrusted := testcert.NewAuthority(t, "trusted"), testcert.NewAuthority(t, "untrusted")
+	addr, seen := greeter(t, trusted)
 	f := newTLSFolder(t)
 	d := &Dialer{Files: &f.files}
 	wantFile := func(err error, name string, is error) {
@@ -93,21 +93,21 @@ func TestTLSFiles_AreReadForEachConnection(t *testing.T) {
 		}
 	}
 	wantFile(hello(t, d, addr), f.files.CA, os.ErrNotExist)
-	good := ours.Issue(t, "client", time.Hour)
-	f.fill(ours, good)
-	f.write(f.files.Key, theirs.Issue(t, "client", time.Hour).Key)
+	good := trusted.Issue(t, "client", time.Hour)
+	f.fill(trusted, good)
+	f.write(f.files.Key, untrusted.Issue(t, "client", time.Hour).Key)
 	wantFile(hello(t, d, addr), f.files.Key, nil) // the key of another certificate
 
-	f.fill(theirs, good)
+	f.fill(untrusted, good)
 	var unknown x509.UnknownAuthorityError
 	if err := hello(t, d, addr); !errors.As(err, &unknown) {
 		t.Errorf("another authority: %v", err)
 	}
-	f.fill(ours, ours.Issue(t, "client", -time.Minute))
+	f.fill(trusted, trusted.Issue(t, "client", -time.Minute))
 	if err := hello(t, d, addr); err == nil || !strings.Contains(err.Error(), "expired certificate") {
 		t.Errorf("an expired certificate: %v", err)
 	}
-	f.fill(ours, theirs.Issue(t, "client", time.Hour))
+	f.fill(trusted, untrusted.Issue(t, "client", time.Hour))
 	if err := hello(t, d, addr); err == nil {
 		t.Error("a certificate of another authority was taken")
 	}
@@ -118,7 +118,7 @@ func TestTLSFiles_AreReadForEachConnection(t *testing.T) {
 		resumed bool
 	}{{"one", false}, {"one", true}, {"two", false}, {"two", true}} {
 		if !want.resumed {
-			f.fill(ours, ours.Issue(t, want.name, time.Hour))
+			f.fill(trusted, trusted.Issue(t, want.name, time.Hour))
 		}
 		if err := hello(t, d, addr); err != nil {
 			t.Fatal(err)
@@ -202,7 +202,7 @@ func TestTLSFiles_RefusesOtherFiles(t *testing.T) {
 
 // The application's configuration is not modified, and its settings apply.
 func TestDial_ResumesTLSSessions(t *testing.T) {
-	ca := testcert.NewAuthority(t, "ours")
+	ca := testcert.NewAuthority(t, "trusted")
 	addr, seen := greeter(t, ca)
 	mine := []tls.Certificate{ca.Issue(t, "client", time.Hour).TLS(t)}
 	for _, tt := range []struct {
@@ -240,7 +240,7 @@ func TestDial_ResumesTLSSessions(t *testing.T) {
 // verifies the server's certificate. An application that sets these functions expects them to be
 // called for each connection.
 func TestDial_CallsTLSFunctionsForEachConnection(t *testing.T) {
-	ca := testcert.NewAuthority(t, "ours")
+	ca := testcert.NewAuthority(t, "trusted")
 	addr, seen := greeter(t, ca)
 	names := []string{"one", "two"}
 	asked := 0
@@ -275,18 +275,18 @@ func TestDial_CallsTLSFunctionsForEachConnection(t *testing.T) {
 }
 
 func TestDial_ConcurrentUse(t *testing.T) {
-	ca := testcert.NewAuthority(t, "ours")
+	ca := testcert.NewAuthority(t, "trusted")
 	f := newTLSFolder(t)
 	f.fill(ca, ca.Issue(t, "client", time.Hour))
 	for _, d := range []*Dialer{{Files: &f.files}, {}} {
 		var all sync.WaitGroup
 		for range 8 {
 			all.Go(func() {
-				ours, theirs := net.Pipe()
-				_ = theirs.Close()
+				trusted, untrusted := net.Pipe()
+				_ = untrusted.Close()
 				conf, err := d.tlsConfig(t.Context())
 				if err == nil {
-					_, err = handshake(t.Context(), ours, conf, "h")
+					_, err = handshake(t.Context(), trusted, conf, "h")
 				}
 				if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrClosedPipe) {
 					t.Error(err)

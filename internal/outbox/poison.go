@@ -108,7 +108,7 @@ func givesUp(r deferral.Rule) bool {
 }
 
 // givesUpPoison reports whether a message that ended connections with this reason code is given up.
-// That applies if a rule says so, or if the code is about the message itself and would not change.
+// That applies if a rule selects it, or if the code is about the message itself and would not change.
 func givesUpPoison(rules deferral.Rules, e *persistence.Entry, reason byte) bool {
 	if rule, ok := rules.OfEnd(string(wire.ImageTopic(e.Packet)), reason); ok {
 		return givesUp(rule)

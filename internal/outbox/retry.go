@@ -69,7 +69,7 @@ func (o *Outbox) refusedByServer(r deferral.Refusal, g *session.Generation) {
 		d.RefusedID = identifierOf(e)
 	}
 	if rule.Action == deferral.LowerQoS && r.Code == wire.ReasonQoSNotSupported && o.open.sentAt(r.Seq) == 2 {
-		o.cursor.maxQoS = 1 // although CONNACK did not say so
+		o.cursor.maxQoS = 1 // although CONNACK had no Maximum QoS
 	} else if rule.Action != deferral.Retry || rule.Final(d.Attempts, since, now) {
 		end := o.refused(ByServer, r.Code)
 		if rule.Action == deferral.DeadLetter {

@@ -35,7 +35,7 @@ func TestMachine_RoutesMessages(t *testing.T) {
 		retain bool
 		shared bool
 		phase  phase
-		ours   string // handlers that get it: those of the identifiers, none, or all
+		own    string // handlers that get it: those of the identifiers, none, or all
 		taken  string // how the view takes it
 	}{
 		{"of the application alone", ids(theirs), false, false, following, "[7]", ""},
@@ -75,8 +75,8 @@ func TestMachine_RoutesMessages(t *testing.T) {
 			for _, to := range r.To {
 				taken += origins[to.Origin]
 			}
-			if ours := r.handlers(split); ours != c.ours || taken != c.taken {
-				t.Errorf("for handlers %s, taken %q; want %s, %q", ours, taken, c.ours, c.taken)
+			if own := r.handlers(split); own != c.own || taken != c.taken {
+				t.Errorf("for handlers %s, taken %q; want %s, %q", own, taken, c.own, c.taken)
 			}
 			if brought := slices.Contains(c.ids, s.live); r.Raised != brought {
 				t.Errorf("Raised is %v, the view's subscription that stays has brought it: %v", r.Raised, brought)
@@ -87,14 +87,14 @@ func TestMachine_RoutesMessages(t *testing.T) {
 
 // handlers describes the handlers that get a message.
 func (r Route) handlers(ids IDs) string {
-	ours := slices.Concat(ids.Application, r.IDs)
+	own := slices.Concat(ids.Application, r.IDs)
 	switch {
-	case r.Unknown, len(ours)+len(ids.Views) == 0 && !ids.Status:
+	case r.Unknown, len(own)+len(ids.Views) == 0 && !ids.Status:
 		return "all"
-	case len(ours) == 0:
+	case len(own) == 0:
 		return "none"
 	}
-	return fmt.Sprint(ours)
+	return fmt.Sprint(own)
 }
 
 // Messages of the previous fetch may still arrive for the application's subscription to the same

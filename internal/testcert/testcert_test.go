@@ -8,23 +8,23 @@ import (
 )
 
 func TestIssue(t *testing.T) {
-	ours, theirs := NewAuthority(t, "ours"), NewAuthority(t, "theirs")
+	trusted, untrusted := NewAuthority(t, "trusted"), NewAuthority(t, "untrusted")
 	for _, tt := range []struct {
 		by   *Authority
 		end  time.Duration
 		want any
 	}{
-		{ours, time.Hour, nil},
-		{ours, -time.Minute, new(x509.CertificateInvalidError)},
-		{theirs, time.Hour, new(x509.UnknownAuthorityError)},
+		{trusted, time.Hour, nil},
+		{trusted, -time.Minute, new(x509.CertificateInvalidError)},
+		{untrusted, time.Hour, new(x509.UnknownAuthorityError)},
 	} {
 		leaf := tt.by.Issue(t, "server.test", tt.end).TLS(t).Leaf
-		_, err := leaf.Verify(x509.VerifyOptions{Roots: ours.Pool(), DNSName: "server.test"})
+		_, err := leaf.Verify(x509.VerifyOptions{Roots: trusted.Pool(), DNSName: "server.test"})
 		if tt.want == nil && err != nil || tt.want != nil && !errors.As(err, tt.want) {
 			t.Errorf("%v: %v", tt.end, err)
 		}
 	}
-	if !x509.NewCertPool().AppendCertsFromPEM(ours.PEM()) {
+	if !x509.NewCertPool().AppendCertsFromPEM(trusted.PEM()) {
 		t.Error("the authority's PEM is no certificate")
 	}
 }

@@ -28,7 +28,7 @@ func TestAppendAliased_ChangesOnlyTheAlias(t *testing.T) {
 					name := fmt.Sprintf("QoS %d, topic of %d, value of %d, known %v", qos, len(topic), value, known)
 					got := wire.AppendAliased([]byte("before"), packet, 0x0102, known)
 					if !bytes.HasPrefix(got, []byte("before")) {
-						t.Fatalf("%s: what was there is gone", name)
+						t.Fatalf("%s: the earlier bytes are missing", name)
 					}
 					got = got[len("before"):]
 					if !known && len(got) != wire.AliasedSize(packet) {

@@ -182,7 +182,7 @@ func TestReader_ReleasesALargeBuffer(t *testing.T) {
 			}
 			for i := range 10_000 {
 				if f, err := r.Next(); err != nil || !bytes.Equal(f.Raw, publishOf(10)) {
-					t.Fatalf("packet %d behind it: %x, %v", i, f.Raw, err)
+					t.Fatalf("packet %d after it: %x, %v", i, f.Raw, err)
 				}
 			}
 			if r.BufferSize() > wire.KeepBuffer {

@@ -151,8 +151,8 @@ func compare(t *testing.T, b []byte) (d decoded, accepted bool) {
 	if !accepted {
 		return d, false
 	}
-	if ours, theirs := d.comparable(), p.comparable(); !reflect.DeepEqual(ours, theirs) {
-		t.Fatalf("%x: this package reads %+v, paho %+v", raw, ours, theirs)
+	if own, theirs := d.comparable(), p.comparable(); !reflect.DeepEqual(own, theirs) {
+		t.Fatalf("%x: this package reads %+v, paho %+v", raw, own, theirs)
 	}
 	written := again()
 	if back, err := decodeWire(written); err != nil || !reflect.DeepEqual(back.comparable(), d.comparable()) {

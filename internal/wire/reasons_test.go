@@ -36,7 +36,7 @@ var (
 	twice           = &reason{"property included twice", wire.ReasonProtocolError, false}
 	outOfRange      = &reason{"value that its property does not have", wire.ReasonProtocolError, false}
 	otherReasonCode = &reason{"reason code not of this packet", wire.ReasonProtocolError, false}
-	trailing        = &reason{"bytes behind the properties", wire.ReasonMalformedPacket, false}
+	trailing        = &reason{"bytes after the properties", wire.ReasonMalformedPacket, false}
 )
 
 // examiner reads a packet as leniently as paho does and records its errors.

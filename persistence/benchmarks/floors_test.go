@@ -166,11 +166,11 @@ func thin(t *testing.T, dir string, leave int) {
 
 // below returns the ratios that are below their floors.
 func below(best []rates) map[string]string {
-	ours, missed := best[0], map[string]string{}
+	own, missed := best[0], map[string]string{}
 	for i, c := range contestants[1:] {
-		check := func(what string, ours, theirs, floor float64) {
-			if ours < floor*theirs {
-				missed[what+" beside "+c.name] = fmt.Sprintf("%.1f times, the floor is %g", ours/theirs, floor)
+		check := func(what string, own, theirs, floor float64) {
+			if own < floor*theirs {
+				missed[what+" beside "+c.name] = fmt.Sprintf("%.1f times, the floor is %g", own/theirs, floor)
 			}
 		}
 		theirs := best[i+1]
@@ -178,9 +178,9 @@ func below(best []rates) map[string]string {
 		if c.lists {
 			floor = filesFloor
 		}
-		check("enqueue", ours.enqueue, theirs.enqueue, floor.enqueue)
-		check("drain", ours.drain, theirs.drain, floor.drain)
-		check("mixed", ours.mixed, theirs.mixed, floor.mixed)
+		check("enqueue", own.enqueue, theirs.enqueue, floor.enqueue)
+		check("drain", own.drain, theirs.drain, floor.drain)
+		check("mixed", own.mixed, theirs.mixed, floor.mixed)
 	}
 	return missed
 }

@@ -188,7 +188,7 @@ func TestParse_RefusesViolations(t *testing.T) {
 		{"twice the same property", []byte{0x10, 23, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 60, 10,
 			0x11, 0, 0, 0, 1, 0x11, 0, 0, 0, 2, 0, 0}, 0x82},
 		{"Receive Maximum 0", []byte{0x10, 16, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 60, 3, 0x21, 0, 0, 0, 0}, 0x82},
-		{"bytes behind the last field", append(AppendConnect(nil, &Connect{})[:1], append([]byte{14}, append(AppendConnect(nil, &Connect{})[2:], 0)...)...), 0x81},
+		{"bytes after the last field", append(AppendConnect(nil, &Connect{})[:1], append([]byte{14}, append(AppendConnect(nil, &Connect{})[2:], 0)...)...), 0x81},
 
 		{"CONNACK with Session Present in a refusal", AppendConnack(nil, &Connack{SessionPresent: true, Reason: 0x87}), 0x82},
 		{"CONNACK with unknown reason", AppendConnack(nil, &Connack{Reason: 0x01}), 0x82},
