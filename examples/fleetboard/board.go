@@ -25,6 +25,7 @@ type board struct {
 	handledSince,
 	handledAll uint64
 	last    frame // last sent frame, without rows and points
+	known   *known
 	history []point
 	feed    []event // last events of all devices, the newest last
 	streams map[*stream]struct{}
@@ -44,6 +45,7 @@ type record struct {
 	latency  recent
 	report   selfReport
 	reported time.Time // zero: never
+	lost     time.Time // when a report last showed more dropped readings than the report before it
 	device   presence.Device
 	events   []event // the newest last
 	noted    int
@@ -150,9 +152,14 @@ func (b *board) handled(name string, accepted, now time.Time) {
 func (b *board) reported(name string, report selfReport, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if r := b.recordLocked(name, now); r != nil {
-		r.report, r.reported = report, now
+	r := b.recordLocked(name, now)
+	if r == nil {
+		return
 	}
+	if !r.reported.IsZero() && report.Dropped > r.report.Dropped {
+		r.lost = now
+	}
+	r.report, r.reported = report, now
 }
 
 // changed records a change as an event. It does not change states: each tick reads all states from the

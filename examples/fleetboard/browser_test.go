@@ -40,7 +40,7 @@ func served(t *testing.T, o options) (s *simulation, url string) {
 const (
 	cells   = `return document.querySelectorAll("#grid button").length`
 	stateOf = `return document.querySelector('#grid button[data-name="' + arguments[0] + '"]')?.className ?? ""`
-	onlineN = `return document.getElementById("n-online").textContent`
+	onlineN = `return document.getElementById("n-online").firstElementChild?.textContent ?? ""`
 	banner  = `return document.getElementById("link").dataset.kind`
 	// drawn counts the pixels of a plot that have approximately the color of its line.
 	drawn = `const c = document.getElementById(arguments[0]), hex = getComputedStyle(c).getPropertyValue("--plot").trim();
@@ -134,7 +134,7 @@ func TestThePageInABrowser(t *testing.T) {
 	// Cut the backend's link: the page warns that the states are not current.
 	script[any](b, `document.getElementById("cut-backend").click()`)
 	within(t, time.Minute, "the banner is bad", func() bool { return script[string](b, banner) == "bad" })
-	if got := script[string](b, `return document.getElementById("alarm").textContent`); !strings.HasPrefix(got, "Out of date") || strings.Contains(got, " for ") {
+	if got := script[string](b, `return document.getElementById("alarm").textContent`); !strings.HasPrefix(got, "Out of date") || strings.Contains(got, " old") {
 		t.Errorf("the alarm for screen readers is %q", got)
 	}
 	if n := script[int](b, `return document.querySelectorAll("#grid button.offline").length`); *screens == "" && n != 0 {

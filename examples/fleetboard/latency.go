@@ -45,31 +45,40 @@ func (s *spread) quantile(q float64) time.Duration {
 	return -1
 }
 
-// recent is a spread of the last 30 to 60 seconds.
+// recent is a spread of the last minute. It discards old values in steps of part: a value counts for 55
+// to 60 seconds.
 type recent struct {
-	now, before spread
-	turned      time.Time
+	parts  [window / part]spread
+	now    int       // index of the part that add fills
+	turned time.Time // start of that part
 }
 
-const halfLife = 30 * time.Second
+const (
+	window = time.Minute
+	part   = 5 * time.Second
+)
 
 func (r *recent) add(d time.Duration, at time.Time) {
 	r.turn(at)
-	r.now.add(d)
+	r.parts[r.now].add(d)
 }
 
 func (r *recent) turn(at time.Time) {
-	switch age := at.Sub(r.turned); {
-	case age >= 2*halfLife:
+	if at.Sub(r.turned) >= window {
 		*r = recent{turned: at}
-	case age >= halfLife:
-		*r = recent{before: r.now, turned: at}
+	}
+	for at.Sub(r.turned) >= part {
+		r.now = (r.now + 1) % len(r.parts)
+		r.parts[r.now] = spread{}
+		r.turned = r.turned.Add(part)
 	}
 }
 
 func (r *recent) spread(at time.Time) spread {
 	r.turn(at)
-	both := r.now
-	both.merge(&r.before)
-	return both
+	var all spread
+	for i := range r.parts {
+		all.merge(&r.parts[i])
+	}
+	return all
 }

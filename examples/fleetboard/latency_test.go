@@ -36,16 +36,20 @@ func TestRecent_ForgetsOldValues(t *testing.T) {
 		return n
 	}
 	r.add(time.Second, at)
-	at = at.Add(halfLife)
+	at = at.Add(window / 2)
 	r.add(time.Second, at)
 	if n := count(); n != 2 {
 		t.Errorf("%d after half a minute, want 2", n)
 	}
-	at = at.Add(halfLife)
+	at = at.Add(window/2 - part - time.Second)
+	if n := count(); n != 2 {
+		t.Errorf("%d after 54 seconds, want 2", n)
+	}
+	at = at.Add(part + time.Second)
 	if n := count(); n != 1 {
 		t.Errorf("%d after a minute, want 1", n)
 	}
-	at = at.Add(2 * halfLife)
+	at = at.Add(window)
 	if n := count(); n != 0 {
 		t.Errorf("%d after two minutes, want 0", n)
 	}

@@ -22,12 +22,14 @@ type row struct {
 	trouble      trouble // the present fault
 	reported     bool    // the device has sent a report
 	backlogIsOld bool    // the last report is outdated
+	dropped      uint64  // readings that the device lost, from its last report
+	losing       bool    // dropped has increased in the last minute
 }
 
 // MarshalJSON returns an array, to save space. assets/fleet.js has the names in the same order.
 func (r row) MarshalJSON() ([]byte, error) {
 	return json.Marshal([]any{r.name, r.state, r.since, r.boots, r.flaps, r.backlog, r.p50, r.p99,
-		r.reconnects, r.handled, r.events, r.trouble, r.reported, r.backlogIsOld, r.simulated})
+		r.reconnects, r.handled, r.events, r.trouble, r.reported, r.backlogIsOld, r.simulated, r.dropped, r.losing})
 }
 
 // point is one second of the plots.
@@ -51,11 +53,13 @@ type totals struct {
 	Offline    int     `json:"offline"`
 	Stale      int     `json:"stale"`
 	Unknown    int     `json:"unknown"`
+	Losing     int     `json:"losing"` // devices; they also count in one of the states
 	Backlog    uint64  `json:"backlog"`
+	Dropped    uint64  `json:"dropped"`
 	Reconnects int64   `json:"reconnects"`
 	Handled    uint64  `json:"handled"`
 	Rate       float64 `json:"rate"`
-	P50        int64   `json:"p50"` // microseconds, of the last 30 to 60 seconds
+	P50        int64   `json:"p50"` // microseconds, of the last minute
 	P99        int64   `json:"p99"`
 }
 
@@ -70,7 +74,11 @@ func (t *totals) count(r *row) {
 	default:
 		t.Unknown++
 	}
+	if r.losing {
+		t.Losing++
+	}
 	t.Backlog += r.backlog
+	t.Dropped += r.dropped
 	t.Reconnects += r.reconnects
 	t.Handled += r.handled
 }
@@ -83,10 +91,17 @@ type linkState struct {
 	Err     string `json:"err,omitempty"`
 }
 
+// known is what the backend knew when it was last connected.
+type known struct {
+	totals
+	At int64 `json:"at"` // Unix time in milliseconds
+}
+
 // frame is a message to the browsers.
 type frame struct {
 	Now    int64     `json:"now"` // Unix time in milliseconds
 	Totals totals    `json:"totals"`
+	Known  *known    `json:"known,omitempty"` // set while Link.Trusted is false, if it was true before
 	Link   linkState `json:"link"`
 	Chaos  bool      `json:"chaos"` // random faults are on
 	Rows   []row     `json:"rows"`  // all rows, or the changed ones
@@ -96,6 +111,7 @@ type frame struct {
 	// Set in a snapshot only.
 	Restart bool `json:"restart,omitempty"` // the board can restart the broker
 	Limit   int  `json:"limit,omitempty"`   // options.limit, in milliseconds
+	Window  int  `json:"window,omitempty"`  // period of P50 and P99 in totals and rows, in milliseconds
 }
 
 // micros returns a latency in microseconds, rounded to two digits so that the page does not flicker.

@@ -27,7 +27,7 @@ func (b *board) tick(now time.Time) {
 	}
 	f := frame{Now: now.UnixMilli(), Link: link, Chaos: b.sim.faults.on()}
 	for name, r := range b.records {
-		next := b.rowLocked(r, now, full)
+		next := b.rowLocked(r, now, full && link.Trusted)
 		if !r.seen && r.device.State == presence.Unknown && now.Sub(r.absent) > forgetAfter {
 			delete(b.records, name)
 			if r.shown {
@@ -55,7 +55,8 @@ func (b *board) tick(now time.Time) {
 	}
 }
 
-// rowLocked returns the row of a record. It updates the numbers only if full.
+// rowLocked returns the row of a record. It updates the numbers only if full: without a connection, the
+// row keeps the last known numbers.
 func (b *board) rowLocked(r *record, now time.Time, full bool) row {
 	next := r.row
 	switch {
@@ -77,6 +78,7 @@ func (b *board) rowLocked(r *record, now time.Time, full bool) row {
 		next.handled, next.backlog, next.reconnects = r.handled, r.report.Pending, r.report.Reconnects
 		next.reported = !r.reported.IsZero()
 		next.backlogIsOld = next.reported && now.Sub(r.reported) > reportIsOld
+		next.dropped, next.losing = r.report.Dropped, now.Sub(r.lost) < window
 	}
 	return next
 }
@@ -84,6 +86,9 @@ func (b *board) rowLocked(r *record, now time.Time, full bool) row {
 // measureLocked adds the rates and latencies of all devices to f, and once per second a point.
 func (b *board) measureLocked(f *frame, now time.Time, full bool) {
 	t := &f.Totals
+	if !f.Link.Trusted {
+		f.Known = b.known
+	}
 	if !full {
 		t.Rate, t.P50, t.P99 = b.last.Totals.Rate, b.last.Totals.P50, b.last.Totals.P99
 		return
@@ -96,6 +101,9 @@ func (b *board) measureLocked(f *frame, now time.Time, full bool) {
 	}
 	all := b.all.spread(now)
 	t.P50, t.P99 = micros(all.quantile(.5)), micros(all.quantile(.99))
+	if f.Link.Trusted {
+		b.known = &known{totals: *t, At: f.Now}
+	}
 	p := point{at: f.Now, online: t.Online, rate: t.Rate, p99: micros(b.second.quantile(.99)), backlog: t.Backlog, trusted: f.Link.Trusted}
 	b.handledSince, b.second = 0, spread{}
 	if len(b.history) >= maxHistory {
@@ -131,6 +139,7 @@ func (b *board) snapshotLocked() []byte {
 	slices.SortFunc(f.Rows, func(x, y row) int { return strings.Compare(x.name, y.name) })
 	f.Restart = b.sim.place.own
 	f.Limit = int(b.sim.o.limit() / time.Millisecond)
+	f.Window = int(window / time.Millisecond)
 	data, err := json.Marshal(f)
 	if err != nil { // a frame can always be encoded
 		return nil

@@ -1,28 +1,39 @@
 // The page passes the frames of the stream to its parts, at most once per frame of
 // the screen.
 
-import { attr, byId, post, text } from "./dom.js";
+import { attr, byId, make, post, text } from "./dom.js";
 import { Details } from "./details.js";
 import { Fleet, listen } from "./fleet.js";
-import { count, micros, span } from "./format.js";
+import { count, micros, plural, span } from "./format.js";
 import { List } from "./list.js";
 import { Plot } from "./plot.js";
+import { Problems } from "./problems.js";
 
-const silence = 4000; // milliseconds; frames arrive every 250 ms
 const spokenEvery = 15000;
 
 const fleet = new Fleet();
 let details;
 const list = new List(fleet, (name) => details.open(name));
 details = new Details(fleet, list);
-const plots = [
-  new Plot(fleet, "online", count, 1),
-  new Plot(fleet, "rate", (v) => count(Math.round(v)), 10),
-  new Plot(fleet, "p99", micros, 1000),
-  new Plot(fleet, "backlog", count, 10),
-];
+const problems = new Problems(fleet, (name) => details.open(name), () => {
+  list.sortBy("state", true);
+  byId("fleet").focus();
+});
 
-let open = false, waiting = null, spoken = 0;
+const devices = (t) => t ? t.online + t.offline + t.stale + t.unknown : 0;
+const counted = () => [1, count];
+const latency = (most) => {
+  const [unit, name] = most < 1e6 ? [1000, "ms"] : most < 120e6 ? [1e6, "s"] : [60e6, "min"];
+  return [unit, (v) => `${count(v / unit)} ${name}`];
+};
+const plots = [
+  { key: "online", title: "Online", unit: "devices", value: (v) => plural(v, "device"), axis: counted, floor: () => Math.max(1, devices(fleet.shown())) },
+  { key: "rate", title: "Handled", unit: "readings per second", value: (v) => `${count(Math.round(v))}/s`, axis: () => [1, (v) => `${count(v)}/s`], floor: () => 10 },
+  { key: "p99", title: "Latency", unit: "99th percentile of each second", value: micros, axis: latency, floor: () => 1000 },
+  { key: "backlog", title: "Backlog", unit: "readings not delivered yet", value: (v) => plural(v, "reading"), axis: counted, floor: () => 10 },
+].map((p) => new Plot(fleet, p));
+
+let waiting = null, spoken = 0;
 
 listen(fleet, (change) => {
   if (waiting) {
@@ -37,30 +48,61 @@ listen(fleet, (change) => {
     const all = waiting;
     waiting = null;
     list.take(all);
+    problems.draw();
     numbers();
     link();
     if (all.points || all.all) for (const p of plots) p.draw();
     if (details.name !== null && all.changed.has(details.name)) details.draw();
   });
-}, (isOpen) => { open = isOpen; link(); });
+}, link);
 
-setInterval(() => { list.second(); details.second(); link(); }, 1000);
+setInterval(() => {
+  list.second();
+  details.second();
+  link();
+  if (fleet.totals === null) return;
+  problems.draw();
+  numbers();
+  if (fleet.asOf() !== null) for (const p of plots) p.draw(); // the age of the last known value
+}, 1000);
+
+// value writes a number and its unit.
+function value(id, number, unit) {
+  const node = byId(id);
+  if (!node.firstElementChild) node.replaceChildren(make("span"), " ", make("small"));
+  text(node.firstElementChild, number);
+  text(node.lastElementChild, unit);
+}
+
+// note writes the line below a number: what the number describes, or the age of the last known number.
+function note(node, age) {
+  node.dataset.current ??= node.textContent;
+  text(node, age === null ? node.dataset.current : `last known, ${age} ago`);
+}
 
 function numbers() {
-  const t = fleet.totals;
-  text(byId("n-online"), count(t.online));
-  text(byId("n-of"), `of ${count(t.online + t.offline + t.stale + t.unknown)}`);
-  text(byId("n-rate"), count(Math.round(t.rate)));
-  text(byId("n-p50"), micros(t.p50));
-  text(byId("n-p99"), micros(t.p99));
-  text(byId("n-backlog"), count(t.backlog));
-  text(byId("n-reconnects"), count(t.reconnects));
-  for (const [state, n] of [[1, t.online], [2, t.offline], [3, t.stale], [0, t.unknown]]) {
+  const now = fleet.totals, t = fleet.shown(), asOf = fleet.asOf();
+  for (const node of document.querySelectorAll("[data-window]")) {
+    const words = `${node.dataset.window} ${fleet.period()}`;
+    if (node.classList.contains("note")) node.dataset.current = words;
+    else text(node, words);
+  }
+  if (t) {
+    value("n-online", count(t.online), `of ${count(devices(t))}`);
+    value("n-rate", count(Math.round(t.rate)), "/s");
+    for (const [id, us] of [["n-p50", t.p50], ["n-p99", t.p99]]) value(id, ...(us < 0 ? ["–", ""] : micros(us).split(/ (?=[a-z]+$)/)));
+    value("n-backlog", count(t.backlog), t.backlog === 1 ? "reading" : "readings");
+    value("n-dropped", count(t.dropped), t.dropped === 1 ? "reading" : "readings");
+    value("n-reconnects", count(t.reconnects), "");
+  }
+  const age = asOf === null ? null : span(fleet.now() - asOf);
+  for (const node of document.querySelectorAll(".note")) note(node, age);
+  for (const [state, n] of [[1, now.online], [2, now.offline], [3, now.stale], [0, now.unknown], ["losing", now.losing]]) {
     text(document.querySelector(`[data-state="${state}"] b`), count(n));
   }
   attr(byId("random"), "aria-pressed", String(fleet.chaos));
   byId("restart-broker").hidden = !fleet.restart;
-  const words = `${t.online} online, ${t.offline} offline, ${t.stale} stale, ${t.unknown} unknown`;
+  const words = `${now.online} online, ${now.offline} offline, ${now.stale} stale, ${now.unknown} unknown, ${now.losing} losing readings`;
   if (Date.now() - spoken > spokenEvery && byId("spoken").textContent !== words) {
     spoken = Date.now();
     text(byId("spoken"), words);
@@ -70,17 +112,17 @@ function numbers() {
 // link shows whether the page is up to date. This depends on two connections:
 // from the page to the backend, and from the backend to the broker.
 function link() {
-  const l = fleet.link, late = Date.now() - fleet.heard;
-  let kind = "good", words = "Live. The backend is connected and has received all statuses.";
+  const l = fleet.link;
+  let kind = "good", words = "Live. The backend is connected and has received all statuses.", rest = "";
   if (!l) [kind, words] = ["wait", "Connecting to the backend …"];
-  else if (!open || late > silence) [kind, words] = ["bad", `Not live: this page has received nothing from the backend for ${span(late)}`];
-  else if (!l.trusted && l.phase === "connected") [kind, words] = ["wait", "The backend has reconnected and is reading all statuses"];
-  else if (!l.trusted) [kind, words] = ["bad", `Out of date: the backend has been disconnected from the broker, for ${span(fleet.now() - l.since)}` ];
-  if (byId("link").dataset.kind !== kind) text(byId("alarm"), words.replace(/, for .*| for .*/, ""));
+  else if (fleet.silent()) [kind, words, rest] = ["bad", "Not live. This page receives nothing from the backend.", ` The numbers are ${span(Date.now() - fleet.heard)} old.`];
+  else if (!l.trusted && l.phase === "connected") [kind, words] = ["wait", "The backend has reconnected and is reading all statuses."];
+  else if (!l.trusted) [kind, words, rest] = ["bad", "Out of date. The backend is disconnected from the broker.", ` The numbers are the last known, ${span(fleet.now() - (fleet.asOf() ?? l.since))} old.`];
+  if (byId("link").dataset.kind !== kind) text(byId("alarm"), words);
   attr(byId("link"), "data-kind", kind);
-  text(byId("link-text"), words);
+  text(byId("link-text"), words + rest);
   attr(byId("link"), "title", l?.err || "");
-  document.body.classList.toggle("untrusted", kind === "bad");
+  document.body.classList.toggle("untrusted", l !== null && (fleet.asOf() !== null || kind === "bad"));
 }
 
 function button(id, url) {

@@ -2,7 +2,7 @@
 
 import { arrange, byId, icon, make, post, setIcon, text } from "./dom.js";
 import { stateNames } from "./fleet.js";
-import { capital, clock, count, micros, span } from "./format.js";
+import { capital, clock, count, micros, plural, span } from "./format.js";
 
 const reasons = { birth: "connected", heartbeat: "heartbeat", correction: "corrected its status", close: "disconnected", will: "the broker published its will" };
 const reason = (r) => reasons[r] || r;
@@ -42,6 +42,7 @@ export class Details {
   info = null;
   noted = -1;
   asked = 0;
+  from = null; // the element that had the focus before the details
 
   constructor(fleet, list) {
     this.fleet = fleet;
@@ -66,6 +67,7 @@ export class Details {
   }
 
   open(name) {
+    this.from = document.activeElement;
     this.name = name;
     this.info = null;
     this.noted = -1;
@@ -84,7 +86,8 @@ export class Details {
     byId("details").hidden = true;
     byId("side").classList.remove("open");
     this.list.select(null);
-    this.list.focus(name);
+    if (this.from?.isConnected && this.from.dataset.name === name) this.from.focus();
+    else this.list.focus(name);
   }
 
   // second is called once per second, for values that are not in the stream.
@@ -128,14 +131,17 @@ export class Details {
     const until = info?.until ? `, ${span(info.until - now + 999)} more` : "";
     text(byId("d-trouble"), r.trouble ? `Simulated: ${r.trouble}${until}` : "No simulated fault.");
     const facts = [
-      ["Backlog", r.reported ? count(r.backlog) + (r.old ? " (outdated)" : "") : "–"],
-      ["Latency median, p99", `${micros(r.p50)}, ${micros(r.p99)}`],
-      ["Readings handled", count(r.handled)],
+      ["Backlog", r.reported ? plural(r.backlog, "reading") + (r.old && info?.reported ? `, ${span(now - info.reported)} ago` : "") : "–"],
+      ["Lost", r.reported ? plural(r.dropped, "reading") : "–"],
+      [`Latency, median of the last ${this.fleet.period()}`, micros(r.p50)],
+      [`Latency, 99th percentile of the last ${this.fleet.period()}`, micros(r.p99)],
+      ["Handled", plural(r.handled, "reading")],
       ["Reconnects", r.reported ? count(r.reconnects) : "–"],
-      ["Boots, flaps", `${count(r.boots)}, ${count(r.flaps)}`],
+      ["Boots", count(r.boots)],
+      ["Flaps (offline and back online)", count(r.flaps)],
     ];
     if (info) {
-      facts.push(["Last status", info.reason ? reason(info.reason) : "–"], ["Heard", info.seen ? `${span(now - info.seen)} ago` : "–"],
+      facts.push(["Last status", info.reason ? reason(info.reason) : "–"], ["Last message of the device", info.seen ? `${span(now - info.seen)} ago` : "–"],
         ["Version", info.version || "–"], ["Boot", info.boot ? "…" + info.boot.slice(-12) : "–"]);
     }
     const dl = byId("d-facts");

@@ -35,14 +35,17 @@ export function icon(state) {
   return node;
 }
 
+// setIcon shows the icon of a state, given as a number or a name.
 export function setIcon(node, state) {
-  const name = stateNames[state] || "unknown";
+  const name = typeof state === "string" ? state : stateNames[state] || "unknown";
   attr(node, "class", "i " + name);
   attr(node.firstElementChild, "href", "#i-" + name);
 }
 
-// arrange orders the children of a node with as few moves as possible.
-export function arrange(parent, nodes) {
+// arrange orders the children of a node with as few moves as possible. The keyboard focus stays on its
+// element. If that element is removed, the focus moves to the node instead.
+export function arrange(parent, nodes, instead) {
+  const focused = parent.contains(document.activeElement) ? document.activeElement : null;
   let at = parent.firstChild;
   for (const node of nodes) {
     if (node === at) at = at.nextSibling;
@@ -53,6 +56,7 @@ export function arrange(parent, nodes) {
     at.remove();
     at = next;
   }
+  if (focused && focused !== document.activeElement) (focused.isConnected ? focused : instead)?.focus({ preventScroll: true });
 }
 
 export async function post(url) {

@@ -1,20 +1,19 @@
 // The devices, as a grid of all devices or as a table with pages. Filtering and
-// sorting pause while the pointer or the keyboard focus is in the list, so that
-// an element does not move under a click.
+// sorting pause while the list is in use, so that an element does not move under a
+// click.
 
 import { arrange, attr, byId, icon, make, setIcon, text } from "./dom.js";
-import { stateNames } from "./fleet.js";
-import { capital, count, micros, span } from "./format.js";
+import { severity, stateNames } from "./fleet.js";
+import { capital, count, micros, plural, span } from "./format.js";
 
-const perPage = 100, denseAbove = 400, resortEvery = 3000;
+const perPage = 100, denseAbove = 400, resortEvery = 3000, restAfter = 5000;
 
 // These sort in ascending order by default.
 const ascending = new Set(["name", "state"]);
-const rank = [2, 3, 0, 1]; // order of the states: offline, stale, unknown, online
 
 const orders = {
   name: (a, b) => compareNames(a, b),
-  state: (a, b) => rank[a.state] - rank[b.state],
+  state: (a, b) => severity(a) - severity(b),
 };
 const collator = new Intl.Collator("en", { numeric: true });
 const compareNames = (a, b) => collator.compare(a.name, b.name) || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
@@ -26,11 +25,12 @@ export class List {
   asTable = false;
   sort = "name";
   up = true;
-  states = new Set();
+  states = new Set(); // of the filter: numbers, and "losing"
   search = "";
   page = 0;
   selected = null;
   sorted = 0; // time of the last sort
+  touched = 0; // when the pointer or a key was last used in the list
   pending = false; // the list must be sorted again
   named = null; // the device under the pointer
   known = new Set(); // names at the last sort
@@ -43,7 +43,7 @@ export class List {
     byId("search").addEventListener("input", (e) => { this.search = e.target.value.trim().toLowerCase(); this.page = 0; this.refresh(); });
     for (const b of document.querySelectorAll("[data-state]")) {
       b.addEventListener("click", () => {
-        const state = Number(b.dataset.state), on = !this.states.delete(state);
+        const state = b.dataset.state === "losing" ? "losing" : Number(b.dataset.state), on = !this.states.delete(state);
         if (on) this.states.add(state);
         attr(b, "aria-pressed", String(on));
         this.page = 0;
@@ -67,6 +67,9 @@ export class List {
       const name = button?.dataset.name ?? row?.dataset.name;
       if (name !== undefined) this.onSelect(name);
     };
+    for (const node of [this.grid, this.body]) {
+      for (const kind of ["pointermove", "keydown", "focusin"]) node.addEventListener(kind, () => { this.touched = Date.now(); });
+    }
     this.grid.addEventListener("click", pick);
     this.body.addEventListener("click", pick);
     // Small cells have no names, so the name of the device under the pointer is shown above.
@@ -108,11 +111,11 @@ export class List {
 
   held() {
     const place = this.asTable ? this.body : this.grid;
-    return place.matches(":hover") || place.contains(document.activeElement);
+    return Date.now() - this.touched < restAfter && (place.matches(":hover") || place.contains(document.activeElement));
   }
 
   matches(row) {
-    return (this.states.size === 0 || this.states.has(row.state)) && (this.search === "" || row.name.toLowerCase().includes(this.search));
+    return (this.states.size === 0 || this.states.has(row.state) || row.losing && this.states.has("losing")) && (this.search === "" || row.name.toLowerCase().includes(this.search));
   }
 
   // take applies the changes of a frame.
@@ -170,16 +173,18 @@ export class List {
   say() {
     const all = this.fleet.rows.size, n = this.shown.length, r = this.fleet.rows.get(this.named);
     if (r && n > denseAbove && !this.asTable) {
-      text(byId("matches"), `${r.name}: ${stateNames[r.state]} for ${span(this.fleet.now() - r.since)}` + (r.backlog > 0 ? `, ${count(r.backlog)} waiting` : ""));
+      text(byId("matches"), `${r.name}: ${stateNames[r.state]} for ${span(this.fleet.now() - r.since)}` + (r.backlog > 0 ? `, backlog: ${plural(r.backlog, "reading")}` : ""));
       return;
     }
     text(byId("matches"), all === 0 ? "No devices yet" : n === all ? `All ${count(all)} devices` : `${count(n)} of ${count(all)} devices`);
   }
 
   more(r) {
+    if (r.losing) return "losing readings";
     if (r.trouble && r.simulated && r.state === 1) return r.trouble;
-    if (r.state !== 1) return `for ${span(this.fleet.now() - r.since)}`;
-    return r.backlog > 0 ? `${count(r.backlog)} waiting` : micros(r.p50);
+    const known = r.state === 3 && !this.fleet.link.trusted; // the last known number; the backend is disconnected
+    if (r.state !== 1 && !known) return `for ${span(this.fleet.now() - r.since)}`;
+    return r.backlog > 0 ? plural(r.backlog, "reading") : micros(r.p50);
   }
 
   drawCell(name) {
@@ -196,13 +201,13 @@ export class List {
       item.append(button);
       this.cells.set(name, item);
     }
-    const button = item.firstElementChild, state = stateNames[r.state] || "unknown";
-    setIcon(button.firstElementChild, r.state);
-    attr(button, "class", state);
+    const button = item.firstElementChild, state = stateNames[r.state] || "unknown", kind = r.losing ? "losing" : state;
+    setIcon(button.firstElementChild, kind);
+    attr(button, "class", kind);
     const more = this.more(r);
     text(button.lastElementChild, more);
-    attr(button, "aria-label", `${name}, ${state}` + (r.backlog > 0 ? `, ${count(r.backlog)} waiting` : ""));
-    attr(button, "title", `${name} – ${state}`);
+    attr(button, "aria-label", `${name}, ${state}, ${more}`);
+    attr(button, "title", `${name}: ${state}`);
     this.current(button, name);
     return item;
   }
@@ -225,12 +230,12 @@ export class List {
       this.lines.set(name, line);
     }
     const [, state, since, backlog, p50, p99, reconnects, boots, flaps] = line.children;
-    setIcon(state.firstElementChild, r.state);
-    text(state.lastElementChild, capital(stateNames[r.state] || "unknown"));
+    setIcon(state.firstElementChild, r.losing ? "losing" : r.state);
+    text(state.lastElementChild, capital(stateNames[r.state] || "unknown") + (r.losing ? ", losing readings" : ""));
     text(since, span(this.fleet.now() - r.since));
     text(backlog, r.reported ? count(r.backlog) : "–");
     attr(backlog, "class", r.old ? "n old" : "n");
-    attr(backlog, "title", r.old ? "As it said last, a while ago" : "");
+    attr(backlog, "title", r.old ? "As the device reported more than 10 seconds ago" : "");
     text(p50, micros(r.p50));
     text(p99, micros(r.p99));
     text(reconnects, r.reported ? count(r.reconnects) : "–");
