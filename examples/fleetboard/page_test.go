@@ -63,7 +63,7 @@ const readAxes = `const f = document.getElementById("f-" + arguments[0]), c = f.
 		const d = pen.getImageData(c.width - 3, row, 1, 1).data;
 		if (d[3] > 150 && want.every((v, k) => Math.abs(d[k] - v) < 40)) line = row;
 	}
-	return {caption: f.querySelector("figcaption").innerText, y: y.map((n) => n.innerText), x: x.map((n) => n.innerText), rectY: y.map(rect), rectX: x.map(rect), figure: rect(f),
+	return {caption: f.querySelector(".unit").innerText, y: y.map((n) => n.innerText), x: x.map((n) => n.innerText), rectY: y.map(rect), rectX: x.map(rect), figure: rect(f),
 		font: Math.min(...[...y, ...x].map((n) => parseFloat(getComputedStyle(n).fontSize))), line, h: c.height, description: c.getAttribute("aria-label")}`
 
 // TestBrowser_PlotsHaveAxes: both axes of each plot have values with units, which do not overlap.
@@ -82,7 +82,7 @@ func TestBrowser_PlotsHaveAxes(t *testing.T) {
 			var values []float64
 			for _, label := range a.Y {
 				m := number.FindStringSubmatch(label)
-				if m == nil || !strings.Contains(a.Caption, unit) && strings.TrimSpace(m[2]) != unit {
+				if m == nil || strings.TrimSpace(m[2]) != unit && !(m[2] == "" && strings.HasPrefix(a.Caption, unit)) {
 					t.Fatalf("%d pixels, %s: %q is not a value in %s", width, key, label, unit)
 				}
 				v, _ := strconv.ParseFloat(strings.ReplaceAll(m[1], ",", ""), 64)
@@ -93,9 +93,10 @@ func TestBrowser_PlotsHaveAxes(t *testing.T) {
 			}
 			if key == "online" {
 				want := 7 + (1-24/values[0])*(a.H-14)
-				if math.Abs(a.Line-want) > 3 {
-					t.Errorf("%d pixels: the line ends at height %v of %v, want %.0f on the axis %q", width, a.Line, a.H, want, a.Y)
-				}
+				within(t, 20*time.Second, fmt.Sprintf("%d pixels: the line ends at height %.0f, which is 24 on the axis %q", width, want, a.Y), func() bool {
+					a = script[axes](b, readAxes, key) // the line may still rise
+					return math.Abs(a.Line-want) <= 3
+				})
 			}
 			if len(a.X) < 2 || !slices.IsSorted(a.X) || !regexp.MustCompile(`^\d\d:\d\d:\d\d$`).MatchString(a.X[0]) {
 				t.Errorf("%d pixels, %s: the time axis is %q", width, key, a.X)
@@ -111,7 +112,7 @@ func TestBrowser_PlotsHaveAxes(t *testing.T) {
 				}
 			}
 			for i := 1; i < len(a.RectX); i++ {
-				if a.RectX[i][0] < a.RectX[i-1][2] {
+				if a.RectX[i][0] < a.RectX[i-1][2]+4 {
 					t.Errorf("%d pixels, %s: %q and %q overlap", width, key, a.X[i-1], a.X[i])
 				}
 			}
