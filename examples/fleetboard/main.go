@@ -10,9 +10,9 @@
 //
 // On the page, take down the link of a device: the board shows the device as offline after the will
 // delay. Crash a device: it returns with a new boot ID. Cut the backend's link: no device becomes
-// offline. Instead, the board warns that it is out of date, and online devices become stale. When the
-// link works again, they are online again. Readings that the devices took meanwhile arrive late. No
-// reading is lost or counted twice.
+// offline. Instead, the board warns that it is out of date and shows the last known numbers with their
+// age, and online devices become stale. When the link works again, they are online again. Readings that
+// the devices took meanwhile arrive late. No reading is lost or counted twice.
 //
 // With -for, the program finally repairs the links, compares the board with the actual states of the
 // devices, and exits with status 1 if they differ.
