@@ -18,6 +18,7 @@ type life struct {
 	ending context.Context // ends when the end begins; its cause is the error of calls from then on
 	end    context.CancelCauseFunc
 	done   chan struct{} // closed when all goroutines have ended
+	reads  chan struct{} // limits the goroutines that read receipts: on a disk that hangs, they do not end
 
 	starting                           sync.WaitGroup // reads set-aside messages, then begins the tasks
 	connecting, sending, acknowledging task           // from Start
@@ -34,7 +35,7 @@ type life struct {
 }
 
 func (l *life) init() {
-	l.done = make(chan struct{})
+	l.done, l.reads = make(chan struct{}), make(chan struct{}, 8)
 	l.ending, l.end = context.WithCancelCause(context.Background())
 	l.phase.enter(ConnectionState{Phase: PhaseIdle})
 }

@@ -302,8 +302,8 @@ func (c Config) withDefaults() Config {
 }
 
 // FullPolicy selects what Publish does when MaxMessages, MaxBytes or MaxDiskBytes of the store is
-// reached. At other limits it always fails. Messages that may have been sent are never dropped, and neither are
-// messages of a higher priority than the new one.
+// reached. At other limits it always fails. Messages that may have been sent are never dropped, and
+// neither are messages of a higher priority than the new one.
 type FullPolicy uint8
 
 const (

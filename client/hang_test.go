@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"errors"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -188,5 +189,42 @@ func TestHang_TenSeconds(t *testing.T) {
 		if n := device.Stats().Connections; n != 1 {
 			t.Errorf("%d connections were made, want 1", n)
 		}
+	})
+}
+
+// Queries that time out while the disk hangs do not add goroutines without a limit.
+func TestReceipt_LimitsGoroutinesWhileTheDiskHangs(t *testing.T) {
+	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
+		disk := faultfs.New()
+		cfg := testConfig("c", &recorder{}, through(p))
+		cfg.Dir, cfg.Store.Options.FS = "log", disk
+		c := mustStart(t, cfg)
+		p.Refuse(true)
+		d := publish(t, c, "t", "x", client.AtLeastOnce)
+		release := hangDisk(disk, faultfs.Read, faultfs.Open)
+		query := func() error {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			_, _, err := c.Receipt(ctx, d.ID)
+			return err
+		}
+		for range 10 {
+			if err := query(); !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatalf("Receipt: %v", err)
+			}
+		}
+		before := runtime.NumGoroutine()
+		for range 90 {
+			if err := query(); !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatalf("Receipt: %v", err)
+			}
+		}
+		if after := runtime.NumGoroutine(); after > before+5 {
+			t.Errorf("%d goroutines, %d after 90 further queries", before, after)
+		}
+		release()
+		must(t, query())
+		p.Refuse(false)
+		wantState(t, d, client.Acked)
 	})
 }

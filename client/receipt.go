@@ -70,10 +70,14 @@ func lookUp(ctx context.Context, c *Client, id MessageID) (persistence.Receipt, 
 	var ok, kept bool
 	var err error
 	looked := make(chan struct{})
-	go func() { // a read cannot be canceled
-		defer close(looked)
-		r, ok, kept, err = storedReceipt(c, id)
-	}()
+	select {
+	case c.life.reads <- struct{}{}:
+		go func() { // a read cannot be canceled
+			defer func() { <-c.life.reads; close(looked) }()
+			r, ok, kept, err = storedReceipt(c, id)
+		}()
+	case <-ctx.Done():
+	}
 	select {
 	case <-looked:
 		return r, ok, kept, err

@@ -55,6 +55,8 @@ var _ Cache = (*File)(nil)
 //
 // If there is a log and the disk refuses writes, for example because it is full, OpenFile succeeds:
 // the keys in the log are Duplicates, and commits return [*CommitError] until the disk takes writes.
+// OpenFile returns the error nevertheless if it could not give out greater tokens: within about 20
+// minutes of an earlier such opening that has written the log since.
 func OpenFile(path string, o Options) (*File, error) { return openFile(path, o, fsys.OS) }
 
 func openFile(path string, o Options, on fsys.FS) (*File, error) {

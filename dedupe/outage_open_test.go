@@ -49,6 +49,15 @@ func openRefused(t *testing.T, cause error, torn bool) {
 		}
 		return c
 	}
+	refuse := func() {
+		disk.SetFault(func(op faultfs.Op) (int, error) {
+			switch op.Kind {
+			case faultfs.Create, faultfs.Write, faultfs.Truncate, faultfs.Sync:
+				return 0, cause
+			}
+			return op.Len, nil
+		})
+	}
 	open()
 	if err := f.Commit(t.Context(), begin("before", Fresh)); err != nil {
 		t.Fatal(err)
@@ -71,13 +80,7 @@ func openRefused(t *testing.T, cause error, torn bool) {
 		l.Close()
 	}
 	for n := range 2 {
-		disk.SetFault(func(op faultfs.Op) (int, error) {
-			switch op.Kind {
-			case faultfs.Create, faultfs.Write, faultfs.Truncate, faultfs.Sync:
-				return 0, cause
-			}
-			return op.Len, nil
-		})
+		refuse()
 		open()
 		begin("before", Duplicate)
 		key, refused := fmt.Sprint("during ", n), (*CommitError)(nil)
@@ -110,4 +113,15 @@ func openRefused(t *testing.T, cause error, torn bool) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
+
+	// The log has a base token that is ahead of the time. An opening that cannot write another one
+	// could give out the same tokens as the one after it, so it fails, until the time has passed.
+	refuse()
+	if _, err := openFile("/keys", Options{TTL: -1}, disk); !errors.Is(err, cause) {
+		t.Errorf("opened again: %v, want %v", err, cause)
+	}
+	time.Sleep(time.Hour)
+	open()
+	begin("later", Fresh)
+	_ = f.Close()
 }

@@ -37,24 +37,31 @@ func (f *File) recover() error {
 	}
 	if s.corrupt == 0 && !headless && !rebased {
 		err = f.reopen(int64(s.good), int64(len(data)))
-	} else {
-		if err = f.rewrite(); err != nil {
-			err = cannot("write the log", err)
-		}
+	} else if err = f.rewrite(); err != nil {
+		err = cannot("write the log", err)
 	}
 	var gone *fsys.GoneError
-	if err == nil || fresh || errors.As(err, &gone) {
+	if err == nil || fresh || errors.As(err, &gone) || !f.tokensByTime() {
 		return err
 	}
-	// The disk refuses writes. The keys are known, and the next commit writes a new log. No log
-	// stores that this process uses baseToken, so a process after it could use the same: the time is
-	// above all tokens that can exist, and below those of a later process.
+	// The disk refuses writes. The keys are known, and the next commit writes a new log.
 	f.table.stats.WriteErrors++
 	f.broken = true
 	f.closeLog() // its end is unknown
-	f.baseToken = max(f.baseToken, uint64(time.Now().UnixNano()))
-	f.table.token = f.baseToken
 	return nil
+}
+
+// tokensByTime makes the tokens begin at the present time in nanoseconds. It is for a process whose
+// baseToken is not in the log: the tokens of the next process are then greater nevertheless, because
+// no process makes a claim per nanosecond. It returns false if the baseToken is ahead of the time,
+// which many openings within minutes of an earlier such process can cause.
+func (f *File) tokensByTime() bool {
+	now := uint64(time.Now().UnixNano())
+	if now <= f.baseToken {
+		return false
+	}
+	f.baseToken, f.table.token = now, now
+	return true
 }
 
 // load fills the table from the records, oldest first.

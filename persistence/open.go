@@ -110,7 +110,7 @@ func (l *Log) start() error {
 	g.Clock.Begin(time.Now(), g.Latest, g.Pending > 0)
 	if r.Newest+1 == segment.MaxNumber {
 		return &FolderError{Dir: l.folder.dir, Fix: "remove that file, it does not belong to this log",
-			Err: fmt.Errorf("%s has the highest possible segment number; move this file away if the log did not write it, or use another folder", segment.Name(l.folder.dir, r.Newest))}
+			Err: fmt.Errorf("%s has the highest possible segment number", segment.Name(l.folder.dir, r.Newest))}
 	}
 	if g.Pending == 0 && len(g.DeadLetters.List) == 0 && l.o.Retention.MaxReceipts == 0 {
 		r.RemoveAll()

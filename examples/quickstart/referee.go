@@ -24,9 +24,10 @@ type referee struct {
 	ready    map[string]chan string
 	links    map[string]*linkWatch
 	gaps     int
-	suppress uint64 // duplicates that the backend's last process dropped
-	notes    []string
-	last     string // the last fault
+	suppress uint64         // duplicates that the backend's last process dropped
+	notes    []string       // different ones, up to 20
+	times    map[string]int // how often each note was reported
+	last     string         // the last fault
 	verbose  bool
 }
 
@@ -40,6 +41,7 @@ type linkWatch struct {
 func newReferee() *referee {
 	return &referee{
 		known: map[client.MessageID]bool{},
+		times: map[string]int{},
 		ready: map[string]chan string{},
 		links: map[string]*linkWatch{"device": {}, "backend": {}, "broker": {}},
 	}
@@ -85,7 +87,7 @@ func (r *referee) listener(name string) func(word, rest string) {
 			}
 		case "gap":
 			r.gaps++
-			r.notes = append(r.notes, "gap reported: "+rest)
+			r.note("gap reported: " + rest)
 		case "ready":
 			if ch := r.ready[name]; ch != nil {
 				select {
@@ -99,11 +101,20 @@ func (r *referee) listener(name string) func(word, rest string) {
 			var total uint64
 			_, _ = fmt.Sscan(rest, &total, &r.suppress)
 		case "event":
-			if len(r.notes) < 20 {
-				r.notes = append(r.notes, name+": "+rest)
-			}
+			r.note(name + ": " + rest)
 		}
 	}
+}
+
+// note records a text for the end of the report. mu must be held.
+func (r *referee) note(text string) {
+	if r.times[text] == 0 {
+		if len(r.notes) == 20 {
+			return
+		}
+		r.notes = append(r.notes, text)
+	}
+	r.times[text]++
 }
 
 func (r *referee) happened(what string) {

@@ -35,6 +35,10 @@ func reportEvent(e client.Event) {
 		if e.Err != nil {
 			report("event", fmt.Sprintf("%T %+v", e, e))
 		}
+	case client.HandlerFailed:
+		report("event", "a handler failed:", e.Err)
+	case client.ReceiveBlocked:
+		report("event", "all messages wait for the handler of", e.Topic)
 	default:
 		report("event", fmt.Sprintf("%T %+v", e, e))
 	}

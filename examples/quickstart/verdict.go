@@ -55,6 +55,9 @@ func (s *stage) judge() error {
 		return err
 	}
 	for _, note := range r.notes {
+		if n := r.times[note]; n > 1 {
+			note = fmt.Sprintf("%s (%d times)", note, n)
+		}
 		fmt.Println("note:", note)
 	}
 

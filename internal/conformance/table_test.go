@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/mooring-mqtt/mooring/internal/source"
 )
 
 // These tests compare the table in docs/conformance.md with the list of all statements, the tests
@@ -178,7 +180,7 @@ func declared(t *testing.T, dir, suffix string) map[string]bool {
 			case *ast.FuncDecl:
 				if d.Recv == nil {
 					add(d.Name.Name)
-				} else if recv := receiver(d); recv != "" {
+				} else if recv := source.Receiver(d); recv != "" {
 					add(recv, d.Name.Name)
 				}
 			case *ast.GenDecl:
@@ -194,20 +196,6 @@ func declared(t *testing.T, dir, suffix string) map[string]bool {
 		}
 	}
 	return names
-}
-
-func receiver(d *ast.FuncDecl) string {
-	typ := d.Recv.List[0].Type
-	if star, ok := typ.(*ast.StarExpr); ok {
-		typ = star.X
-	}
-	if generic, ok := typ.(*ast.IndexExpr); ok {
-		typ = generic.X
-	}
-	if id, ok := typ.(*ast.Ident); ok {
-		return id.Name
-	}
-	return ""
 }
 
 // members returns the fields of a struct or the methods of an interface.

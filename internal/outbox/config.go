@@ -65,7 +65,8 @@ type Draft struct {
 	Encode     func(dst []byte, number uint64) []byte // appends the PUBLISH of the message; number 0: no number
 }
 
-// FullPolicy defines what Add does when the store's MaxMessages, MaxBytes or MaxDiskBytes is reached.
+// FullPolicy defines what Add does when the store's MaxMessages, MaxBytes or MaxDiskBytes
+// is reached.
 type FullPolicy uint8
 
 const (

@@ -115,14 +115,14 @@ func (c *collector) declaration(d ast.Decl) {
 		if d.Body == nil {
 			return
 		}
-		if recv := receiver(d); recv != "" && d.Name.Name == "Error" && len(d.Type.Params.List) == 0 {
+		if recv := source.Receiver(d); recv != "" && d.Name.Name == "Error" && len(d.Type.Params.List) == 0 {
 			c.errorMethod(d, recv)
 			return
 		} else if recv != "" && d.Name.Name == "event" && d.Recv.List[0].Names == nil { // the mark of an Event
 			c.event(d)
 			return
 		}
-		c.calls(d.Body, strings.TrimPrefix(receiver(d)+"."+d.Name.Name, "."), nil)
+		c.calls(d.Body, strings.TrimPrefix(source.Receiver(d)+"."+d.Name.Name, "."), nil)
 	case *ast.GenDecl:
 		for _, s := range d.Specs {
 			if v, ok := s.(*ast.ValueSpec); ok {
@@ -135,23 +135,6 @@ func (c *collector) declaration(d ast.Decl) {
 			}
 		}
 	}
-}
-
-func receiver(d *ast.FuncDecl) string {
-	if d.Recv == nil {
-		return ""
-	}
-	t := d.Recv.List[0].Type
-	if p, ok := t.(*ast.StarExpr); ok {
-		t = p.X
-	}
-	if x, ok := t.(*ast.IndexExpr); ok {
-		t = x.X
-	}
-	if id, ok := t.(*ast.Ident); ok {
-		return id.Name
-	}
-	return ""
 }
 
 // errorMethod records the texts of a method Error.
@@ -189,7 +172,7 @@ func hasWords(s string) bool {
 
 // event records a type of event with its fields.
 func (c *collector) event(d *ast.FuncDecl) {
-	name := receiver(d)
+	name := source.Receiver(d)
 	object := c.pkg.Types.Scope().Lookup(name)
 	var fields []string
 	if s, ok := object.Type().Underlying().(*types.Struct); ok {

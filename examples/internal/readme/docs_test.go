@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"github.com/mooring-mqtt/mooring/internal/source"
 )
 
 const root = "../../.."
@@ -126,7 +128,7 @@ func names(t *testing.T, folder string) map[string]bool {
 		for _, d := range f.Decls {
 			switch d := d.(type) {
 			case *ast.FuncDecl:
-				found[receiver(d)+d.Name.Name] = true
+				found[strings.TrimPrefix(source.Receiver(d)+"."+d.Name.Name, ".")] = true
 			case *ast.GenDecl:
 				for _, s := range d.Specs {
 					declared(found, types, s)
@@ -147,20 +149,6 @@ func addPaths(found map[string]bool, types map[string]string) {
 			}
 		}
 	}
-}
-
-func receiver(d *ast.FuncDecl) string {
-	if d.Recv == nil {
-		return ""
-	}
-	of := d.Recv.List[0].Type
-	if p, ok := of.(*ast.StarExpr); ok {
-		of = p.X
-	}
-	if i, ok := of.(*ast.Ident); ok {
-		return i.Name + "."
-	}
-	return "?."
 }
 
 func declared(found map[string]bool, types map[string]string, s ast.Spec) {

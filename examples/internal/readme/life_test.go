@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/mooring-mqtt/mooring/internal/source"
 )
 
 var method = regexp.MustCompile("`([A-Za-z]+)\\.([A-Za-z]+)`")
@@ -25,17 +27,8 @@ func TestLifeOfAMessage(t *testing.T) {
 			return err
 		}
 		for _, d := range f.Decls {
-			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv != nil {
-				of := fn.Recv.List[0].Type
-				if p, ok := of.(*ast.StarExpr); ok {
-					of = p.X
-				}
-				if x, ok := of.(*ast.IndexExpr); ok {
-					of = x.X
-				}
-				if id, ok := of.(*ast.Ident); ok {
-					declared[id.Name+"."+fn.Name.Name] = true
-				}
+			if fn, ok := d.(*ast.FuncDecl); ok {
+				declared[source.Receiver(fn)+"."+fn.Name.Name] = true
 			}
 		}
 		return nil
