@@ -67,10 +67,11 @@ type ConnectionConfig struct {
 	Credentials func(ctx context.Context) (Credentials, error)
 	Auth        Authenticator // enhanced authentication (section 4.12 of MQTT 5); default: none
 	TLSFiles    *TLSFiles     // read again for each attempt, in place of Config.TLS; default: none
-	// WebSocketRequest changes the HTTP request that opens a WebSocket (ws, wss), on each attempt:
-	// its headers, such as Origin and Authorization, and its URL, such as a signature that expires.
-	// Calls do not overlap; the context ends after ConnectTimeout. An error or a panic fails the
-	// attempt with a *WebSocketError. Default: the server's URL, without Origin.
+	// WebSocketRequest is called for each attempt to open a WebSocket (ws, wss). It can change the
+	// headers of the HTTP request, such as Origin and Authorization, and its URL, for example to
+	// add a signature that expires. Calls do not overlap; the context ends after ConnectTimeout. An
+	// error or a panic fails the attempt with a *WebSocketError. Default: the server's URL, without
+	// Origin.
 	WebSocketRequest func(ctx context.Context, r *WebSocketRequest) error
 	// UserProperties are sent in each CONNECT, in this order. The server defines their meaning.
 	// Default: none.

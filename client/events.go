@@ -6,8 +6,8 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// Event is something that happens in a client outside a call of the application. Config.OnEvent
-// receives each type below.
+// Event is something that happens in a client by itself, not in a call that the application makes.
+// Config.OnEvent receives each type below.
 //
 // The client calls OnEvent with one event at a time, in order, on a goroutine of its own. OnEvent
 // may therefore block, and may call all methods of the client, such as Subscribe after Connected.
@@ -114,8 +114,8 @@ type MessageRefused struct {
 type DeadLetterDropped struct{ Dropped int } // since the previous event
 
 // MessageDropped reports a message that was dropped by StoreConfig.WhenFull or Message.Conflate.
-// Cause is that of the DroppedError. ID is zero if an earlier process accepted the message. Client.Cancel
-// is not reported.
+// Cause is that of the DroppedError. ID is zero if an earlier process accepted the message.
+// Client.Cancel is not reported.
 type MessageDropped struct {
 	ID    MessageID
 	Topic string // empty if DropOldest dropped it

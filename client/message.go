@@ -54,7 +54,7 @@ type Message struct {
 	Payload []byte
 	QoS     QoS // default AtMostOnce, which is not stored, even with Config.Dir
 	// Retain asks the server to keep the message for later subscribers. With an empty Payload it
-	// removes the kept message. On a received message it means that the server sent the message
+	// removes the retained message. On a received message it means that the server sent the message
 	// because of a new subscription, see RetainAsPublished.
 	Retain bool
 

@@ -51,8 +51,8 @@ func (r *router) set(filter string, h Handler) {
 	r.putLocked(filter, to)
 }
 
-// subscribe declares h for a subscription. It also sets the Subscription Identifier: the one that the
-// application has chosen, or one that is derived from the filter.
+// subscribe registers h as the handler of a subscription. It also sets the Subscription Identifier:
+// the one that the application has chosen, or one that is derived from the filter.
 func (r *router) subscribe(w *subs.Want, h Handler) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -131,8 +131,8 @@ func (r *router) get(filter string) *route {
 	return r.tree.Get(filter)
 }
 
-// maxEnded limits the identifiers in router.ended. Messages with an identifier that was removed from
-// it wait for a handler, like those of subscriptions of an earlier process.
+// maxEnded limits the identifiers in router.ended. Messages with an identifier that was removed
+// from it wait for a handler, like those of subscriptions of an earlier process.
 const maxEnded = 1024
 
 // remove deletes a route, unless another has replaced it.
@@ -169,7 +169,8 @@ type origin struct {
 	raised   bool      // the RETAIN flag is as published
 }
 
-// newOrigin returns the origin of a message with these identifiers of the application's subscriptions.
+// newOrigin returns the origin of a message with these identifiers of the application's
+// subscriptions.
 func newOrigin(ids []uint32, internal bool) (from origin) {
 	if from.internal = internal; len(ids) > 0 {
 		from.id = ids[0]
@@ -187,7 +188,8 @@ func (from *origin) add(ids []uint32) {
 		all := append(from.more(), ids...)
 		from.others = &all
 	}
-	// A message that the server sends for a new subscription has only the identifier of that subscription.
+	// A message that the server sends for a new subscription has only the identifier of that
+	// subscription.
 	from.raised = from.raised || from.others != nil || from.internal && from.id != 0
 }
 
@@ -289,8 +291,8 @@ func (r *router) bareLocked(name string, from origin, dst []*route) []*route {
 	return dst
 }
 
-// order returns the position of a subscription among those that receive all messages of their filters.
-// It returns 0 for other subscriptions.
+// order returns the position of a subscription among those that receive all messages of their
+// filters. It returns 0 for other subscriptions.
 func (to *target) order(e *route) (n uint64, sure bool) {
 	if to.want == nil || e.Shared || to.want.NoLocal {
 		return 0, false

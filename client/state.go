@@ -31,7 +31,7 @@ func (p Phase) String() string {
 type ConnectionState struct {
 	Phase   Phase
 	Since   time.Time // when the phase began
-	Server  string    // of the present or the last connection or attempt; without a password
+	Server  string    // of the current connection or attempt, or else of the last one; without a password
 	Attempt int       // number of the attempt since the last connection, from 1; 0 without one
 	Err     error     // why the last attempt failed or the last connection ended; nil while connected
 	RetryAt time.Time // while waiting: when the next attempt begins, unless NetworkChanged is called earlier

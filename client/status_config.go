@@ -27,9 +27,9 @@ type PresenceConfig struct {
 // StatusFailed and StatusDeferredError.
 //
 // While connected, the client subscribes to Topic at QoS 1 to receive its own status messages.
-// Handlers do not see them. If another client publishes offline there, such as the late will of an
-// earlier connection, the client publishes online again. A subscription of the application that
-// covers Topic replaces the client's own. Its handlers then receive all status messages.
+// Handlers do not see them. If another "offline" arrives on Topic, for example as the delayed will
+// of an earlier connection, the client publishes "online" again. A subscription of the application
+// that covers Topic replaces the client's own. Its handlers then receive all status messages.
 type Status struct {
 	Topic   string // topic of the status messages, without wildcards; required
 	Online  []byte // payload while the client is online; default "online"; must be nil with Structured

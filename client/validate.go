@@ -98,7 +98,7 @@ func (v *validator) identity(c *Config) {
 	}
 }
 
-// publisher validates the name under which messages are numbered. It must not look like the name
+// publisher validates Publishing.Publisher, the name that numbered messages carry. It must not look like the name
 // for High or Urgent messages of another publisher.
 func (v *validator) publisher(c *Config) {
 	p := &c.Publishing

@@ -27,7 +27,7 @@ type Cache interface {
 	//	Duplicate  the key was committed; the returned claim is zero
 	//
 	// Of any number of concurrent calls with one key, exactly one returns Fresh. If err is not nil,
-	// the caller holds no claim and must neither handle nor acknowledge the message. If the answer
+	// the caller holds no claim and must neither handle nor acknowledge the message. If the reply
 	// of the storage was lost, the key may be claimed until the lease ends.
 	Begin(ctx context.Context, key, owner string) (Claim, Verdict, error)
 	// Renew extends the lease of a claim and returns the claim with its new Expires. A claim whose

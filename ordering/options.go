@@ -122,8 +122,8 @@ type Options struct {
 	GapTimeout time.Duration // how long a gap can stay open; default: 5 s
 	Start      Start         // the first number of an unknown key; default: Adopt
 	Late       LatePolicy    // what happens to a message whose number was given up; default: DeliverLate
-	// OnGap is called for each gap that is given up. For one key, the calls of OnGap and OnEpoch are
-	// in order with the emitted messages: after those before the gap and before those after it.
+	// OnGap is called for each gap that is given up. For one key, the calls of OnGap and OnEpoch
+	// are in order with the emitted messages: after those before the gap and before those after it.
 	// They may call the Resequencer. Default: none.
 	OnGap func(Gap)
 	// OnEpoch is called for each new epoch of a publisher, in the same order as OnGap. Default:
@@ -150,7 +150,7 @@ type Stats struct {
 	Keys        int   // number of streams
 	StreamBytes int64 // memory of the streams, see Options.MaxStreamBytes
 	Held        int   // messages that are held because an earlier one is missing
-	Waiting     int   // messages in order that are not emitted yet
+	Waiting     int   // messages that are next in their order and are not emitted yet
 	IDBytes     int64 // memory of the IDs
 
 	Delivered       uint64 // messages in order

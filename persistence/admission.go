@@ -8,14 +8,16 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// admission is the decision to accept a message. It lists the messages that are dropped to make room.
+// admission is the decision to accept a message. It lists the messages that are dropped to make
+// room.
 type admission struct {
 	older    uint64   // an unsent message with the same key, which is dropped, or 0
 	replaced uint64   // a message with the same key that may have been sent, or 0
 	victims  []uint64 // the oldest messages, which are dropped
 }
 
-// errUncommitted is returned if the decision depends on messages of a commit that has not been made.
+// errUncommitted is returned if the decision depends on messages of a commit that has not been
+// made.
 var errUncommitted = errors.New("messages are not committed yet")
 
 // admit decides whether a message is accepted. Errors: those of Enqueue, and errUncommitted.
@@ -76,11 +78,11 @@ func (s *state) chooseVictims(most Priority, older uint64, drop func(seq uint64)
 	return nil, full
 }
 
-// dropSegments drops messages of priorities up to most, the oldest first, until whole segments can
-// be removed. The removed bytes are at least the size of one segment, and at least the bytes that
-// have to be moved out of these segments. It returns the number of the last such segment, or 0 if
-// dropping messages would not free a segment.
-func (s *state) dropSegments(b *batch, most Priority, t *Ticket) (last uint64) {
+// dropSegments drops messages whose priority is at most highest, the oldest first, until whole
+// segments can be removed. The removed bytes are at least the size of one segment, and at least the
+// bytes that have to be moved out of these segments. It returns the number of the last such
+// segment, or 0 if dropping messages would not free a segment.
+func (s *state) dropSegments(b *batch, highest Priority, t *Ticket) (last uint64) {
 	freed, kept := int64(0), int64(0)
 	var victims []uint64
 	segments := s.catalog.Segments
@@ -91,7 +93,7 @@ func (s *state) dropSegments(b *batch, most Priority, t *Ticket) (last uint64) {
 		left := int64(0)
 		seqs, _, _ := s.catalog.Keepers(seg, 0, math.MaxInt64)
 		for _, seq := range seqs {
-			if m := s.catalog.Find(seq); m.Priority() <= uint8(most) && s.droppable(seq) {
+			if m := s.catalog.Find(seq); m.Priority() <= uint8(highest) && s.droppable(seq) {
 				victims = append(victims, seq)
 			} else {
 				left += int64(m.Loc().Size) + record.Overhead

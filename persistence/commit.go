@@ -9,7 +9,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// nextBatch puts the open batch into flight and begins the next one.
+// nextBatch begins to write the open batch, and opens the next one.
 func (l *Log) nextBatch() {
 	l.pipe.begin(l.state.ledger.Next, l.state.keepsReceipts())
 	l.state.catalog.Open = l.pipe.messages(l.state.catalog.Open)
@@ -55,7 +55,8 @@ func (l *Log) flush(ctx context.Context) error {
 	return err
 }
 
-// noted starts a commit if the open batch is large: nobody may be waiting for its small records.
+// noted starts a commit if the open batch is large, because possibly no caller waits for its
+// records.
 func (l *Log) noted() {
 	if b := l.pipe.open; len(b.buf) < l.o.Files.BufferBytes/2 || b.led || l.work.flushing || l.pipe.dry {
 		return

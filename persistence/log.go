@@ -94,10 +94,11 @@ func (l *Log) Stats() Stats {
 // Renewal returns the reason why opening this log began a new epoch.
 func (l *Log) Renewal() Renewal { return l.folder.renewal }
 
-// SentLost reports whether the log may have lost messages that were sent. This is possible if its end
-// is missing or it was damaged. The server may then hold QoS 2 exchanges under packet identifiers
-// that the log will assign to other messages. SentLost stays true across restarts until SetSent or
-// ResetSession is called, so the caller must deal with these exchanges before it calls SetSent.
+// SentLost reports whether the log may have lost messages that were sent. This is possible if its
+// end is missing or it was damaged. The server may then hold QoS 2 exchanges under packet
+// identifiers that the log will assign to other messages. SentLost stays true, also across
+// restarts, until SetSent or ResetSession is called. Deal with these exchanges before you call
+// SetSent.
 func (l *Log) SentLost() bool { return locked(l, func() bool { return l.state.ledger.SentLost }) }
 
 // report counts and reports a damaged place. The caller must hold no lock.

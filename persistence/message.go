@@ -40,7 +40,7 @@ type Entry struct {
 	Packet        []byte   // encoded PUBLISH packet; overwritten when this Entry is next passed to the store
 }
 
-// Position identifies a message and its position within its priority.
+// Position identifies a message, and its place among the messages of the same priority.
 type Position struct {
 	Seq      uint64
 	Number   uint64 // as in Entry; only meaningful if PacketID is 0
@@ -54,8 +54,8 @@ func (e *Entry) Position() Position {
 }
 
 // Deferral describes why and until when a message is not sent. In the zero value, which means not
-// deferred, Since is zero. A deferred message is pending, but Next does not return it, even after its
-// deferral has ended. The sender keeps its own list of deferred messages.
+// deferred, Since is zero. A deferred message is pending, but Next does not return it, even after
+// its deferral has ended. The sender keeps its own list of deferred messages.
 type Deferral struct {
 	Since    time.Time // when the message was first deferred, with a precision of 1 ms
 	Until    time.Time // the message is not sent before this time, with a precision of 1 ms
@@ -118,9 +118,9 @@ func (c *Cursor) Pass(e *Entry) { c[e.Priority] = e.Seq }
 type Ticket struct {
 	Seq   uint64 // the sequence of the message
 	Drops []Drop // the messages that were dropped to make room for it, in order
-	// Replaced is the sequence of an older message with the same key that was kept because it may
-	// have been sent. If the sender has not sent it, the sender may end it as Dropped. 0: there is
-	// no such message.
+	// Replaced is the sequence of an older message with the same key. That message stays in the
+	// store, because it may already have been sent. If the sender has not sent it, the sender may
+	// end it as Dropped. 0: there is no such message.
 	Replaced uint64
 	batch    uint64 // the commit that writes it
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// Options configure a store. Zero means the default. [Memory] uses only Limits, Retention and two of
-// Files.
+// Options configure a store. Zero means the default. [Memory] uses only Limits, Retention and two
+// of Files.
 type Options struct {
 	Sync     SyncPolicy    // when the log calls fsync; default: SyncEveryCommit
 	Interval time.Duration // time between fsyncs under SyncInterval, at least 1 ms; default: 100 ms
@@ -42,13 +42,14 @@ type Retention struct {
 	// letter discards the oldest. -1 keeps no dead letters. Default: 1,000. A client keeps
 	// dead letters only if this field or its StoreConfig.DeadLetters is set.
 	MaxDeadLetters int
-	// MaxReceipts bounds the number of receipts of messages whose segment was removed, up to 1<<31-1.
-	// Each receipt takes 36 bytes on disk. Default: 0, which keeps no receipts of ended messages.
+	// MaxReceipts bounds the number of receipts of messages whose segment was removed, up to
+	// 1<<31-1. Each receipt takes 36 bytes on disk. Default: 0, which keeps no receipts of ended
+	// messages.
 	MaxReceipts int
 	ReceiptAge  time.Duration // how long receipts are kept; removed one segment at a time; default: 7 days
 }
 
-// Files are the sizes of files and buffers. Zero means the default.
+// Files sets the sizes of files and buffers. Zero means the default.
 type Files struct {
 	// SegmentBytes is the size at which a new segment begins: 4 KiB to 1 GiB. Disk space is freed
 	// one segment at a time. Default: 64 MiB, or 8 MiB if MaxReceipts is set, because receipts are
@@ -57,9 +58,9 @@ type Files struct {
 	// BufferBytes bounds each buffer of the log: 4 KiB to 64 MiB. The log has up to five buffers. A
 	// packet larger than BufferBytes enlarges its buffer. Default: 1 MiB.
 	BufferBytes int
-	// PreallocateBytes is how many bytes of zeros SyncEveryCommit writes to a segment in advance,
-	// up to 64 MiB. An fsync then takes about half the time, for twice the bytes written. -1 disables
-	// it, for file systems that never write in place. Default: 256 KiB.
+	// PreallocateBytes is the number of zero bytes that SyncEveryCommit writes to a segment in
+	// advance, up to 64 MiB. An fsync then takes about half the time, for twice the bytes written.
+	// -1 disables it, for file systems that never write in place. Default: 256 KiB.
 	PreallocateBytes int
 }
 
@@ -75,9 +76,9 @@ const (
 	SyncNever                         // only when a segment is finished and when the log is closed
 )
 
-// Flash returns options for storage that wears with each written page. They are SyncInterval with the
-// interval window, which is at least 1 ms, and no preallocation. A power failure loses at most the
-// messages accepted in the last window. Stats.PageBytes measures the wear.
+// Flash returns options for storage that wears with each written page. They are SyncInterval with
+// the interval window, which is at least 1 ms, and no preallocation. A power failure loses at most
+// the messages accepted in the last window. Stats.PageBytes measures the wear.
 func Flash(window time.Duration) Options {
 	return Options{Sync: SyncInterval, Interval: max(window, time.Millisecond), Files: Files{PreallocateBytes: -1}}
 }

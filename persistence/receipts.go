@@ -102,8 +102,8 @@ func (l *Log) receiptFromLog(seq uint64, id [16]byte) (Receipt, bool, error) {
 
 // keepReceipts writes the results of the messages of a segment that is about to be removed. It
 // reports whether the segment may be removed. That is also the case if there is no room for the
-// receipts, which are then lost. All messages of the segment have ended, so their results do not
-// change while mu is released. mu is held before and after.
+// receipts, which are then lost. The caller holds mu, and keepReceipts releases it for a time. The
+// results do not change meanwhile, because all messages of the segment have ended.
 func (l *Log) keepReceipts(s *index.Segment) bool {
 	w := &l.waste
 	if w.receipts.Has(s.Number) {

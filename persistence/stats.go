@@ -9,18 +9,18 @@ import "github.com/mooring-mqtt/mooring/persistence/internal/ledger"
 // Counters after Receipts start at zero when the store is opened, except Degraded.
 type Stats struct {
 	Accepted     uint64 // messages that were assigned a sequence, since the store was created
-	Acked        uint64 // of Accepted: ended as Acked
-	Refused      uint64 // of Accepted: ended as Refused
-	Expired      uint64 // of Accepted: ended as Expired
-	Dropped      uint64 // of Accepted: ended as Dropped, including Lost
-	Lost         uint64 // of Dropped: lost to corruption
-	DeadLettered uint64 // of Accepted: ended as DeadLettered, including those discarded since
-	Pending      uint64 // of Accepted: without a result
+	Acked        uint64 // accepted messages with the result Acked
+	Refused      uint64 // accepted messages with the result Refused
+	Expired      uint64 // accepted messages with the result Expired
+	Dropped      uint64 // accepted messages with the result Dropped, including Lost
+	Lost         uint64 // dropped messages that were lost to corruption
+	DeadLettered uint64 // accepted messages with the result DeadLettered, including those discarded since
+	Pending      uint64 // accepted messages without a result
 
 	PendingOf    [Priorities]uint64 // Pending, by priority
 	PendingBytes int64              // packet bytes of the pending messages
 
-	Deferred      uint64             // of Pending: deferred
+	Deferred      uint64             // pending messages that are deferred
 	DeferredOf    [Priorities]uint64 // Deferred, by priority
 	DeferredBytes int64              // packet bytes of the deferred messages
 
@@ -54,7 +54,7 @@ func (s *Stats) Ended(kind ResultKind, n uint64) {
 	}
 }
 
-// count sets the counters that survive restarts.
+// count assigns the counters that survive restarts.
 func (s *Stats) count(g *ledger.Ledger) {
 	s.Accepted, s.Pending, s.PendingBytes = g.Accepted(), uint64(g.Pending), g.PendingBytes
 	for k, n := range g.Totals {

@@ -177,7 +177,7 @@ func (b *Breaker) changed(_ string, _, to gobreaker.State) {
 	b.phase.Store(p)
 }
 
-// report calls OnStateChange until it has been called with the present state. If another call is
+// report calls OnStateChange with the present state, and again if the state has changed during the call. If another call is
 // running, that call reports this change too, because it checks the state again after unlocking.
 func (b *Breaker) report() {
 	for b.opts.OnStateChange != nil && b.phase.Load().state != State(b.reported.Load()) && b.reporting.TryLock() {
