@@ -227,3 +227,49 @@ func TestBreaker_StaysClosedForPoison(t *testing.T) {
 		}
 	})
 }
+
+// Trials that end with their connection are returned to the breaker. When an open breaker allows a
+// trial again, the outbox asks for one.
+func TestRun_Breaker(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		breaker := reliability.NewBreaker(reliability.BreakerOptions{FailureThreshold: 1, SuccessesToClose: 2, RecoveryTimeout: time.Minute})
+		r := newRig(t, outbox.Config{Breaker: breaker, Rules: finalRefusals}, persistence.NewMemory(persistence.Options{}))
+		r.connect(false, session.Limits{})
+		r.add(message(1, 1))
+		r.want("1")
+		r.ack(wire.PUBACK, session.PacketID(0, 1), wire.ReasonQuotaExceeded)
+		for n := range uint64(4) {
+			r.add(message(n+2, 1))
+		}
+		r.want()
+		time.Sleep(time.Minute + 1)
+		r.want("2", "3")
+		r.cut(0)
+		r.connect(true, session.Limits{})
+		r.want("+2", "+3")
+		r.ack(wire.PUBACK, session.PacketID(0, 2), 0)
+		r.ack(wire.PUBACK, session.PacketID(0, 3), 0)
+		r.want("4", "5")
+	})
+}
+
+// Each attempt is reported to the breaker exactly once, even if the message is not sent again on
+// the next connection.
+func TestRun_ReportsEachAttemptOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		reports := 0
+		breaker := reliability.NewBreaker(reliability.BreakerOptions{Judge: func(error) reliability.Judgment { reports++; return reliability.Ignored }})
+		r := newRig(t, outbox.Config{Breaker: breaker}, persistence.NewMemory(persistence.Options{}))
+		for n := range uint64(3) {
+			r.add(message(n+1, 1))
+		}
+		for i, window := range []uint16{4, 1, 1} {
+			r.connect(i > 0, session.Limits{ReceiveMaximum: window})
+			r.cut(0)
+		}
+		r.connect(true, session.Limits{ReceiveMaximum: 4})
+		if reports != 3+2+2 { // with a window of 1, one more attempt finds no room
+			t.Errorf("%d reports of 7 attempts", reports)
+		}
+	})
+}

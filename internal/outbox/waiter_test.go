@@ -1,8 +1,10 @@
 package outbox_test
 
 import (
+	"errors"
 	"runtime"
 	"testing"
+	"testing/synctest"
 
 	"github.com/mooring-mqtt/mooring/internal/outbox"
 	"github.com/mooring-mqtt/mooring/internal/session"
@@ -56,4 +58,24 @@ func TestWaiter_InManyBubbles(t *testing.T) {
 			<-w.Done()
 		})
 	}
+}
+
+func TestWaiter(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var w, late outbox.Waiter
+		done := make(chan struct{})
+		go func() { <-w.Done(); close(done) }()
+		synctest.Wait()
+		wantState(t, &w, outbox.Pending)
+		why := errors.New("why")
+		w.Resolve(outbox.Result{State: outbox.Dropped, Err: why})
+		w.Resolve(outbox.Result{State: outbox.Acked}) // only the first result counts
+		<-done
+		<-w.Done()
+		if r := wantState(t, &w, outbox.Dropped); r.Err != why {
+			t.Errorf("the error is %v", r.Err)
+		}
+		late.Resolve(outbox.Result{State: outbox.Acked})
+		<-late.Done()
+	})
 }
