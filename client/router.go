@@ -169,8 +169,7 @@ type origin struct {
 	raised   bool      // the RETAIN flag is as published
 }
 
-// newOrigin returns the origin of a message with these identifiers of the application's
-// subscriptions.
+// newOrigin returns the origin of a message with these identifiers of application subscriptions.
 func newOrigin(ids []uint32, internal bool) (from origin) {
 	if from.internal = internal; len(ids) > 0 {
 		from.id = ids[0]
@@ -188,8 +187,7 @@ func (from *origin) add(ids []uint32) {
 		all := append(from.more(), ids...)
 		from.others = &all
 	}
-	// A message that the server sends for a new subscription has only the identifier of that
-	// subscription.
+	// A message that the server sends for a new subscription has only its identifier.
 	from.raised = from.raised || from.others != nil || from.internal && from.id != 0
 }
 

@@ -55,8 +55,7 @@ func (l *Log) flush(ctx context.Context) error {
 	return err
 }
 
-// noted starts a commit if the open batch is large, because possibly no caller waits for its
-// records.
+// noted starts a commit if the open batch is large, because possibly no caller waits for it.
 func (l *Log) noted() {
 	if b := l.pipe.open; len(b.buf) < l.o.Files.BufferBytes/2 || b.led || l.work.flushing || l.pipe.dry {
 		return

@@ -24,10 +24,13 @@ func TestAdd_MessageEndsBeforeItIsRegistered(t *testing.T) {
 		want   outbox.State
 		ends   int
 	}{
-		"acknowledged":         {func(r *rig) { r.ack(wire.PUBACK, session.PacketID(0, 1), 0) }, outbox.Acked, 1},
-		"refused":              {func(r *rig) { r.ack(wire.PUBACK, session.PacketID(0, 1), 0x97) }, outbox.Refused, 1},
-		"damaged":              {func(r *rig) { r.o.Damaged(1, errors.New("damaged")) }, outbox.Dropped, 1},
-		"damaged, not sent":    {func(r *rig) { r.o.Damaged(1, errors.New("damaged")) }, outbox.Dropped, 1},
+		"acknowledged": {func(r *rig) { r.ack(wire.PUBACK, session.PacketID(0, 1), 0) }, outbox.Acked, 1},
+		"refused":      {func(r *rig) { r.ack(wire.PUBACK, session.PacketID(0, 1), 0x97) }, outbox.Refused, 1},
+		"damaged":      {func(r *rig) { r.o.Damaged(1, errors.New("damaged")) }, outbox.Dropped, 1},
+		"damaged, not sent": {func(r *rig) {
+			must(t, r.store.Done(1, persistence.Result{Kind: persistence.Dropped})) // the log does not return a damaged message
+			r.o.Damaged(1, errors.New("damaged"))
+		}, outbox.Dropped, 1},
 		"acknowledged, closed": {func(r *rig) { r.ack(wire.PUBACK, session.PacketID(0, 1), 0); r.o.Close(errors.New("x")) }, outbox.Acked, 1},
 		"closed":               {func(r *rig) { r.o.Close(errors.New("closed")) }, outbox.Abandoned, 0},
 	} {
@@ -48,6 +51,7 @@ func TestAdd_MessageEndsBeforeItIsRegistered(t *testing.T) {
 				d := message(1, 1)
 				w := r.add(d)
 				wantState(t, w, tt.want)
+				synctest.Wait()
 				if len(r.ended) != tt.ends || tt.ends > 0 && r.ended[0].ID != d.ID {
 					t.Errorf("reported %+v", r.ended)
 				}

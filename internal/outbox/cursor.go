@@ -23,7 +23,8 @@ type cursor struct {
 	entry   persistence.Entry   // the current message
 	resends bool                // entry is resend[0]
 
-	resending bool      // value of len(resend) > 0 at the last call of resent
+	resending bool      // value of len(resend) > 0 at the last call of retries
+	joined    bool      // a message has joined the queue of its topic since the last call of retries
 	anything  bool      // something was sent on this connection
 	retried   time.Time // when deferred messages were last sent
 	cure      cure.Cure // purges stale packet identifiers that the server still holds
@@ -62,11 +63,12 @@ func (c *cursor) begin(g *session.Generation, store Store, deferred *deferral.Qu
 	c.resending = len(c.resend) > 0
 }
 
-// resent reports, once per connection, that all messages have been resent.
-func (c *cursor) resent() bool {
-	ended := c.resending && len(c.resend) == 0
-	c.resending = c.resending && !ended
-	return ended
+// retries reports whether deferred messages must be looked at again: once per connection, when all
+// messages have been resent, and when a message has joined the queue of its topic.
+func (c *cursor) retries() bool {
+	resent, joined := c.resending && len(c.resend) == 0, c.joined
+	c.resending, c.joined = c.resending && !resent, false
+	return resent || joined
 }
 
 // rewind makes next look again at the priorities that were held up.

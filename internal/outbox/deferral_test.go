@@ -30,6 +30,7 @@ func on(topic string, n uint64, qos byte) *outbox.Draft {
 
 // last returns the last PUBLISH on the connection.
 func (r *rig) last() wire.PublishView {
+	r.t.Helper()
 	r.c.mu.Lock()
 	defer r.c.mu.Unlock()
 	for i := len(r.c.sent) - 1; i >= 0; i-- {

@@ -198,7 +198,7 @@ func (o *Outbox) sendBatch(g *session.Generation) (more bool) {
 		}
 	}
 	o.endAll()
-	if more = o.cursor.resent() || more; len(o.batch) == 0 { // deferred messages follow the resent ones
+	if more = o.cursor.retries() || more; len(o.batch) == 0 { // deferred messages follow the resent ones
 		return more
 	}
 	handed := false

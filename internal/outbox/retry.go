@@ -159,6 +159,7 @@ func (o *Outbox) follow(id uint16, dup bool) bool {
 		o.cfg.StoreFailed(err)
 	}
 	o.deferred.Follow(string(topic), e, time.Now())
+	o.cursor.joined = true
 	return true
 }
 
