@@ -61,7 +61,7 @@ func (c *Config) files() *link.TLSFiles {
 	return &files
 }
 
-// lookAtFiles is how long New waits for the files of TLSFiles, because a file system may hang.
+// lookAtFiles limits how long New waits for the files that TLSFiles names: a file system may hang.
 const lookAtFiles = 2 * time.Second
 
 // checkTLSFiles returns a *ConfigError if a file of TLSFiles has an unsupported format.

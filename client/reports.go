@@ -184,7 +184,8 @@ func (c *Client) subscriptionResult(r subs.Result) {
 	}
 }
 
-// subscriptionFailed reports a subscription that the server has refused; err is nil if it has not.
+// subscriptionFailed reports a subscription that the server has refused. It does nothing if err is
+// nil.
 func (c *Client) subscriptionFailed(filter string, err error) {
 	if err = refusedError(err); err != nil {
 		report(c, lossSubscription, about(MessageID{}, err, slog.String("filter", filter)), SubscriptionFailed{Filter: filter, Err: err})

@@ -41,8 +41,8 @@ const (
 	TakeoverStop
 )
 
-// StuckPolicy selects what to do when the server refuses messages because of QoS 2 exchanges that
-// it holds, although the client has resent the messages and ended all of these exchanges.
+// StuckPolicy selects what to do when the server counts QoS 2 exchanges as open that the client has
+// completed, and refuses new messages for that reason.
 type StuckPolicy uint8
 
 const (

@@ -63,8 +63,8 @@ type Claim struct {
 	Key, Owner string
 	// Token is the fencing token. It is greater than that of every earlier claim of the same key,
 	// including the claims of earlier processes. A database can reject a write whose token is lower
-	// than one it has seen. This excludes an owner that was paused until after its lease. Token
-	// fits an int64 and is not 0.
+	// than one it has seen. This locks out an owner that was paused and continues after its lease
+	// has ended. Token fits an int64 and is not 0.
 	Token uint64
 	// Expires is the end of the lease, unless it is renewed, by the clock of this process. Zero
 	// means that the claim holds until Commit, Abort or Close.
@@ -93,7 +93,8 @@ func (v Verdict) String() string {
 	return [...]string{Fresh: "fresh", InFlight: "in flight", Duplicate: "duplicate"}[v]
 }
 
-// Stats are counters since the cache was opened. Size, Claims, Bytes and LogBytes are present values.
+// Stats are counters since the cache was opened. Size, Claims, Bytes and LogBytes are present
+// values.
 type Stats struct {
 	Size   int   // committed keys
 	Claims int   // claims in flight

@@ -155,7 +155,7 @@ type Stats struct {
 
 	Delivered       uint64 // messages in order
 	Late            uint64 // Late messages, emitted or dropped
-	NumbersReused   uint64 // messages emitted under a known number, because their ID was new
+	NumbersReused   uint64 // messages whose number was used before, and that were emitted because their ID was new
 	Duplicates      uint64 // messages dropped because their ID was known
 	NumbersRepeated uint64 // messages dropped under a known number, because they had no ID
 	Gaps            uint64 // gaps given up

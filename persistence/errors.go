@@ -186,13 +186,13 @@ func (e *OptionError) Error() string {
 
 func (*OptionError) SafeToRetry() bool { return true } // nothing was opened
 
-// Corruption is a damaged place in a file. The log uses all readable data around it. Messages in the
-// damaged place count as Dropped and Lost.
+// Corruption is a damaged place in a file. The log uses all readable data around it. Messages in
+// the damaged place count as Dropped and Lost.
 type Corruption struct {
 	File   string // path of the file
 	Offset int64  // start of the damage
 	Length int64  // unreadable bytes; 0 if the file is missing or too short
-	Seq    uint64 // the lost message, if a read found the damage; 0 at the opening
+	Seq    uint64 // the lost message, if a read found the damage; 0 if it was found when the log was opened
 	Copy   string // path of a copy of the file; empty if there is no copy
 	Err    error  // the kind of damage
 }

@@ -6,8 +6,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// Packet is a packet that the broker sends, for [Reply.Edit]. Fields that do not apply to its type
-// are ignored. Nothing is validated, so packets that violate MQTT are sent too.
+// Packet is a packet that the broker sends. [Reply.Edit] can change it. Fields that do not apply to
+// its type are ignored. Nothing is validated, so packets that violate MQTT are sent too.
 type Packet struct {
 	Type           PacketType
 	Flags          byte   // bits 3-0 of the fixed header

@@ -111,7 +111,7 @@ func testResetSession(t *testing.T, open Open) {
 }
 
 // testReleaseOrder checks that the order of releases does not depend on priorities and survives
-// restarts: PUBREL is resent in the order of PUBREC [MQTT-4.6.0-4].
+// restarts: PUBREL packets are resent in the order in which the PUBRECs arrived [MQTT-4.6.0-4].
 func testReleaseOrder(t *testing.T, open Open) {
 	s, reopen := open(t, persistence.Options{})
 	expect(t, "released in a new store", len(s.Released()), 0)
