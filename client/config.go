@@ -17,36 +17,37 @@ import (
 )
 
 // Config configures a client. Only Servers is required. A client that must not lose messages across
-// restarts also sets ClientID and Dir. Every zero value is a safe default, also in nested structs.
+// restarts also sets ClientID and Dir. Every zero value, also in nested structs, is a safe default.
 type Config struct {
-	// Servers lists the server's addresses: mqtt://host:1883, mqtts://host:8883, ws://host:80/mqtt,
-	// wss://host:443/mqtt or unix:///path, with these default ports. Other names of mqtt
-	// and mqtts are tcp, ssl and tls. New rejects URL parts that it would not use. The client tries
-	// the servers in turn, starting with the last one that kept a connection up for StableAfter.
-	// Several servers should be nodes of one cluster: delivery is exactly once only if they share
-	// sessions. Required.
+	// Servers lists the addresses of the server. Their forms, with the default ports, are
+	// mqtt://host:1883, mqtts://host:8883, ws://host:80/mqtt, wss://host:443/mqtt and unix:///path.
+	// The scheme tcp means mqtt, and ssl and tls mean mqtts. New returns an error for URL parts
+	// that the client would ignore. The client tries the servers in turn. It starts with the last
+	// server to which a connection was up for StableAfter. Several servers should be nodes of one
+	// cluster. Delivery is exactly once only if all servers share sessions. Required.
 	Servers []string
 	// ClientID identifies the session at the server. Keep it the same across restarts. Default: a
-	// random one if the store is in memory; the session then ends with the client. If the store was
-	// used under another ClientID, it keeps its messages and discards its session; StrictSession
-	// stops the client.
+	// random identifier if the store is in memory. The session then ends with the client. If the
+	// store was used under another ClientID, the client publishes the stored messages and discards
+	// the stored session. With StrictSession, the client stops instead.
 	ClientID string
 	// Dir is the folder of the durable store. It is created if missing. One client at a time can
-	// open it. Default: the store is in memory, and pending messages end with the client.
+	// open it. Default: a store in memory. Its pending messages are lost when the client ends.
 	Dir string
-	// TLS configures mqtts and wss. Default: the system's root certificates. New copies it and sets
-	// MinVersion to TLS 1.2 and ClientSessionCache to a new cache if they are unset. No cache is
-	// set with SessionTicketsDisabled, GetClientCertificate or VerifyPeerCertificate, because a
-	// resumed TLS session does not call the last two.
+	// TLS configures mqtts and wss. Default: the system's root certificates. New copies the
+	// configuration. Unless they are set, it sets MinVersion to TLS 1.2 and ClientSessionCache to a
+	// new cache. It sets no cache if SessionTicketsDisabled, GetClientCertificate or
+	// VerifyPeerCertificate is set, because a resumed session calls neither function.
 	TLS *tls.Config
 	// Logger receives a line at level Warn for each refusal, deferral, drop, failure and panic. The
-	// first of a kind is logged at once, those of the following minute as one line, "N more". See
-	// docs/guides/operating.md. Connections are logged at Info, the reason for a stop at Error.
-	// Lines never contain payloads or credentials. The log handler may call the client, but must not
-	// wait for it, as Subscribe, Drain and Publish with Block do. Default: the slog.Default of that
-	// moment; slog.New(slog.DiscardHandler) logs nothing.
+	// client logs the first problem of a kind at once. It counts further ones of that kind for a
+	// minute and then logs one line, "N more". See docs/guides/operating.md. Connections are logged
+	// at level Info. The reason why the client stopped is logged at level Error. Lines never
+	// contain payloads or credentials. The log handler may call the client, except for methods that
+	// wait, such as Subscribe, Drain, and Publish with Block. Default: slog.Default, read for each
+	// line. slog.New(slog.DiscardHandler) logs nothing.
 	Logger  *slog.Logger
-	OnEvent func(Event) // receives events, see Event; default: none
+	OnEvent func(Event) // called for each event, see Event; default: none
 
 	Connection ConnectionConfig // how to connect, and timeouts
 	Session    SessionConfig    // the session at the server
@@ -61,130 +62,130 @@ type ConnectionConfig struct {
 	Username string // sent in CONNECT; default: none
 	Password []byte // sent in CONNECT, up to 65,535 bytes; default: none
 	// Credentials returns the user name and password for each attempt to connect. It replaces
-	// Username and Password. Calls do not overlap; the context ends after ConnectTimeout. An error
-	// or a panic fails the attempt with a *CredentialsError. With Credentials set, the CONNACK
-	// codes 0x86, 0x87 and 0x8C do not stop the client: it retries with backoff. Default: none.
+	// Username and Password. Its calls do not overlap. The context of a call ends after
+	// ConnectTimeout. If Credentials returns an error or panics, the attempt fails with a
+	// *CredentialsError. With Credentials set, the client does not stop after the CONNACK codes
+	// 0x86, 0x87 and 0x8C, but retries with backoff. Default: none.
 	Credentials func(ctx context.Context) (Credentials, error)
 	Auth        Authenticator // enhanced authentication (section 4.12 of MQTT 5); default: none
-	TLSFiles    *TLSFiles     // read again for each attempt, in place of Config.TLS; default: none
+	TLSFiles    *TLSFiles     // files read again for each attempt to connect, in place of Config.TLS; default: none
 	// WebSocketRequest is called for each attempt to open a WebSocket (ws, wss). It can change the
 	// headers of the HTTP request, such as Origin and Authorization, and its URL, for example to
-	// add a signature that expires. Calls do not overlap; the context ends after ConnectTimeout. An
-	// error or a panic fails the attempt with a *WebSocketError. Default: the server's URL, without
-	// Origin.
+	// add a signature that expires. Its calls do not overlap. The context of a call ends after
+	// ConnectTimeout. If WebSocketRequest returns an error or panics, the attempt fails with a
+	// *WebSocketError. Default: the server's URL, without Origin.
 	WebSocketRequest func(ctx context.Context, r *WebSocketRequest) error
-	// UserProperties are sent in each CONNECT, in this order. The server defines their meaning.
-	// Default: none.
-	UserProperties []UserProperty
-	// Proxy is the proxy for all servers except Unix sockets: http://user:password@host:3128,
-	// https://host, socks5://user:password@host:1080 or ProxyFromEnvironment. ProxyFromEnvironment
-	// uses HTTPS_PROXY, else ALL_PROXY, as New reads them, except for hosts in NO_PROXY and
-	// loopback hosts. HTTP proxies get CONNECT requests, also for ws, and the proxy resolves host
-	// names. An https proxy is verified with the same roots as the servers and gets no client
+	UserProperties   []UserProperty // sent in each CONNECT, in this order; the server defines their meaning; default: none
+	// Proxy is the proxy for all servers except Unix sockets. Its forms are
+	// http://user:password@host:3128, https://host, socks5://user:password@host:1080 and
+	// ProxyFromEnvironment. With ProxyFromEnvironment, New reads the variable HTTPS_PROXY or, if it
+	// is empty, ALL_PROXY. Hosts in NO_PROXY and loopback hosts are then reached without a proxy.
+	// HTTP proxies get CONNECT requests, even for ws. The proxy resolves host names. The client
+	// verifies an https proxy with the same roots as the servers, and sends it no client
 	// certificate. Default: no proxy.
 	Proxy string
 	// Dial opens the transport in place of the built-in dialer. Config.TLS, TLSFiles,
 	// WebSocketRequest and Proxy are then ignored. Default: the built-in dialer.
 	Dial func(ctx context.Context, server *url.URL) (net.Conn, error)
 
-	// KeepAlive is the longest time without a packet from the client, rounded up to seconds. The
-	// client then sends a PINGREQ, and reconnects if no answer arrives within half of KeepAlive.
-	// Default 30 s; at most 65,535 s; NoKeepAlive disables it. The server may override it, see
-	// Connected.KeepAlive.
+	// KeepAlive is the longest time without a packet from the client, rounded up to seconds. After
+	// this time, the client sends a PINGREQ. It reconnects if no answer arrives within half of
+	// KeepAlive. Default 30 s; at most 65,535 s; NoKeepAlive disables it. The server may override
+	// it, see Connected.KeepAlive.
 	KeepAlive time.Duration
 	// MaximumPacketSize is the largest packet that the client accepts, in bytes. Default 16 MiB.
-	// The server does not deliver larger ones. Each Subscription Identifier adds 5 bytes to a
-	// packet. One byte more is accepted, because mosquitto allows it.
+	// The server does not deliver larger ones. A packet contains 5 bytes for each Subscription
+	// Identifier. The client also accepts one byte more, because mosquitto sends such packets.
 	MaximumPacketSize uint32
-	// IgnoreRedirects ignores a server that refers to another one. By default the client follows up
-	// to five redirects in a row, to the same scheme or an encrypted one.
+	// IgnoreRedirects makes the client ignore redirects to another server. By default, the client
+	// follows up to five redirects in a row, and only to the same scheme or an encrypted one.
 	IgnoreRedirects bool
 
-	// StopOn selects the refusals that stop the client. Default: refusals of the configuration
-	// before any server has accepted the client, see StopPolicy.
+	// StopOn selects the refused connections that stop the client. Default: a refusal because of
+	// the configuration, if no server has ever accepted the client, see StopPolicy.
 	StopOn StopPolicy
 
-	// Backoff is the delay between attempts to connect, with full jitter. It is reset by a
+	// Backoff is the delay between attempts to connect, with full jitter. It is reset after a
 	// connection that was up for StableAfter. Default: 100 ms, doubled each time, up to 1 minute.
 	Backoff     reliability.Backoff
 	StableAfter time.Duration // how long a connection must be up to reset Backoff; default 10 s
 
-	ConnectTimeout time.Duration // limit of an attempt, from dialing to CONNACK; default 20 s
+	ConnectTimeout time.Duration // limit of an attempt to connect, from dialing to CONNACK; default 20 s
 	WriteTimeout   time.Duration // limit of one write to the connection; default 10 s
-	AckTimeout     time.Duration // the connection ends if messages are in flight and none is acknowledged for this time; default 30 s
-	CloseTimeout   time.Duration // limit of Close: for handlers, acknowledgements, offline status and DISCONNECT; default 5 s
+	AckTimeout     time.Duration // with messages in flight, the connection ends if the server acknowledges none for this time; default 30 s
+	CloseTimeout   time.Duration // how long Close waits for handlers, acknowledgements, offline status and DISCONNECT; default 5 s
 }
 
 // SessionConfig configures the session that the server keeps.
 type SessionConfig struct {
 	// Expiry is how long the server keeps the session while the client is disconnected. Delivery is
-	// exactly once only during that time. Default 24 h; NoSession for none; at most 136 years,
-	// which MQTT defines as unlimited. The server may override it, see Connected.SessionExpiry.
+	// exactly once only during that time. Default 24 h; NoSession keeps none; at most 136 years,
+	// which means unlimited. The server may override it, see Connected.SessionExpiry.
 	Expiry time.Duration
 	// CleanStart begins a new session when the client starts. The server discards the old session
-	// and its waiting messages. Reconnecting always resumes. Without CleanStart, the client also
-	// resumes a session that the store does not know, see SessionAdopted.
+	// and its waiting messages. When the client reconnects, it resumes the session, even with
+	// CleanStart. Without CleanStart, the client also resumes a session that the store does not
+	// know, see SessionAdopted.
 	CleanStart bool
-	Mode       SessionMode    // what to do when server and store know different sessions; default ResumeSession
+	Mode       SessionMode    // what to do when the session at the server is not that in the store; default ResumeSession
 	OnTakeover TakeoverPolicy // what to do when another client takes over the session; default TakeoverBackOff
-	// OnLost selects what happens to messages in flight when the server loses the session,
-	// including messages that an earlier process accepted. Message.OnSessionLost overrides it.
-	// Default Republish.
+	// OnLost selects what happens to messages in flight, including those of an earlier process,
+	// when the server loses the session. Message.OnSessionLost overrides it. Default Republish.
 	OnLost  SessionLostPolicy
 	OnStuck StuckPolicy // what to do when only a new session makes the server accept messages; default StuckRenewIfUnsubscribed
-	// AssignedClientID lets the server choose the client identifier. The client uses the one in the
-	// first CONNACK for all later connections, see Client.ClientID. It requires a store in memory,
-	// an empty ClientID and, with Sequenced, a Publishing.Publisher. If the first CONNACK is lost,
-	// the server keeps an unused session until Expiry.
+	// AssignedClientID lets the server choose the client identifier. The client keeps the
+	// identifier of the first CONNACK for all later connections, see Client.ClientID.
+	// AssignedClientID requires a store in memory and an empty ClientID. With Sequenced, it also
+	// requires Publishing.Publisher. If the first CONNACK is lost, the server keeps an unused
+	// session for the time of Expiry.
 	AssignedClientID bool
 }
 
 // StoreConfig configures the store of accepted messages.
 type StoreConfig struct {
 	Options persistence.Options // options of the store in Config.Dir, or in memory
-	Custom  persistence.Store   // in place of Config.Dir; Close does not close it; default: none
+	Custom  persistence.Store   // store of the application, in place of Config.Dir; Close does not close it; default: none
 	// WhenFull selects what Publish does at a limit of the store. Default: Options.Limits.WhenFull,
-	// which is Reject. A Custom store drops its oldest messages by its own options.
+	// which is Reject. For a Custom store, set DropOldest in its own options.
 	WhenFull FullPolicy
-	// DeadLetters is how many refused messages are kept for Client.DeadLetters. Beyond that the
-	// oldest is discarded. Refused messages then end as DeadLettered. Default:
-	// Options.Retention.MaxDeadLetters if that is set, else 0. At most 100,000. A Custom store has
-	// its own limit.
+	// DeadLetters is how many refused messages the store keeps for Client.DeadLetters. If there are
+	// more, the store discards the oldest. A refused message that is kept has the outcome
+	// DeadLettered. Default: Options.Retention.MaxDeadLetters if that is set, else 0. At most
+	// 100,000. A Custom store has its own limit.
 	DeadLetters int
 }
 
 // PublishingConfig configures outbound messages.
 type PublishingConfig struct {
 	// Sequenced numbers QoS 1 and 2 messages without Conflate, per topic and priority. Receivers
-	// use the numbers to restore the order and to detect gaps. With Config.Dir, numbers survive
-	// restarts. The store numbers at most MaxStreams (default 1,024) pairs of topic and priority;
-	// messages beyond that have no number, see MessageUnnumbered.
+	// use the numbers to restore the order and to detect missing messages. With Config.Dir, numbers
+	// survive restarts. The store numbers the messages of at most MaxStreams (default 1,024) pairs
+	// of topic and priority. Messages of further pairs have no number, see MessageUnnumbered.
 	Sequenced        bool
-	RejectUnnumbered bool     // Publish returns persistence.ErrFull for messages beyond MaxStreams
+	RejectUnnumbered bool     // Publish returns persistence.ErrFull for a message that would have no number because of MaxStreams
 	Unsequenced      []string // filters of topics that are not numbered, such as reply topics; default: none
-	Publisher        string   // the name under which messages are numbered; default ClientID
+	Publisher        string   // name that this client sends with its sequence numbers; default ClientID
 	// TopicAliases is the highest number of topic aliases that the client uses, if the server
-	// allows it. They serve the latest topics, in at most 16 MiB. Default 0; at most 65,535.
+	// allows it. They stand for the topics used last, up to 16 MiB. Default 0; at most 65,535.
 	TopicAliases int
 	// Refusals selects what happens to messages that the server refuses (PUBACK or PUBREC with a
-	// reason code of 0x80 or above). The first matching rule applies. Default: no rules. A message
-	// then ends as Refused only if the code concerns the message itself, so that a retry cannot
-	// succeed (0x81, 0x82, 0x90, 0x95, 0x99 and the like). For all other codes, including 0x87, the
-	// message is deferred: it stays pending and is resent after RetryBackoff until it expires. Later
-	// messages of the same topic and priority wait for it; other topics continue.
-	Refusals []RefusalRule
-	// RetryBackoff is the delay before a deferred message is resent, with full jitter. Default: 250
-	// ms, doubled each time, up to 1 minute.
-	RetryBackoff reliability.Backoff
-	// PoisonAttempts is how many connections in a row may end over the same message before it is
-	// deferred. It is then sent alone, after the others, with RetryBackoff. If the server ends the
-	// connections with a code that concerns the message itself, the message ends as Refused with a
-	// *PoisonError instead. Refusals can change both. If the server gives no code, messages of the
-	// same topic wait for the deferred one until it has ended three more connections. Default 5.
+	// reason code of 0x80 or above). The first matching rule applies. Default: no rules. Without a
+	// matching rule, a refused message has the outcome Refused if its code concerns the message
+	// itself, so that a retry cannot succeed (0x81, 0x82, 0x90, 0x95, 0x99 and the like). After all
+	// other codes, including 0x87, the client defers the message. A deferred message stays pending,
+	// and the client resends it after RetryBackoff until it expires. Meanwhile, later messages of
+	// the same topic and priority wait. Messages of other topics do not wait.
+	Refusals     []RefusalRule
+	RetryBackoff reliability.Backoff // delay before a deferred message is resent, with full jitter; default: 250 ms, doubled each time, up to 1 minute
+	// PoisonAttempts is how many connections in a row one message may end before the client defers
+	// it. The client then sends the message alone, after the others, with RetryBackoff. If the
+	// server ended the connections with a code that concerns the message itself, the message has
+	// the outcome Refused with a *PoisonError instead. Refusals can change both results. If the
+	// server gives no code, messages of the same topic wait until the deferred message has ended
+	// three more connections. Default 5.
 	PoisonAttempts int
-	// Breaker is the circuit breaker for the server. Refusals of one topic count as one failure
-	// until the server accepts a message. So FailureThreshold is the number of topics refused in a
-	// row.
+	// Breaker is the circuit breaker for the server. Until the server accepts a message, all
+	// refusals of one topic count as one failure. FailureThreshold is therefore a number of topics.
 	Breaker     reliability.BreakerOptions
 	WaitTimeout time.Duration // limit of Delivery.Wait; default: no limit
 }
@@ -193,74 +194,77 @@ type PublishingConfig struct {
 type ReceivingConfig struct {
 	Concurrency int // how many messages are handled at the same time; default 8
 	// OrderingKey returns the key of a message. Messages with the same key are handled one after
-	// the other, in order of receipt. Default: the topic. It cannot be set together with Ordering.
+	// the other, in order of receipt. Default: the topic. New rejects it together with Ordering.
 	OrderingKey func(*Message) string
 	Middleware  []Middleware // wraps every handler; the first one is outermost; default: none
-	// HandlerAttempts is how often a failing handler is called for a message before the message is
-	// set aside, see Handler. Default 0: without limit.
+	// HandlerAttempts is how often the client calls a failing handler for a message before it sets
+	// the message aside, see Handler. Default 0: without limit.
 	HandlerAttempts int
-	// HandlerBackoff is the delay between attempts, with full jitter. Default: 100 ms, doubled each
-	// time, up to 30 s.
-	HandlerBackoff reliability.Backoff
+	HandlerBackoff  reliability.Backoff // delay between calls of a failing handler, with full jitter; default: 100 ms, doubled each time, up to 30 s
 	// HandleExpired calls handlers for expired messages too. By default an expired message is
 	// acknowledged, counted and reported as ReceivedExpired.
 	HandleExpired bool
-	// UnhandledGrace is how long a QoS 1 or 2 message waits for a handler, from the first
-	// connection on. So does a message with a handler if only an earlier process subscribed to it.
-	// The wait ends early when half of ReceiveMaximum messages are unacknowledged. Then a message
-	// without a handler is set aside until one is declared; without Config.Dir it is refused.
-	// Default 30 s; NoGrace disables it.
+	// UnhandledGrace is how long QoS 1 and 2 messages wait for a handler. The time begins with the
+	// first connection. A message that was sent for a subscription of an earlier process also
+	// waits, until this process declares a handler for that filter. The wait ends early when half
+	// of ReceiveMaximum messages are unacknowledged. After the wait, the client sets a message
+	// without a handler aside until a handler is declared. Without Config.Dir, it refuses the
+	// message. Default 30 s; NoGrace disables it.
 	UnhandledGrace time.Duration
-	SetAside       SetAsideConfig // limits of the list of set-aside messages
+	SetAside       SetAsideConfig // limits of the list of messages that were set aside
 
 	// Dedupe suppresses messages that were handled before. It does not suppress retained messages
-	// that a new subscription delivers. The client claims each message under its ClientID before it
-	// is handled. While another client holds the claim, the message and those after it in the same
-	// queue wait. Close releases claims; it does not close the cache. Default: none.
+	// that a new subscription delivers. Before the client handles a message, it claims the
+	// message's key in the cache under its ClientID. While another client holds that claim, the
+	// message and later ones in the same queue wait. Close releases the claims and does not close
+	// the cache. Default: none.
 	Dedupe dedupe.Cache
-	// DedupeKey returns the key that equal messages share. A message with an empty key is always
-	// handled. Default: the message ID. PayloadKey suits publishers that send no ID.
+	// DedupeKey returns the key of a message. Messages with the same key are duplicates. A message
+	// with an empty key is always handled. Default: the message ID. For publishers that send no ID,
+	// use PayloadKey.
 	DedupeKey func(*Message) string
 	Ordering  *Ordering // restores the order of numbered messages; default: none
 
 	ReceiveMaximum    uint16 // limit of received, unacknowledged QoS 1 and 2 messages; default 1,024
-	TopicAliasMaximum uint16 // topic aliases that the server may use; default 0
-	QoS0QueueSize     int    // limit of QoS 0 messages that wait for each worker; more are dropped and counted; default 1,024
+	TopicAliasMaximum uint16 // number of topic aliases that the server may use; default 0
+	QoS0QueueSize     int    // limit of QoS 0 messages that wait for one worker; further ones are dropped and counted; default 1,024
 	// MaxBufferedBytes limits the bytes of received messages that wait, are being handled, or are
 	// held back to restore order. At the limit the client drops and counts QoS 0 messages, and
-	// stops reading QoS 1 and 2 messages until handlers free space. If they free none within
-	// AckTimeout, the connection ends with an *InboundFullError, and the server redelivers the
-	// messages. Default 64 MiB; one packet of MaximumPacketSize always fits.
+	// stops reading QoS 1 and 2 messages until handlers free space. If handlers free no space
+	// within AckTimeout, the connection ends with an *InboundFullError. The server then redelivers
+	// the messages. Default 64 MiB; one packet of MaximumPacketSize always fits.
 	MaxBufferedBytes int
 }
 
 // Ordering restores the order of numbered messages, per publisher and topic. It does not apply to
-// Shared Subscriptions: their messages are handled in order of receipt, without reports of gaps.
+// Shared Subscriptions. Their messages are handled in order of receipt, without reports of gaps.
 //
-// A message whose number was already handled is a duplicate if its ID is known too. A message with
-// a known number and a new ID is handled with Message.OutOfOrder and reported as [NumberReused]. A
-// message with a known number and no ID is dropped and reported as [NumberRepeated].
+// If a message with the same number was handled before, the ID of the new message decides. A known
+// ID makes it a duplicate. A message with a new ID is handled, with Message.OutOfOrder set, and
+// reported as [NumberReused]. A message without an ID is dropped and reported as [NumberRepeated].
 //
-// With ReceivingConfig.Dedupe, the cache decides for messages that have a key. For others, the
-// client compares the last MaxIDs IDs of each publisher and topic: 1,024 by default, or
-// ReceiveMaximum if that is more. All workers share MaxIDBytes and MaxStreamBytes.
+// With ReceivingConfig.Dedupe, the cache detects duplicates of messages that have a key. For
+// messages without a key, the client compares the last MaxIDs IDs of each publisher and topic. The
+// default of MaxIDs is 1,024, or ReceiveMaximum if that is greater. MaxIDBytes and MaxStreamBytes
+// limit all workers together.
 //
-// A publisher's epoch is the time at which its store was created or renewed, see [StoreRenewed]. A
-// device appears older, and its messages count as late, if its store is lost while its clock is
-// unset or set back. The same holds for a copy of a store that is used under the same Publisher as
-// the original. Do not use DropLate with such devices: it drops these messages, see [LateDropped].
+// A publisher's epoch is the time at which its store was created or renewed, see [StoreRenewed]. If
+// a device loses its store while its clock is unset or set back, its new epoch is older than its
+// previous one. Receivers then treat its messages as late. The same happens if a copy of a store is
+// used under the same Publisher as the original. Do not use DropLate with such devices, because it
+// drops their messages, see [LateDropped].
 type Ordering struct {
 	ordering.Options
-	Restore []Position // the last number handled in each stream, to continue after a restart; default: none
+	Restore []Position // last handled number of each publisher and topic, to continue after a restart; default: none
 }
 
-// Position is the last number handled of one publisher and topic.
+// Position is the sequence number of the last handled message of one publisher and topic.
 type Position struct {
-	Publisher, Topic string // of the stream
-	Epoch, Seq       uint64 // of the message that was handled last
-	// IDs are the IDs of the messages handled last, oldest first. They detect duplicates if no
-	// Dedupe is kept in a file. Without them, a message that is redelivered after the restart is
-	// handled again, with Message.OutOfOrder.
+	Publisher, Topic string // publisher and topic of the numbered messages
+	Epoch, Seq       uint64 // epoch and sequence number of the last handled message
+	// IDs are the IDs of the messages handled last, oldest first. Set them unless Dedupe is kept in
+	// a file. Without IDs, the client handles a message that is redelivered after the restart
+	// again, with Message.OutOfOrder.
 	IDs []MessageID
 }
 
@@ -303,13 +307,13 @@ func (c Config) withDefaults() Config {
 }
 
 // FullPolicy selects what Publish does when MaxMessages, MaxBytes or MaxDiskBytes of the store is
-// reached. At other limits it always fails. Messages that may have been sent are never dropped, and
-// neither are messages of a higher priority than the new one.
+// reached. At other limits, Publish always fails. The store never drops messages that may have been
+// sent, or messages of a higher priority than the new one.
 type FullPolicy uint8
 
 const (
 	Reject     FullPolicy = iota // Publish returns persistence.ErrFull
 	Block                        // Publish waits for space, until its context ends or the client is closed
-	DropOldest                   // the store drops the oldest message of the lowest priority; if there is none, as Reject
+	DropOldest                   // the store drops the oldest message of the lowest priority, or rejects the new one if it can drop none
 	DropNewest                   // Publish returns a Delivery with the state Dropped, and no error
 )

@@ -14,28 +14,33 @@
 //
 // # Guarantees
 //
-// Publishing at QoS 1 and 2: err == nil means that the message is in the store, durable under the
-// store's sync policy, even while the client is offline. Each message is pending or has exactly one
-// outcome. At every moment, Stats().Store satisfies accepted = acked + refused + expired + dropped
-// + dead-lettered + pending. Order is kept within a priority (Message.Priority). At QoS 1 the
-// server receives a message at least once. At QoS 2 it receives the message exactly once while it
-// keeps the session. If the server loses the session, Config.Session.OnLost decides.
+// Publishing at QoS 1 and 2: when Publish returns a nil error, the message is in the store. This
+// also holds while the client is offline. The store's sync policy selects which failures the
+// message survives. Each message is pending or has exactly one outcome. At every moment,
+// Stats().Store satisfies accepted = acked + refused + expired + dropped + dead-lettered + pending.
+// The client keeps the order of messages that have the same priority (Message.Priority). At QoS 1
+// the server receives a message at least once. At QoS 2 the server receives the message exactly
+// once, as long as it keeps the session. If the server loses the session, Config.Session.OnLost
+// selects what happens to messages in flight.
 //
 // Receiving: the client acknowledges a message after its handler has accepted it. A QoS 2 message
-// is handled once, across reconnects and restarts. The exception is a crash after the handler's
-// effect and before its record is written. To cover this case too, keep Config.Receiving.Dedupe in
-// the store that holds the effect. With Config.Receiving.Ordering, messages of a sequenced
-// publisher are handled in order and every gap is reported. A message without a handler waits for
-// one and is then set aside; it is never acknowledged silently.
+// is handled once, across reconnects and restarts. There is one exception: the process may crash
+// after the handler has acted and before the client has recorded that. To cover this case too, keep
+// Config.Receiving.Dedupe in the database to which the handler writes. With
+// Config.Receiving.Ordering, the client handles numbered messages in order, and reports every
+// missing number. A message that no handler matches waits for a handler. Later the client
+// acknowledges the message and keeps it in a list (see Client.SetAside). The client never discards
+// such a message silently.
 //
 // Presence: with Config.Presence.Status, a retained topic shows whether the client is online.
 //
 // # Concurrency
 //
-// All methods of Client and Delivery are safe for concurrent use, also in handlers. Handlers of one
-// ordering key (by default the topic) run one after the other. Others run in parallel, in up to
-// Config.Receiving.Concurrency goroutines. All goroutines of the client have ended when Close or
-// Drain returns, or when Done is closed.
+// All methods of Client and Delivery are safe for concurrent use, also in handlers. Messages with
+// the same ordering key (by default the topic) are handled one after the other. Messages with
+// different keys are handled in parallel, in up to Config.Receiving.Concurrency goroutines. When
+// Done is closed, all goroutines of the client have ended. Close and Drain normally wait until
+// then.
 //
 // # Further reading
 //

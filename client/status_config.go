@@ -9,63 +9,67 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/status"
 )
 
-// PresenceConfig configures what others learn about this client, and how it reads retained
+// PresenceConfig configures how the client reports its presence, and how it reads retained
 // messages.
 type PresenceConfig struct {
 	Will   *Will   // published by the server when the connection ends without a DISCONNECT; default: none
-	Status *Status // retained online and offline messages on a topic, in place of Will; default: none
+	Status *Status // publishes retained online and offline messages; replaces Will; default: none
 	// MarkerTopic is a topic that only this client uses. WatchStatus, FetchRetained and
-	// MirrorRetained publish and subscribe to it, to detect that all retained messages have been
-	// received. Default "mooring/marker/" and the ClientID; NoMarker disables it, see SyncEnd.
+	// MirrorRetained subscribe to this topic and publish a message (the marker) to it. When the
+	// client receives the marker, it has received all retained messages. Default "mooring/marker/"
+	// and the ClientID; NoMarker disables it, see SyncEnd.
 	MarkerTopic string
 }
 
 // Status publishes retained messages that show whether the client is online. The client publishes
-// online after each CONNACK, and offline before it ends cleanly. Otherwise the server publishes
-// offline as the will. All are sent at QoS 1 and ahead of stored messages, and are not stored. If
-// the server refuses one, the client retries with backoff (1 s to 1 minute) and reports it, see
-// StatusFailed and StatusDeferredError.
+// "online" after each CONNACK, and "offline" before it ends cleanly. If the client does not end
+// cleanly, the server publishes "offline" as the will. The client sends status messages at QoS 1
+// and ahead of stored messages, and does not store them. If the server refuses a status message,
+// the client reports that and retries with backoff (1 s to 1 minute), see StatusFailed and
+// StatusDeferredError.
 //
 // While connected, the client subscribes to Topic at QoS 1 to receive its own status messages.
 // Handlers do not see them. If another "offline" arrives on Topic, for example as the delayed will
-// of an earlier connection, the client publishes "online" again. A subscription of the application
-// that covers Topic replaces the client's own. Its handlers then receive all status messages.
+// of an earlier connection, the client publishes "online" again. If the application has a
+// subscription that covers Topic, the client makes no subscription of its own. The application's
+// handlers then receive all status messages.
 type Status struct {
 	Topic   string // topic of the status messages, without wildcards; required
 	Online  []byte // payload while the client is online; default "online"; must be nil with Structured
-	Offline []byte // payload after its end; default "offline"; must be nil with Structured
+	Offline []byte // payload after the client's end; default "offline"; must be nil with Structured
 
 	// Structured publishes JSON objects (presence.Status) with the state, the boot ID
 	// (Client.BootID), the time (not in the will), the reason, Version and Heartbeat.
 	Structured bool
 	Version    string // version of the device's software, in UTF-8, up to 128 bytes; default: none; requires Structured
 
-	// Heartbeat is the interval after which the client publishes online again if it has published
-	// no other status message: 1 s to 30 days. A heartbeat is skipped while a status message is
-	// unacknowledged. With Structured, watchers know the interval and mark a device as stale after
-	// three intervals of silence. Default 0: no heartbeats.
+	// Heartbeat is the time without a status message after which the client publishes "online"
+	// again. Its range is 1 s to 30 days. The client skips a heartbeat while a status message is
+	// unacknowledged. With Structured, each status message contains the interval, and watchers mark
+	// a device as stale after three intervals of silence. Default 0: no heartbeats.
 	Heartbeat time.Duration
 
-	// Delay is how long the server waits after the end of a connection before it publishes offline,
-	// rounded up to seconds. It publishes earlier if the session ends. Default 0.
+	// Delay is how long the server waits after the end of a connection before it publishes
+	// "offline", rounded up to seconds. If the session ends earlier, the server publishes "offline"
+	// at once. Default 0.
 	Delay time.Duration
-	// AtSessionEnd makes the server publish offline when it ends the session, after
-	// SessionConfig.Expiry. From then on, no message waits for this client at the server. It
+	// AtSessionEnd makes the server publish "offline" when it ends the session, after
+	// SessionConfig.Expiry. After that, the server keeps no messages for this client. AtSessionEnd
 	// replaces Delay.
 	AtSessionEnd bool
-	// LeaveToWill lets the server publish offline also after a clean end. The client sends
-	// DISCONNECT with reason code 0x04. The server publishes offline after Delay unless the client
-	// connects earlier, so a restart within Delay is not visible. With a generated ClientID, the
-	// session and so the delay end at once.
+	// LeaveToWill lets the server publish "offline" even after a clean end. The client sends
+	// DISCONNECT with reason code 0x04. The server publishes "offline" after Delay, unless the
+	// client connects earlier. A restart within Delay is therefore not visible. With a generated
+	// ClientID, the session ends at once, and the server does not wait for Delay.
 	LeaveToWill bool
-	// NoCorrection disables the subscription to Topic. Another client's offline then remains until
-	// the next CONNACK, and StatusContested is not reported.
+	// NoCorrection disables the client's subscription to Topic. An "offline" of another client then
+	// stays on Topic until the next CONNACK, and StatusContested is not reported.
 	NoCorrection bool
 
 	format status.Format // set by withDefaults
 }
 
-// endOfSession is a Will Delay Interval that exceeds every session that ends.
+// endOfSession is a Will Delay Interval that is longer than any session with an expiry.
 const endOfSession = math.MaxUint32 * time.Second
 
 // withDefaults returns a copy with the payloads and a new boot ID.
@@ -90,25 +94,25 @@ func (s *Status) will(expiry time.Duration) *Will {
 	return w
 }
 
-// corrects reports whether the client subscribes to Topic. That is impossible if Topic, read as a
-// filter, is a Shared Subscription.
+// corrects reports whether the client subscribes to Topic. It cannot do so if Topic looks like the
+// filter of a Shared Subscription.
 func (s *Status) corrects() bool { return s != nil && !s.NoCorrection && !isShared(s.Topic) }
 
 // StatusStats counts the messages published and received on the status topic.
 type StatusStats struct {
-	Births      uint64 // online messages after a CONNACK
+	Births      uint64 // online messages published after a CONNACK
 	Heartbeats  uint64
-	Skipped     uint64 // heartbeats skipped because an earlier message was unacknowledged
+	Skipped     uint64 // heartbeats skipped because an earlier status message was unacknowledged
 	Corrections uint64 // online messages published because another client published offline
-	Failed      uint64 // messages that were refused or deferred, or that could not be sent
+	Failed      uint64 // status messages that were refused or deferred, or that could not be sent
 	Contested   uint64 // online messages of other processes, received while this client is online
 }
 
-// StatusContested reports that another process, with another boot ID, publishes online on this
-// client's status topic. It is reported at most once a minute, and StatusStats counts each message.
-// It requires Status.Structured.
+// StatusContested reports that another process, with another boot ID, publishes "online" on this
+// client's status topic. The event is reported at most once a minute. StatusStats counts every such
+// message. The client can detect this only with Status.Structured.
 type StatusContested struct {
-	Boot presence.BootID // zero if the message had none
+	Boot presence.BootID // boot ID of the other process; zero if the message had none
 }
 
 func (StatusContested) event() {}
@@ -117,11 +121,12 @@ func (e StatusContested) String() string {
 }
 
 // StatusDeferredError reports that several connections in a row ended while a status message was
-// unacknowledged. A cause may be a server that forbids Status.Topic by ending the connection.
+// unacknowledged. The server may forbid Status.Topic and enforce this by ending the connection.
 //
-// After PoisonAttempts such connections, the status is deferred: the client sends stored messages
-// first. It publishes online alone, after another message was acknowledged or when none waits, with
-// backoff of up to 5 minutes. The error is reported once per connection with a deferred status.
+// After PoisonAttempts such connections, the client defers the status message and sends stored
+// messages first. It then publishes "online" alone, when another message was acknowledged or when
+// no message waits, with a backoff of up to 5 minutes. The error is reported once for each
+// connection on which the status message is deferred.
 type StatusDeferredError struct {
 	Connections int // connections in a row that ended while a status message was unacknowledged
 }
@@ -134,7 +139,7 @@ func (e *StatusDeferredError) Error() string {
 func (*StatusDeferredError) SafeToRetry() bool { return true }
 
 // StatusSubscriptionError reports that the server refused the subscription to the client's status
-// topic. It is reported once. The client tries again on each connection.
+// topic. The error is reported once. The client tries to subscribe again on each connection.
 type StatusSubscriptionError struct{ Err error }
 
 func (e *StatusSubscriptionError) Error() string {
