@@ -19,12 +19,12 @@ import (
 // Config configures a client. Only Servers is required. A client that must not lose messages across
 // restarts also sets ClientID and Dir. Every zero value, also in nested structs, is a safe default.
 type Config struct {
-	// Servers lists the addresses of the server. Their forms, with the default ports, are
-	// mqtt://host:1883, mqtts://host:8883, ws://host:80/mqtt, wss://host:443/mqtt and unix:///path.
-	// The scheme tcp means mqtt, and ssl and tls mean mqtts. New returns an error for URL parts
-	// that the client would ignore. The client tries the servers in turn. It starts with the last
-	// server to which a connection was up for StableAfter. Several servers should be nodes of one
-	// cluster. Delivery is exactly once only if all servers share sessions. Required.
+	// Servers lists the server's addresses: mqtt://host:1883, mqtts://host:8883, ws://host:80/mqtt,
+	// wss://host:443/mqtt or unix:///path. These ports are the default. The scheme tcp means mqtt,
+	// and ssl and tls mean mqtts. New returns an error for URL parts that the client would ignore.
+	// The client tries the servers in turn. It starts with the last server to which a connection
+	// was up for StableAfter. Several servers should be nodes of one cluster. Delivery is exactly
+	// once only if all servers share sessions. Required.
 	Servers []string
 	// ClientID identifies the session at the server. Keep it the same across restarts. Default: a
 	// random identifier if the store is in memory. The session then ends with the client. If the
@@ -76,13 +76,12 @@ type ConnectionConfig struct {
 	// *WebSocketError. Default: the server's URL, without Origin.
 	WebSocketRequest func(ctx context.Context, r *WebSocketRequest) error
 	UserProperties   []UserProperty // sent in each CONNECT, in this order; the server defines their meaning; default: none
-	// Proxy is the proxy for all servers except Unix sockets. Its forms are
-	// http://user:password@host:3128, https://host, socks5://user:password@host:1080 and
-	// ProxyFromEnvironment. With ProxyFromEnvironment, New reads the variable HTTPS_PROXY or, if it
-	// is empty, ALL_PROXY. Hosts in NO_PROXY and loopback hosts are then reached without a proxy.
-	// HTTP proxies get CONNECT requests, even for ws. The proxy resolves host names. The client
-	// verifies an https proxy with the same roots as the servers, and sends it no client
-	// certificate. Default: no proxy.
+	// Proxy is the proxy for all servers except Unix sockets: http://user:password@host:3128,
+	// https://host, socks5://user:password@host:1080 or ProxyFromEnvironment. With
+	// ProxyFromEnvironment, New reads the variable HTTPS_PROXY or, if it is empty, ALL_PROXY. Hosts
+	// in NO_PROXY and loopback hosts are then reached without a proxy. HTTP proxies get CONNECT
+	// requests, even for ws. The proxy resolves host names. The client verifies an https proxy with
+	// the same roots as the servers, and sends it no client certificate. Default: no proxy.
 	Proxy string
 	// Dial opens the transport in place of the built-in dialer. Config.TLS, TLSFiles,
 	// WebSocketRequest and Proxy are then ignored. Default: the built-in dialer.

@@ -13,15 +13,15 @@ import (
 // State is the state of a published message.
 type State uint8
 
-// A message is Pending until it gets exactly one of the other states, which is final.
+// A message is first Pending. Later it gets exactly one of the other states, and keeps that state.
 const (
 	Pending      State = iota
-	Acked              // acknowledged by the server (PUBACK or PUBCOMP); at QoS 0 passed to the connection
+	Acked              // acknowledged by the server (PUBACK or PUBCOMP), or at QoS 0 passed to the connection
 	Refused            // refused by the server; Outcome.Err has the reason
-	Expired            // Expiry passed before the message was sent
-	Dropped            // dropped by a policy (WhenFull, Conflate, FailInFlight) or Cancel, or damaged on disk
-	DeadLettered       // refused, and kept in the dead letters, see Config.Store.DeadLetters
-	Abandoned          // the client was closed first; with Config.Dir the next client delivers the message
+	Expired            // the message expired before it was sent
+	Dropped            // dropped by a policy (WhenFull, Conflate, FailInFlight) or by Cancel, or damaged on disk
+	DeadLettered       // refused by the server, and kept as a dead letter, see Config.Store.DeadLetters
+	Abandoned          // the client closed before the message was delivered; with Config.Dir the next client delivers it
 )
 
 // These values equal those of the outbox and, except for Abandoned, of the store.
@@ -37,8 +37,8 @@ func (s State) String() string {
 // Message.ResponseTopic.
 type Outcome struct {
 	State  State
-	Reason byte  // the server's reason code; of the last refusal while pending
-	Err    error // nil if pending or acked; else *RefusedError, *PoisonError, *ExpiredError, *DroppedError, *DamagedError, ErrSessionLost or ErrClosed
+	Reason byte  // the server's reason code; while the message is pending, that of the last refusal
+	Err    error // nil if the message is pending or acked, or else a *RefusedError, *PoisonError, *ExpiredError, *DroppedError, *DamagedError, ErrSessionLost or ErrClosed
 }
 
 // Delivery reports the outcome of one published message. The application may ignore it. All QoS 0
@@ -53,17 +53,17 @@ type Delivery struct {
 // Done returns a channel that is closed when the outcome is final.
 func (d *Delivery) Done() <-chan struct{} { return d.waiter.Done() }
 
-// Outcome returns the present outcome. Its State is Pending until the outcome is final.
+// Outcome returns the outcome as it is now. Its State is Pending until the outcome is final.
 func (d *Delivery) Outcome() Outcome {
 	r := d.waiter.Result()
 	return Outcome{State: State(r.State), Reason: r.Reason, Err: r.Err}
 }
 
-// Wait waits for the outcome, up to Config.Publishing.WaitTimeout. If the server has the message,
-// the error is nil. If the message ended otherwise, the error is Outcome.Err.
+// Wait waits for the outcome, up to Config.Publishing.WaitTimeout. If the server acknowledged the
+// message, the error is nil. After any other final outcome, the error is Outcome.Err.
 //
 // If the message is still pending, the error is the cause of ctx or a *reliability.TimeoutError. If
-// the server refuses the message for now, that error is wrapped in a *DeferredError. The client
+// the server refuses the message for now, Wait wraps that error in a *DeferredError. The client
 // continues to deliver the message: call Wait again, and do not publish the message again.
 func (d *Delivery) Wait(ctx context.Context) (Outcome, error) {
 	var err error

@@ -15,12 +15,12 @@ import (
 )
 
 var (
-	// ErrClosed is returned when the client has ended, or is ending.
+	// ErrClosed is returned after the end of the client has begun.
 	ErrClosed = safe.New("client: closed; create a client with the same store to continue")
 	// ErrNilClient is returned by the methods of a nil *Client.
 	ErrNilClient = safe.New("client: the Client is nil; check the error that New returned")
-	// ErrAbort, as the cause that cancels Start's context, ends the client without a DISCONNECT.
-	// The server then publishes the will.
+	// ErrAbort ends the client without a DISCONNECT if it is the cause that cancels Start's
+	// context. The server then publishes the will.
 	ErrAbort = errors.New("client: aborted without DISCONNECT")
 	// ErrDraining is returned by Publish after Drain was called.
 	ErrDraining = safe.New("client: draining; publish before Drain or with another client")
@@ -28,39 +28,41 @@ var (
 	ErrNotConnected = safe.New("client: not connected; use QoS 1 or 2 to store the message and send it later")
 	// ErrStarted is returned by a second call of Start.
 	ErrStarted = safe.New("client: already started; call Start once")
-	// ErrSessionStuck is the reason for a connection's end if the client begins a new session, see
+	// ErrSessionStuck is the reason why the client ends a connection to begin a new session, see
 	// SessionConfig.OnStuck.
 	ErrSessionStuck = errors.New("client: session stuck: the server refuses messages because of QoS 2 exchanges that it holds; the client begins a new session")
 	// ErrSessionLost is the outcome of a message that was in flight when the server lost the
-	// session. It requires FailInFlight in Message.OnSessionLost or SessionConfig.OnLost.
+	// session. Messages have this outcome only with FailInFlight, see Message.OnSessionLost and
+	// SessionConfig.OnLost.
 	ErrSessionLost = errors.New("client: session lost: the message was in flight and may have arrived; publish it again if a duplicate is acceptable")
 	// ErrCancelled is the outcome of a message that Client.Cancel ended before it was sent.
 	ErrCancelled = safe.New("client: message cancelled before it was sent; publish it again if it is needed")
-	// ErrConflated is the outcome of a message that a newer one of the same topic replaced before
-	// it was sent. Both had Conflate set.
+	// ErrConflated is the outcome of an unsent message that a newer message of the same topic
+	// replaced. Both messages had Conflate set.
 	ErrConflated = safe.New("client: message replaced by a newer one of its topic before it was sent; publish without Conflate to send each one")
 	// ErrNoReceipts is returned by Receipt when the store keeps no receipts.
 	ErrNoReceipts = safe.New("client: the message is not pending, and the store keeps no receipts of ended messages; set Config.Store.Options.Retention.MaxReceipts")
 	// ErrNoDeadLetters is returned if a custom store does not keep dead letters.
 	ErrNoDeadLetters = safe.New("client: the store keeps no dead letters; implement persistence.DeadLetters")
 	// ErrUnknownSession reports that the server holds a session for this ClientID that the store
-	// does not know: another library began it, or the store was lost. The client resumes that
-	// session, see SessionAdopted. With NoSession, and after a takeover by another client, it
-	// discards the session and its waiting messages.
+	// does not know. Either another library began the session, or the store was lost. The client
+	// resumes the session, see SessionAdopted. With NoSession, and after a takeover by another
+	// client, it discards the session and its waiting messages.
 	ErrUnknownSession = link.ErrUnknownSession
-	// ErrSessionAdopted is the ErrUnknownSession of a session that the client resumes on the next
-	// connection.
+	// ErrSessionAdopted is the kind of ErrUnknownSession for a session that the client resumes on
+	// the next connection.
 	ErrSessionAdopted = link.ErrSessionAdopted
-	// ErrAckTimeout is the reason for a connection's end if messages were in flight and the server
-	// acknowledged none for ConnectionConfig.AckTimeout.
+	// ErrAckTimeout is the reason why a connection ended if messages were in flight and the server
+	// acknowledged none of them for ConnectionConfig.AckTimeout.
 	ErrAckTimeout = link.ErrAckTimeout
-	// ErrKeepAlive is the reason for a connection's end if the server sent nothing for 1.5 times
-	// the keep alive, or did not answer the ping of NetworkChanged.
+	// ErrKeepAlive is the reason why a connection ended if the server sent nothing for 1.5 times
+	// the keep alive. It is also the reason if the server did not answer the PINGREQ of
+	// NetworkChanged.
 	ErrKeepAlive = link.ErrKeepAlive
 )
 
-// FieldError reports a field of a message, subscription or will that MQTT cannot carry. Nothing was
-// stored or sent.
+// FieldError reports that a field of a message, subscription or will is invalid in MQTT. The client
+// has stored and sent nothing.
 type FieldError struct {
 	Field   string // name of the field
 	Problem string // what is wrong, and how to correct it
@@ -81,17 +83,17 @@ type ConfigError struct {
 
 func (e *ConfigError) Error() string { return "client: Config." + e.Field + ": " + e.Problem }
 
-// Unwrap returns the *TLSFileError of an unusable file, and nil otherwise.
+// Unwrap returns the *TLSFileError if a file is unusable, and nil for all other problems.
 func (e *ConfigError) Unwrap() error { return e.cause }
 
 // SafeToRetry returns true: nothing was started.
 func (*ConfigError) SafeToRetry() bool { return true }
 
 // RefusedError reports that the server refused a message or a subscription with a reason code of
-// 0x80 or above, or that the server does not support it.
+// 0x80 or above, or that the server does not support a feature that it needs.
 type RefusedError struct {
-	Code   byte   // the server's reason code, or the code for the feature that it does not support
-	Reason string // the server's reason string, if any; the first 1,024 bytes
+	Code   byte   // the server's reason code, or the code that means that the server does not support the feature
+	Reason string // first 1,024 bytes of the server's reason string; may be empty
 }
 
 func (e *RefusedError) Error() string {
@@ -105,8 +107,8 @@ func (e *RefusedError) Error() string {
 func (e *RefusedError) ReasonCode() byte { return e.Code }
 
 // SafeToRetry returns true, because the server has not accepted the message or subscription. It
-// returns false for the reason codes about a packet identifier: the server may have the message
-// under it.
+// returns false for the two reason codes about packet identifiers (0x91 and 0x92), because the
+// server may then have the message.
 func (e *RefusedError) SafeToRetry() bool { return e.Code != 0x91 && e.Code != 0x92 }
 
 // limitError returns the error for a packet that exceeds a limit of this server.
@@ -120,11 +122,11 @@ func limitError(reason byte) *RefusedError {
 
 // OutcomeUnknownError is the error of Publish for a message that may still be stored later. Either
 // the disk did not answer before ctx ended or within Store.Options.WriteTimeout, or the store
-// failed during the write. A message that is stored is delivered. Do not publish it again: wait for
-// Delivery.
+// failed during the write. If the message is stored, the client delivers it. Do not publish the
+// message again. Wait for Delivery instead.
 type OutcomeUnknownError struct {
-	// Delivery reports how the message ends. It ends as Abandoned if the message is certainly not
-	// delivered before the client ends.
+	// Delivery reports the outcome of the message. The outcome is Abandoned if the client ends
+	// first and has certainly not delivered the message.
 	Delivery *Delivery
 	Err      error // the cause of ctx, a *persistence.StalledError, or the error of the store
 }
@@ -142,9 +144,9 @@ func (e *OutcomeUnknownError) Unwrap() error { return e.Err }
 // SafeToRetry returns false: the message may be delivered.
 func (*OutcomeUnknownError) SafeToRetry() bool { return false }
 
-// CloseTimeoutError is the error of Close if a disk, a handler or another function of the
-// application does not return. The client ends when it returns, see Client.Done. Dir remains in use
-// until then.
+// CloseTimeoutError is the error of Close if the disk does not answer, or if a handler or another
+// function of the application does not return. The client ends afterwards, see Client.Done. Dir
+// remains in use until then.
 type CloseTimeoutError struct{ After time.Duration }
 
 func (e *CloseTimeoutError) Error() string {
@@ -158,13 +160,14 @@ func (*CloseTimeoutError) Timeout() bool        { return true }
 // SafeToRetry returns true: Close may be called again.
 func (*CloseTimeoutError) SafeToRetry() bool { return true }
 
-// PoisonError reports a message that was given up or deferred because several connections in a row
-// ended over it. After it was given up, publish its content in another form.
+// PoisonError reports a message that the client deferred or gave up, because several connections in
+// a row ended when it sent this message. After the client gave it up, publish the content in
+// another form.
 type PoisonError struct {
 	ID       MessageID
 	Attempts int
-	Code     byte // of the last DISCONNECT; 0 without one
-	Deferred bool // it is resent alone; Attempts counts from its first deferral
+	Code     byte // reason code of the last DISCONNECT; 0 if the server sent none
+	Deferred bool // the message is resent alone; Attempts counts from its first deferral
 }
 
 func (e *PoisonError) Error() string {
@@ -192,8 +195,8 @@ func (*PoisonError) SafeToRetry() bool { return false }
 type DroppedError struct {
 	ID MessageID
 	// Cause is a persistence.ErrFull with DropOldest and DropNewest, ErrConflated if a newer
-	// message replaced the message, and ErrCancelled after Cancel. It is nil in a Receipt, which
-	// does not store it.
+	// message replaced this one, and ErrCancelled after Cancel. In a Receipt, Cause is nil, because
+	// the store does not keep it.
 	Cause error
 }
 
@@ -209,7 +212,7 @@ func (e *DroppedError) Unwrap() error { return e.Cause }
 // SafeToRetry returns true, because only unsent messages are dropped.
 func (*DroppedError) SafeToRetry() bool { return true }
 
-// ExpiredError reports that a message's Expiry passed before it could be sent.
+// ExpiredError reports that a message expired before the client could send it.
 type ExpiredError struct{ ID MessageID }
 
 func (e *ExpiredError) Error() string {
@@ -231,10 +234,10 @@ func (e *DamagedError) Unwrap() error { return e.Err }
 // SafeToRetry returns false: the message may have been sent before it was damaged.
 func (*DamagedError) SafeToRetry() bool { return false }
 
-// DrainError reports that Drain ended before all messages were acknowledged. With Config.Dir the
-// next client delivers the others. With a store in memory they are lost.
+// DrainError reports that Drain ended before all messages were acknowledged. With Config.Dir, the
+// next client delivers the remaining messages. With a store in memory, they are lost.
 type DrainError struct {
-	Pending int   // messages that stay in the store
+	Pending int   // number of messages that stay in the store
 	Cause   error // why Drain ended: the context's cause, with the last connection error, or a fatal error
 }
 
@@ -247,14 +250,14 @@ func (e *DrainError) Unwrap() error { return e.Cause }
 // SafeToRetry returns false: the store keeps the messages.
 func (*DrainError) SafeToRetry() bool { return false }
 
-// SessionError reports that the client stopped because the server and the store do not know the
-// same session, see StrictSession. It matches ErrUnknownSession or ErrSessionLost in errors.Is.
+// SessionError reports that the client stopped because the session at the server is not that in the
+// store, see StrictSession. errors.Is reports that it is an ErrUnknownSession or an ErrSessionLost.
 type SessionError struct {
-	// Present is true if the server has a session that the store does not know. Otherwise the store
-	// knows a session that the server does not have.
+	// Present is true if the server has a session that the store does not know. It is false if the
+	// store has a session that the server does not have.
 	Present bool
 	// If one of the following fields is set, the client has not connected.
-	ClientID  string // not empty: the other client identifier to which the stored session belongs
+	ClientID  string // if not empty, the stored session belongs to this other client identifier
 	TakenOver bool   // another client with this ClientID took over the session and used it
 }
 
@@ -270,7 +273,7 @@ func (e *SessionError) Error() string {
 	return "client: session lost: the server does not have the session in the store; start with CleanStart or ResumeSession to publish the stored messages again"
 }
 
-// Is returns true for the sentinel error that e corresponds to.
+// Is returns true for the one of ErrUnknownSession and ErrSessionLost that describes e.
 func (e *SessionError) Is(target error) bool {
 	unknown := e.Present || e.ClientID != "" || e.TakenOver
 	return target == ErrUnknownSession && unknown || target == ErrSessionLost && !unknown
@@ -295,7 +298,8 @@ func fieldError(err error) error {
 	return err
 }
 
-// notConnected returns an ErrNotConnected with the error of the last connection or attempt, if any.
+// notConnected returns an ErrNotConnected that contains the error of the last connection or attempt
+// to connect, if there is one.
 func notConnected(last error) error {
 	if last == nil {
 		return ErrNotConnected

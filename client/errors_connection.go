@@ -11,12 +11,12 @@ import (
 )
 
 // ConnectionError reports that the server refused a connection (CONNACK) or ended it (DISCONNECT).
-// The event that contains it names the Action that follows.
+// The event that contains the error has the field Action, which is what the client does next.
 type ConnectionError struct {
 	Code            byte   // the reason code
 	Reason          string // the server's reason string, up to 1,024 bytes; may be empty
-	ServerReference string // the server to use instead; may be empty; without passwords and queries
-	Cause           error  // the packet as an error
+	ServerReference string // address of the server to use instead, without password and query; may be empty
+	Cause           error  // the received packet, as an error
 }
 
 func (e *ConnectionError) Error() string {
@@ -33,8 +33,8 @@ func (e *ConnectionError) Unwrap() error    { return e.Cause }
 // SafeToRetry returns false, because messages may have been sent on the connection.
 func (*ConnectionError) SafeToRetry() bool { return false }
 
-// advice returns what to do about the reason code. StopPolicy decides whether the client stops
-// after a refused CONNECT. After a DISCONNECT it reconnects.
+// advice returns what to do about the reason code. After a refused CONNECT, StopPolicy decides
+// whether the client stops. After a DISCONNECT, the client always reconnects.
 func (e *ConnectionError) advice() string {
 	switch e.Code {
 	case wire.ReasonBadUserNameOrPassword:
@@ -77,8 +77,8 @@ func (e *ConnectionError) advice() string {
 // ProtocolError reports a violation of MQTT by the server. The client sends a DISCONNECT, ends the
 // connection and reconnects with backoff.
 type ProtocolError struct {
-	Code   byte   // the reason code of the DISCONNECT: 0x81, 0x82, 0x93, 0x94, 0x95 …
-	Packet string // the packet with the violation, such as "PUBLISH"
+	Code   byte   // reason code of the client's DISCONNECT, such as 0x81, 0x82, 0x93, 0x94 or 0x95
+	Packet string // name of the invalid packet, such as "PUBLISH"
 	Detail string // describes the violation
 }
 
@@ -91,7 +91,7 @@ func (e *ProtocolError) ReasonCode() byte { return e.Code }
 // AuthError reports that the Authenticator returned an error. The client reconnects.
 type AuthError struct {
 	Method string
-	Err    error // of the Authenticator
+	Err    error // error that the Authenticator returned
 }
 
 func (e *AuthError) Error() string { return (*link.AuthError)(e).Error() }
@@ -101,10 +101,11 @@ func (e *AuthError) Unwrap() error { return e.Err }
 func (*AuthError) SafeToRetry() bool { return false }
 
 // TLSFileError reports an unusable file of ConnectionConfig.TLSFiles. The client reconnects and
-// reads the file again. New returns it in a *ConfigError for a file in an unsupported format.
+// reads the file again. If a file has an unsupported format, New returns a *ConfigError that
+// contains the TLSFileError.
 type TLSFileError struct {
 	File    string
-	Err     error  // error of the read, or what is wrong with the content
+	Err     error  // error of reading the file, or the problem with its content
 	Format  string // the unsupported format of the file, such as "PKCS#12 (.p12, .pfx)"; otherwise empty
 	Convert string // command that converts the file; empty if there is no such command
 }
@@ -117,11 +118,11 @@ func (*TLSFileError) SafeToRetry() bool { return true }
 
 // ProxyError reports that the proxy cannot be reached or does not connect to the server.
 type ProxyError struct {
-	Proxy  string // URL of the proxy, without the password; without the user name if there is no password
+	Proxy  string // URL of the proxy, without the password; a user name without a password is omitted too
 	Server string // host and port of the server
-	Status int    // HTTP status of the proxy's answer; 0 without an answer
-	Reason string // the text after Status
-	Err    error  // error, if Status is 0
+	Status int    // HTTP status of the proxy's response; 0 if there was none
+	Reason string // text after the status in the proxy's response
+	Err    error  // cause of the failure, if Status is 0
 }
 
 func (e *ProxyError) Error() string { return (*link.ProxyError)(e).Error() }
@@ -130,9 +131,9 @@ func (e *ProxyError) Unwrap() error { return e.Err }
 // SafeToRetry returns true, because there was no connection.
 func (*ProxyError) SafeToRetry() bool { return true }
 
-// InboundFullError reports that received messages took all of MaxBufferedBytes and handlers freed
-// no space within AckTimeout, so the connection was ended. The server resends the messages for
-// which there was no space on the next connection.
+// InboundFullError reports that the client ended the connection because received messages took all
+// of MaxBufferedBytes, and handlers freed no space within AckTimeout. On the next connection, the
+// server resends the messages for which there was no space.
 type InboundFullError struct {
 	Limit int64 // value of ReceivingConfig.MaxBufferedBytes
 }
@@ -218,8 +219,8 @@ func asPublic(err error, target any) bool {
 	return false
 }
 
-// waitEnded returns the cause that ended a wait. It adds why there is no connection; last is nil if
-// there is one.
+// waitEnded returns the cause that ended a wait. It adds last, which is the reason why there is no
+// connection. last is nil if there is a connection.
 func waitEnded(cause, last error) error {
 	if last == nil {
 		return cause

@@ -6,21 +6,20 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// Event is something that happens in a client by itself, not in a call that the application makes.
-// Config.OnEvent receives each type below.
+// Event is something that happens in a client, other than in a call of the application.
+// Config.OnEvent receives the types below.
 //
-// The client calls OnEvent with one event at a time, in order, on a goroutine of its own. OnEvent
-// may therefore block, and may call all methods of the client, such as Subscribe after Connected.
-// The client continues meanwhile: State may already reflect a later change than the event. New
-// returns after OnEvent has received the events that occurred in New.
+// The client calls OnEvent with one event at a time, in order, on a separate goroutine. OnEvent may
+// therefore block, and may call all methods of the client, such as Subscribe after Connected.
+// Meanwhile the client continues, so State may already reflect a later change than the event.
+// OnEvent receives the events that occur in New before New returns.
 //
 // Up to 4 MiB of events wait for OnEvent. Further events are dropped, counted in Stats.EventsMissed
-// and reported by EventsMissed. Close waits until OnEvent has received all events, at most
-// CloseTimeout. Stopped is the last event. Close and Drain do not wait for the end of the client if
-// OnEvent calls them.
+// and reported by EventsMissed. Close waits at most CloseTimeout until OnEvent has received all
+// events. Stopped is the last event. If OnEvent calls Close or Drain, the call does not wait for
+// the end of the client.
 //
-// If OnEvent publishes again what MessageDropped reports, and the store is still full, another
-// message is dropped.
+// If OnEvent republishes a dropped message while the store is full, another message is dropped.
 type Event interface{ event() }
 
 // Connecting reports the start of an attempt to connect.
@@ -33,20 +32,20 @@ type Connecting struct {
 type Connected struct {
 	Server         string
 	SessionPresent bool          // the server resumes the earlier session
-	ClientID       string        // as in Client.ClientID
-	KeepAlive      time.Duration // in effect: the Server Keep Alive, or else ConnectionConfig.KeepAlive; 0: none
-	SessionExpiry  time.Duration // in effect: the server's choice, or else SessionConfig.Expiry; 0: none
+	ClientID       string        // the same as Client.ClientID
+	KeepAlive      time.Duration // the value in use: the Server Keep Alive or else ConnectionConfig.KeepAlive; 0 disables it
+	SessionExpiry  time.Duration // the value in use: the server's choice or else SessionConfig.Expiry; 0 means no session
 	Attempt        int           // number of the attempt that succeeded, from 1
 	Took           time.Duration // duration of that attempt, from dialing to CONNACK
 }
 
 // ConnectFailed reports a failed attempt to connect. The next attempt begins after Delay. If the
-// failure stops the client, it is reported by Stopped instead.
+// failure stops the client, Stopped reports the failure instead.
 type ConnectFailed struct {
 	Server  string
 	Err     error
 	Attempt int                // number of the attempt since the last connection, from 1
-	Took    time.Duration      // from dialing to the failure
+	Took    time.Duration      // time from dialing to the failure
 	Action  reliability.Action // what the client does next
 	Delay   time.Duration
 }
@@ -61,60 +60,60 @@ type Disconnected struct {
 	Delay  time.Duration
 }
 
-// Redirected reports that the server referred to another one (reason code 0x9C or 0x9D). The client
-// connects to that server next.
+// Redirected reports that the server redirected the client to another server (reason code 0x9C or
+// 0x9D). The client connects to that server next.
 type Redirected struct {
 	From, To  string
-	Permanent bool // To replaces From until the client ends
+	Permanent bool // the client uses To in place of From until the client ends
 }
 
-// SessionAdopted reports that the client resumes a session that the store does not know. The server
-// had one for this ClientID: another library began it, or the store was lost. The client has closed
-// the connection, and resumes the session on the next one at once. It receives the messages that
-// wait in the session, including those of subscriptions that this client has not made. It first
-// ends all QoS 2 exchanges that the server may hold, and then sends stored messages. StrictSession
-// stops the client instead. CleanStart discards the session.
+// SessionAdopted reports that the client resumes a session that the store does not know. Another
+// library began the session under this ClientID, or the store was lost. The client has closed the
+// connection, and resumes the session at once on the next connection. It receives the messages that
+// wait in the session, even those of subscriptions that it did not make. It ends all QoS 2
+// exchanges that the server may hold before it sends stored messages. With StrictSession, the
+// client stops instead. CleanStart discards the session.
 type SessionAdopted struct{ Server string }
 
 // SessionStuck reports that only a new session can make the server accept messages. The server
 // still refuses messages with 0x97 or 0x91, although the client has ended every QoS 2 exchange that
-// the server may hold. With NewSession, the client begins a new session (see
-// SessionConfig.OnStuck), and SessionConfig.OnLost decides about messages in flight. It is reported
-// at most once an hour.
+// the server may hold. If NewSession is true, the client begins a new session (see
+// SessionConfig.OnStuck), and messages in flight are treated as SessionConfig.OnLost selects. The
+// event is reported at most once an hour.
 type SessionStuck struct{ NewSession bool }
 
-// PurgeGivenUp reports for how many packet identifiers the server did not answer PUBREL. The limit
-// is 5 s each, 2 minutes in all, or three connections that ended instead. The client then uses the
-// identifiers anyway. If the server still holds a QoS 2 exchange under one of them, it acknowledges
-// a new message but drops it as a duplicate. The client purges identifiers after it has lost them,
-// in an adopted session, and when the server refuses messages because of exchanges that it wrongly
-// holds.
+// PurgeGivenUp reports for how many packet identifiers the server did not answer PUBREL within 5 s
+// each, 2 minutes in all, or three connections. The client sends PUBREL to end QoS 2 exchanges that
+// the server may still hold: in an adopted session, after a loss of packet identifiers, and when
+// such exchanges make the server refuse messages. The client now uses the identifiers anyway. If
+// the server still holds an exchange, it drops a new message with that identifier as a duplicate,
+// but acknowledges it.
 type PurgeGivenUp struct{ PacketIDs int }
 
-// SessionLost reports that the server did not have the session that it should have. Messages in
-// flight, also those of an earlier process, are published again or have failed, see
-// Message.OnSessionLost and SessionConfig.OnLost. InFlight is the sum of the other two counts.
+// SessionLost reports that the server has lost the session. Messages in flight, including those of
+// an earlier process, are published again or have failed, see Message.OnSessionLost and
+// SessionConfig.OnLost. InFlight is the sum of Republished and Failed.
 type SessionLost struct{ InFlight, Republished, Failed int }
 
 // Stopped reports that the client has ended. Only events of calls in progress can follow. Err is
-// the fatal error, or the cause that ended Start's context. It is nil after Close and Drain.
+// the fatal error, or the cause that ended Start's context. Err is nil after Close and Drain.
 type Stopped struct{ Err error }
 
-// MessageRefused reports an accepted message that will not be delivered. The server refused it or
-// does not support it, or its session was lost and OnSessionLost is FailInFlight.
+// MessageRefused reports an accepted message that will not be delivered. Either the server refused
+// or does not support it, or the session was lost and OnSessionLost is FailInFlight.
 type MessageRefused struct {
 	ID         MessageID
 	Topic      string
 	Err        error
-	DeadLetter bool // the message is kept, see StoreConfig.DeadLetters
+	DeadLetter bool // the store keeps the message, see StoreConfig.DeadLetters
 }
 
-// DeadLetterDropped reports that the oldest dead letters were discarded, because there were more
-// than StoreConfig.DeadLetters.
+// DeadLetterDropped reports that the store discarded its oldest dead letters, because there were
+// more than StoreConfig.DeadLetters.
 type DeadLetterDropped struct{ Dropped int } // since the previous event
 
 // MessageDropped reports a message that was dropped by StoreConfig.WhenFull or Message.Conflate.
-// Cause is that of the DroppedError. ID is zero if an earlier process accepted the message.
+// Cause is the same as in the DroppedError. ID is zero if an earlier process accepted the message.
 // Client.Cancel is not reported.
 type MessageDropped struct {
 	ID    MessageID
@@ -124,26 +123,26 @@ type MessageDropped struct {
 
 // MessageUnnumbered reports a message that was accepted without a sequence number although
 // Publishing.Sequenced is set. The store already numbers Limits.MaxStreams pairs of topic and
-// priority. Receivers handle such messages in order of receipt and do not detect missing ones.
+// priority. Receivers handle unnumbered messages in order of receipt and report no gaps.
 type MessageUnnumbered struct {
 	ID    MessageID
 	Topic string
 }
 
-// MessageDeferred reports an accepted message that the server refused for now. It stays in the
-// store and is resent after Until.
+// MessageDeferred reports an accepted message that the server refused for now. The message stays in
+// the store, and the client resends it after Until.
 type MessageDeferred struct {
 	ID       MessageID
 	Topic    string
 	Code     byte  // the server's reason code
 	Err      error // the refusal
-	Attempts int   // refusals so far
+	Attempts int   // number of refusals so far
 	Until    time.Time
 }
 
-// MessagesAbandoned reports messages that are lost because the client closes.
+// MessagesAbandoned reports how many messages are lost because the client closes.
 type MessagesAbandoned struct {
-	Pending  int // undelivered messages of a store in memory; their Deliveries end as Abandoned
+	Pending  int // undelivered messages of a store in memory; their outcome is Abandoned
 	Received int // unhandled QoS 1 and 2 messages of a session that ends with the client
 }
 
@@ -158,41 +157,40 @@ type MessageExpired struct {
 type HandlerFailed struct {
 	Message *Message
 	Err     error
-	Refused bool // it was the last attempt: the message was refused, or dropped at QoS 0
+	Refused bool // after the last attempt: the message was refused, or at QoS 0 dropped
 	// The following fields describe the attempts of a handler.
 	Attempt int       // from 1
 	Since   time.Time // time of the first failure
 	Waiting int       // later messages whose acknowledgements wait for this one
 }
 
-// MessageSetAside reports a received message that was acknowledged and put into the list of
-// set-aside messages, see [Client.SetAside].
+// MessageSetAside reports a received message that the client acknowledged and put into the list of
+// messages to handle later, see [Client.SetAside].
 type MessageSetAside struct {
 	Message  *Message
-	Filter   string // of the handler; empty if no handler is declared for the topic
+	Filter   string // filter of the handler; empty if the topic has no handler
 	Err      error  // error of the last attempt; nil without a handler
 	Attempts int
 }
 
-// Unhandled reports a received message for which no handler is declared. With Waiting, the message
-// waits for a handler, see ReceivingConfig.UnhandledGrace. Otherwise it was refused, or dropped at
-// QoS 0.
+// Unhandled reports a received message for which no handler is declared. If Waiting is true, the
+// message waits for a handler, see ReceivingConfig.UnhandledGrace. If Waiting is false, the client
+// refused the message or, at QoS 0, dropped it.
 type Unhandled struct {
 	Message *Message
 	Waiting bool
 }
 
-// ReceivedExpired reports a received message that was acknowledged but not handled, because it had
-// expired, see ReceivingConfig.HandleExpired.
+// ReceivedExpired reports a received message that was acknowledged but not handled, because the
+// message had expired, see ReceivingConfig.HandleExpired.
 type ReceivedExpired struct{ Message *Message }
 
 // PayloadInvalid reports a received message whose Payload Format Indicator announces UTF-8, but
-// whose payload is not UTF-8. It was refused with 0x99.
+// whose payload is not UTF-8. The client refused the message with 0x99.
 type PayloadInvalid struct{ Message *Message }
 
-// ReceiveBlocked reports that no further message can be received, because one message is not
-// acknowledged: its handler fails or does not return. It is reported after 5 s, and then every 30
-// s.
+// ReceiveBlocked reports that the client can receive no further message, because the handler of one
+// message fails or does not return. The event is reported after 5 s, and then every 30 s.
 type ReceiveBlocked struct {
 	Topic    string
 	Since    time.Time // when the message was received
@@ -200,39 +198,39 @@ type ReceiveBlocked struct {
 	Waiting  int       // later messages whose acknowledgements wait for this one
 }
 
-// Gap reports messages of a publisher that are missing.
+// Gap reports that numbered messages of a publisher are missing.
 type Gap struct {
 	Publisher, Topic string
 	Epoch, From, To  uint64 // first and last missing number
 }
 
-// LateDropped reports a received message that was dropped because it arrived after its gap had been
-// reported, see ordering.DropLate.
+// LateDropped reports a received message that was dropped because it arrived after it had been
+// reported as missing, see ordering.DropLate.
 type LateDropped struct{ Message *Message }
 
 // NumberReused reports a received message with a sequence number that another message used before.
-// Its message ID is new, so it is handled, with Message.OutOfOrder. Either its publisher restarted
+// Its message ID is new, so it is handled, with Message.OutOfOrder. Either the publisher restarted
 // its numbers or was restored from a copy, or two publishers have the same name.
 type NumberReused struct{ Message *Message }
 
 // NumberRepeated reports a received message that was dropped because its sequence number was
-// handled before. It has no message ID, so it may be a copy or another message.
+// handled before. The message has no ID, so it may be a copy or a different message.
 type NumberRepeated struct{ Message *Message }
 
 // QoS0Dropped reports a received QoS 0 message that was dropped because a queue or the buffer was
-// full, or the client was closing. See ReceivingConfig.QoS0QueueSize and MaxBufferedBytes.
+// full or the client was closing. See ReceivingConfig.QoS0QueueSize and MaxBufferedBytes.
 type QoS0Dropped struct{ Message *Message }
 
-// QoS0Lost reports QoS 0 messages that Publish accepted and that the connection had not, or only
-// partly, written when it ended.
+// QoS0Lost reports how many QoS 0 messages were lost because the connection ended before it had
+// written them completely.
 type QoS0Lost struct {
 	Messages int
 	Err      error // why the connection ended
 }
 
 // ReadStalled reports that the client stopped reading from the connection because received messages
-// take all of ReceivingConfig.MaxBufferedBytes. With Leaving, handlers freed no space within
-// AckTimeout. The client then leaves further messages to the server, which resends them on the next
+// take all of ReceivingConfig.MaxBufferedBytes. If Leaving is true, handlers freed no space within
+// AckTimeout. The client then accepts no further messages. The server resends them on the next
 // connection.
 type ReadStalled struct {
 	Bytes   int64
@@ -240,21 +238,22 @@ type ReadStalled struct {
 }
 
 // SubscriptionFailed reports a subscription that the server refused, that could not be restored, or
-// that has ended. It is also reported if Subscribe returns the error.
+// that has ended. The event is reported even if Subscribe also returns the error.
 type SubscriptionFailed struct {
 	Filter string
 	Err    error
 }
 
-// SubscriptionDowngraded reports that the server granted a lower QoS than requested. At QoS 0 the
-// server keeps no messages for this client while it is disconnected.
+// SubscriptionDowngraded reports that the server granted a lower QoS than requested. At QoS 0, the
+// server keeps no messages while this client is disconnected.
 type SubscriptionDowngraded struct {
 	Filter         string
 	Asked, Granted QoS
 }
 
 // MarkerFailed reports that the server refused a subscription or a message to
-// PresenceConfig.MarkerTopic. The client then detects the end of retained messages by silence only.
+// PresenceConfig.MarkerTopic. The client then detects the end of the retained messages only by a
+// time without messages.
 type MarkerFailed struct {
 	Topic string
 	Err   error
@@ -264,18 +263,18 @@ type MarkerFailed struct {
 // see RetainedOptions and WatchOptions.
 type ViewFull struct {
 	Filter  string
-	Topic   string // of the latest one
+	Topic   string // topic of the latest one
 	Refused int    // since the previous event
 }
 
-// ChangesMissed reports changes of a watch or a mirror that were dropped because a reader or
+// ChangesMissed reports how many changes of a watch or a mirror were dropped because a reader or
 // OnChange was too slow.
 type ChangesMissed struct {
 	Filter string
 	Missed int // since the previous event
 }
 
-// StatusFailed reports a status message that the server did not accept.
+// StatusFailed reports that the server did not accept a status message of this client.
 type StatusFailed struct{ Err error }
 
 // BreakerChanged reports a change of the circuit breaker's state.

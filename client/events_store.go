@@ -9,29 +9,31 @@ import (
 // StoreFailed reports an error of the store or of the dedupe cache.
 type StoreFailed struct{ Err error }
 
-// StoreRenewed reports, after Start, that the store began a new epoch when it was opened. New
-// messages are numbered in the new epoch, so receivers do not mistake them for duplicates.
+// StoreRenewed reports, after Start, that the store began a new epoch when it was opened. The
+// sequence numbers of new messages belong to the new epoch, so receivers do not treat new messages
+// as duplicates.
 //
-// If Cause.Copied, the store is a copy of another one or was restored from a copy. The client then
-// drops the session in the store and adopts one that the server has (SessionAdopted). It publishes
-// the pending messages under the same message IDs, even if the original has published them. A copy
-// that is used beside the original needs its own ClientID.
+// If Cause.Copied is true, the store is a copy of another store or was restored from a copy. The
+// client then discards the session in the store. If the server has a session, the client resumes it
+// (see SessionAdopted). The client publishes the pending messages under the same message IDs, even
+// if the original store's client has published them. If a copy and its original are both in use,
+// give the copy another ClientID.
 type StoreRenewed struct {
 	Cause persistence.Renewal
 	Epoch uint64
 }
 
-// StoreDegraded reports that the disk refuses writes to Config.Dir. At QoS 1 and 2, Publish returns
-// a *persistence.DegradedError, or blocks with StoreConfig.WhenFull Block. The client still sends
-// pending messages: all of QoS 1, and those of QoS 2 that need no write first. The store retries by
-// itself.
+// StoreDegraded reports that the disk refuses writes to Config.Dir. At QoS 1 and 2, Publish then
+// returns a *persistence.DegradedError. If StoreConfig.WhenFull is Block, Publish blocks instead.
+// The client still sends all pending QoS 1 messages, and those pending QoS 2 messages that need no
+// write first. The store retries by itself.
 type StoreDegraded struct{ Err error }
 
-// StoreRecovered reports that the disk accepts writes again.
+// StoreRecovered reports that the disk accepts writes again. After is how long it refused them.
 type StoreRecovered struct{ After time.Duration }
 
-// StoreDamaged reports a damaged place in the log in Config.Dir. The records around it are still
-// used.
+// StoreDamaged reports damaged bytes in the log in Config.Dir. The client still uses the records
+// before and after them.
 type StoreDamaged struct{ persistence.Corruption }
 
 func (StoreFailed) event()    {}

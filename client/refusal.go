@@ -8,20 +8,20 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// RefusalRule selects what to do with messages that the server refuses, or over which it ends
-// connections (see PublishingConfig.PoisonAttempts).
+// RefusalRule selects what to do with messages that the server refuses. It also applies to messages
+// because of which the server ends connections, see PublishingConfig.PoisonAttempts.
 type RefusalRule struct {
 	Filter string // topic filter of the messages; default: all topics
-	// Codes are the reason codes of PUBACK and PUBREC to which the rule applies. Default: all of
-	// 0x80 and above. Listed codes also apply to a DISCONNECT caused by a message. Code 0 applies
-	// to a connection that ends over a message without a reason code.
+	// Codes are the reason codes of PUBACK and PUBREC to which the rule applies. Default: all codes
+	// of 0x80 and above. Listed codes also apply to a DISCONNECT caused by a message. Code 0 stands
+	// for a connection that a message ended and for which the server gave no reason code.
 	Codes  []byte
 	Action RefusalAction // what happens to the message; default RetryLater
-	// MaxAttempts limits the retries of a message: it ends at the MaxAttempts-th refusal. Default
-	// 0: no limit, except Expiry and MaxAge.
+	// MaxAttempts is the number of refusals after which the client gives a message up. Default 0:
+	// no limit, except Expiry and MaxAge.
 	MaxAttempts int
-	// MaxTime limits the time of the retries: a message ends at the first refusal that is MaxTime
-	// or more after the first one. Default 0: no limit, except Expiry and MaxAge.
+	// MaxTime limits the time of the retries. The client gives a message up when the server refuses
+	// it MaxTime or more after the first refusal. Default 0: no limit, except Expiry and MaxAge.
 	MaxTime time.Duration
 }
 
@@ -29,11 +29,12 @@ type RefusalRule struct {
 type RefusalAction uint8
 
 const (
-	RetryLater RefusalAction = iota // the message is deferred and resent
-	GiveUp                          // the message ends as Refused, or as DeadLettered with StoreConfig.DeadLetters
-	SetAside                        // the message ends as DeadLettered; requires StoreConfig.DeadLetters
+	RetryLater RefusalAction = iota // the client defers the message and resends it later
+	GiveUp                          // the outcome is Refused, or DeadLettered if StoreConfig.DeadLetters is set
+	SetAside                        // the outcome is DeadLettered; requires StoreConfig.DeadLetters
 	// LowerQoS sends a QoS 2 message at QoS 1 if the server's Maximum QoS is 1. The message may
-	// then be delivered twice. It applies to code 0x9B only, and lets Publish accept QoS 2.
+	// then be delivered twice. LowerQoS applies only to code 0x9B. With it, Publish accepts a QoS 2
+	// message for such a server.
 	LowerQoS
 )
 
@@ -45,14 +46,15 @@ func (a RefusalAction) String() string {
 // These values equal those of package deferral.
 var _ = [1]struct{}{}[LowerQoS-RefusalAction(deferral.LowerQoS)]
 
-// DeferredError reports messages that the server refuses for now. They stay pending and are resent,
-// see PublishingConfig.Refusals. Delivery.Wait returns it for one message. Drain returns it in a
-// DrainError if only such messages are left.
+// DeferredError reports messages that the server refuses for now. The messages stay pending, and
+// the client resends them, see PublishingConfig.Refusals. Delivery.Wait returns a DeferredError
+// about its message. Drain returns a DrainError that contains a DeferredError if only such messages
+// are left.
 type DeferredError struct {
 	Messages int
-	Since    time.Time // since when the oldest is deferred; zero if unknown
+	Since    time.Time // when the first of the messages was deferred; zero if unknown
 	Code     byte      // the last reason code
-	Err      error     // why the wait ended; nil if the refusals lasted too long
+	Err      error     // why the call stopped waiting; nil if the refusals lasted too long
 }
 
 func (e *DeferredError) Error() string {
