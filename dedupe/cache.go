@@ -6,68 +6,71 @@ import (
 	"time"
 )
 
-// Cache records which messages have been handled. Each key has at most one claim at a time. Only a
-// committed claim makes the key a duplicate.
+// Cache records which messages have been handled. Each key has at most one claim at a time. A key
+// becomes a duplicate when its claim is committed, and not before.
 //
 // A claim belongs to an owner, which is the name of the client or process that handles the message.
-// The claim holds for a lease. The owner renews the lease while the handler runs. After the lease
-// has ended, the next Begin of any owner takes the key over. Commit, Renew and Abort of the earlier
-// claim then return [*ClaimLostError].
+// A claim is valid for the time of its lease. The owner renews the lease while the handler runs.
+// After the lease has ended, the next Begin of any owner takes the key over. Commit, Renew and
+// Abort of the earlier claim then return [*ClaimLostError].
 //
-// Implementations are safe for concurrent use, also by several processes that share the storage. A
-// cache that can serve several claims in one round trip may implement further interfaces for that;
-// callers check for them by type assertion.
+// Implementations are safe for concurrent use. This includes several processes that share the
+// storage. A cache that can process several claims in one round trip may implement additional
+// interfaces. Callers detect them by type assertion.
 //
-// If ctx ends first, a call returns its cause or an error that wraps ctx.Err().
+// If ctx ends during a call, the call returns the cause of ctx or an error that wraps ctx.Err().
 type Cache interface {
-	// Begin claims key for owner, unless it is claimed or committed. The Verdict is one of:
+	// Begin claims key for owner, unless the key is already claimed or committed. The Verdict is
+	// one of:
 	//
 	//	Fresh      the caller holds the returned claim: call Commit or Abort exactly once
 	//	InFlight   another caller holds the returned claim: call Wait, then Begin again
 	//	Duplicate  the key was committed; the returned claim is zero
 	//
-	// Of any number of concurrent calls with one key, exactly one returns Fresh. If err is not nil,
-	// the caller holds no claim and must neither handle nor acknowledge the message. If the reply
-	// of the storage was lost, the key may be claimed until the lease ends.
+	// When several callers call Begin with one key at the same time, exactly one call returns
+	// Fresh. If err is not nil, the caller holds no claim. It must neither handle nor acknowledge
+	// the message. If the reply of remote storage was lost, the key may stay claimed until the
+	// lease ends.
 	Begin(ctx context.Context, key, owner string) (Claim, Verdict, error)
-	// Renew extends the lease of a claim and returns the claim with its new Expires. A claim whose
-	// Expires is zero needs no renewal. Renew also succeeds after the lease has ended, unless the
-	// key was taken over.
+	// Renew extends the lease of a claim and returns the claim with the new value of Expires. A
+	// claim whose Expires is zero needs no renewal. Renew can succeed after the lease has ended, if
+	// no other owner has taken the key over.
 	Renew(ctx context.Context, c Claim) (Claim, error)
-	// Commit records that the message was handled. After it returns nil, the key is a Duplicate for
-	// as long as the implementation keeps it. If the claim is committed already, Commit returns
-	// nil. Commit also succeeds after the lease has ended, unless the key was taken over. The error
-	// is then [*ClaimLostError], and another owner handles or has handled the message.
+	// Commit records that the message was handled. After Commit returns nil, the key is a Duplicate
+	// for as long as the implementation keeps the key. If the claim was already committed, Commit
+	// returns nil. Commit can succeed after the lease has ended, if no other owner has taken the
+	// key over. If one has, Commit returns [*ClaimLostError]. The other owner then handles the
+	// message, or has handled it.
 	//
-	// After any other error, the commit may not be recorded, and the message may be handled again
-	// after a restart. The caller should acknowledge the message nevertheless.
+	// After any other error, the commit may be missing, and the message may be handled again after
+	// a restart. The caller should acknowledge the message in spite of the error.
 	Commit(ctx context.Context, c Claim) error
-	// Abort releases a claim whose message was not handled, so that the next Begin is Fresh. Abort
-	// never undoes a Commit. It returns nil if the claim has already ended, and [*ClaimLostError]
-	// if another claim holds or has committed the key.
+	// Abort ends a claim whose message was not handled. The next Begin with the key then returns
+	// Fresh. Abort never undoes a Commit. It returns nil if the claim has already ended. It returns
+	// [*ClaimLostError] if another claim holds the key or has committed it.
 	Abort(ctx context.Context, c Claim) error
-	// Wait blocks until c may no longer hold its key: c was committed or aborted, its lease has
-	// ended, or the key was taken over. Pass the claim that Begin returned with InFlight, and then
-	// call Begin again.
+	// Wait blocks as long as the claim c holds its key. It returns when c is committed or aborted,
+	// when its lease has ended, or when another owner has taken the key over. Pass the claim that
+	// Begin returned with InFlight. When Wait returns, call Begin again.
 	Wait(ctx context.Context, c Claim) error
 	// Stats returns the counters of this cache. It does not wait for remote storage.
 	Stats() Stats
-	// Close ends the claims of this cache, wakes the callers of Wait and frees all resources. A
-	// second Close returns nil. All other later calls except Stats return [ErrClosed].
+	// Close ends the claims of this cache, wakes the callers of Wait and frees all resources. After
+	// Close, all methods except Stats and Close return [ErrClosed]. A second Close returns nil.
 	Close() error
 }
 
-// Claim identifies one attempt to handle the message of a key. It can be copied and sent to another
-// process. The zero Claim holds no key.
+// Claim identifies one attempt to handle the message with a certain key. A Claim can be copied and
+// sent to another process. The zero Claim holds no key.
 type Claim struct {
 	Key, Owner string
-	// Token is the fencing token. It is greater than that of every earlier claim of the same key,
-	// including the claims of earlier processes. A database can reject a write whose token is lower
-	// than one it has seen. This locks out an owner that was paused and continues after its lease
-	// has ended. Token fits an int64 and is not 0.
+	// Token is the fencing token. It is greater than the token of every earlier claim of the same
+	// key, including the claims of earlier processes. A database can reject a write if it has
+	// already seen a higher token. This locks out an owner that was paused and that continues after
+	// its lease has ended. Token fits into an int64 and is not 0.
 	Token uint64
-	// Expires is the end of the lease, unless it is renewed, by the clock of this process. Zero
-	// means that the claim holds until Commit, Abort or Close.
+	// Expires is the time at which the lease ends if it is not renewed, by the clock of this
+	// process. Zero means that the claim is valid until Commit, Abort or Close.
 	Expires time.Time
 }
 
@@ -77,10 +80,10 @@ type Verdict uint8
 const (
 	// Fresh means that the caller holds the claim and must handle the message.
 	Fresh Verdict = iota + 1
-	// InFlight means that another claim holds the key. It is unknown whether the message will be
-	// handled, so the caller must not acknowledge it yet.
+	// InFlight means that another claim holds the key. The handler of the other claim may still
+	// fail, so the caller must not acknowledge the message yet.
 	InFlight
-	// Duplicate means that the key was committed. The caller acknowledges the message without
+	// Duplicate means that the key was committed. The caller must acknowledge the message without
 	// handling it.
 	Duplicate
 )
@@ -93,33 +96,34 @@ func (v Verdict) String() string {
 	return [...]string{Fresh: "fresh", InFlight: "in flight", Duplicate: "duplicate"}[v]
 }
 
-// Stats are counters since the cache was opened. Size, Claims, Bytes and LogBytes are present
-// values.
+// Stats contains counters, which start at zero when the cache is opened. Size, Claims, Bytes and
+// LogBytes are not counters but present values.
 type Stats struct {
-	Size   int   // committed keys
-	Claims int   // claims in flight
+	Size   int   // number of committed keys
+	Claims int   // number of claims in flight
 	Bytes  int64 // total length of the committed keys
 
-	Fresh      uint64 // Begin returned Fresh
-	Duplicates uint64 // Begin returned Duplicate
-	InFlight   uint64 // Begin returned InFlight
-	Refused    uint64 // Begin returned InFlightError
-	TakenOver  uint64 // Begin returned Fresh for a key whose earlier lease had ended
-	Committed  uint64
-	Aborted    uint64
-	Lost       uint64 // Commit, Renew or Abort returned ClaimLostError
-	Evicted    uint64 // committed keys dropped because Capacity or MaxBytes was reached
-	Expired    uint64 // committed keys dropped because they were older than TTL
+	Fresh      uint64 // how many times Begin returned Fresh
+	Duplicates uint64 // how many times Begin returned Duplicate
+	InFlight   uint64 // how many times Begin returned InFlight
+	Refused    uint64 // how many times Begin returned InFlightError
+	TakenOver  uint64 // how many times Begin took over a key because the lease of its claim had ended
+	Committed  uint64 // number of committed claims
+	Aborted    uint64 // number of aborted claims
+	Lost       uint64 // how many times Commit, Renew or Abort returned ClaimLostError
+	Evicted    uint64 // committed keys that were dropped because of Capacity or MaxBytes
+	Expired    uint64 // committed keys that were dropped because they were older than TTL
 
-	Recovered    uint64 // File: keys read when the log was opened
-	TornBytes    uint64 // File: bytes of an unfinished record removed when the log was opened
-	Corrupt      uint64 // File: damaged ranges found when the log was opened
-	Syncs        uint64 // File: fsyncs of the log
-	Compactions  uint64 // File: rewrites of the log
-	WriteErrors  uint64 // File: failed writes and fsyncs
-	LogBytes     int64  // File: size of the log
-	AsideRefused uint64 // File: damaged logs that could not be copied to path + ".corrupt"
+	Recovered    uint64 // File only: keys that were read when the log was opened
+	TornBytes    uint64 // File only: bytes of an unfinished record that were removed when the log was opened
+	Corrupt      uint64 // File only: damaged ranges that were found when the log was opened
+	Syncs        uint64 // File only: number of fsyncs of the log
+	Compactions  uint64 // File only: how many times the log was rewritten
+	WriteErrors  uint64 // File only: number of failed writes and fsyncs
+	LogBytes     int64  // File only: size of the log in bytes
+	AsideRefused uint64 // File only: damaged logs that could not be copied to path + ".corrupt"
 }
 
-// MaxKeyBytes is the maximum length of a key. It is that of a string in MQTT [MQTT-1.5.4-1].
+// MaxKeyBytes is the maximum length of a key in bytes. MQTT strings have the same maximum length
+// [MQTT-1.5.4-1].
 const MaxKeyBytes = 65_535

@@ -9,14 +9,14 @@ import (
 type claim struct {
 	key, owner string
 	token      uint64
-	deadline   time.Duration // end of the lease, or noDeadline
+	deadline   time.Duration // end of the lease; noDeadline if the claim has no lease
 	committing bool          // a File is writing it, so it cannot be taken over
 	ended      chan struct{} // closed when the claim ends; nil if no caller waits
 }
 
 const claimBit, noDeadline = uint64(1) << 63, time.Duration(math.MaxInt64)
 
-// begin sets c to the claim that Begin returns. The caller has called expire.
+// begin sets c to the claim that Begin returns. The caller must have called expire.
 func (t *table) begin(c *Claim, key, owner string, now time.Duration) (Verdict, error) {
 	at, known := t.keys[key]
 	switch {
@@ -51,7 +51,7 @@ func (t *table) begin(c *Claim, key, owner string, now time.Duration) (Verdict, 
 	return Fresh, nil
 }
 
-// slot returns the slot for a token, which may also be a value of t.keys.
+// slot returns the slot for a token. The argument may also be a value of t.keys.
 func (t *table) slot(token uint64) *claim { return &t.claims[token&uint64(len(t.claims)-1)] }
 
 // allocate advances t.token to the next token whose slot is unused, and returns the slot.
@@ -100,7 +100,7 @@ func (c *claim) wake() {
 	}
 }
 
-// find returns the slot of c, or nil if c does not hold its key. In the latter case, committed
+// find returns the slot of c, or nil if c does not hold its key. If the slot is nil, committed
 // reports whether c has committed the key.
 func (t *table) find(c *Claim) (held *claim, committed bool) {
 	held = t.slot(c.Token)
@@ -140,8 +140,8 @@ type pending struct {
 	token uint64
 }
 
-// beginCommit reports whether c holds its key, and prevents that the key is taken over. If c does
-// not hold the key, err is nil if c has committed it earlier.
+// beginCommit reports whether c holds its key. If so, no other owner can take the key over from now
+// on. If c does not hold the key, err is nil only if c has committed the key earlier.
 func (t *table) beginCommit(c *Claim) (held bool, err error) {
 	h, committed := t.find(c)
 	switch {

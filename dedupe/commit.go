@@ -11,14 +11,14 @@ import (
 // batch is the content of one write.
 type batch struct {
 	keys []pending
-	done chan struct{} // closed when written; then err is valid
+	done chan struct{} // closed when the batch was written; err is valid after that
 	err  error
 }
 
-// Commit implements [Cache]. With [SyncEach], it returns when the key is durable. If the disk
-// fails, it returns [*CommitError]. A write is not interrupted when ctx ends. If ctx ends while
-// another Commit is being written, Commit returns the cause of ctx: the claim is then still held,
-// or it becomes a Duplicate if it is part of that write.
+// Commit implements [Cache]. With [SyncEach], Commit returns after the key is durable. If the disk
+// fails, Commit returns [*CommitError]. The end of ctx does not interrupt a write. If ctx ends
+// while Commit waits for the write of another goroutine, Commit returns the cause of ctx. If the
+// write includes the key, the key becomes a Duplicate. If not, the caller still holds the claim.
 func (f *File) Commit(ctx context.Context, c Claim) error {
 	f.mu.Lock()
 	if f.closed {
@@ -38,7 +38,7 @@ func (f *File) Commit(ctx context.Context, c Claim) error {
 	f.mu.Unlock()
 
 	select {
-	case f.writer <- struct{}{}: // even if ctx has ended, because the message was handled
+	case f.writer <- struct{}{}: // write even if ctx has ended, because the message was handled
 	default:
 		select {
 		case <-b.done:
@@ -111,8 +111,8 @@ func (f *File) write() {
 	close(b.done)
 }
 
-// compact rewrites the log. If this fails, no commit fails, because the last batch is durable
-// already. compact is then called again when the log has doubled in size.
+// compact rewrites the log. If the rewrite fails, no commit fails, because the last batch is
+// already durable. compact is then called again when the log has doubled in size.
 func (f *File) compact() {
 	err := f.rewrite()
 	f.mu.Lock()
@@ -131,7 +131,7 @@ const minRecords = 1024
 // lookAfter is the time after which File checks again whether its log was removed or replaced.
 const lookAfter = 100 * time.Millisecond
 
-// look returns an error if the log was removed or replaced. It checks at most once per lookAfter; a
+// look returns an error if the log was removed or replaced. It checks at most once per lookAfter. A
 // sync always checks.
 func (f *File) look() error {
 	if time.Since(f.looked) < lookAfter {

@@ -1,8 +1,9 @@
-// Package dedupe records which messages have been handled, so that a message that arrives twice is
-// handled once.
+// Package dedupe records which messages have been handled. A message that arrives twice is then
+// handled only once.
 //
-// A message is claimed before it is handled, and committed afterwards. If it were recorded before
-// it is handled, a failed handler would lose the message.
+// The application claims the key of a message before the handler runs, and commits the key
+// afterwards. If the key were recorded before the handler runs, a failed handler would lose the
+// message.
 //
 //	claim, verdict, err := cache.Begin(ctx, key, owner)
 //	switch {
@@ -15,20 +16,20 @@
 //		cache.Commit(ctx, claim)        // from now on a Duplicate
 //	}
 //
-// A claim has an owner and a lease, so that several processes can share a cache. If the owner dies
-// or is paused, another owner takes its messages over. [Claim.Token] is a fencing token: with it, a
-// database can reject the writes of an owner that has lost its claim.
+// A claim has an owner and a lease, so that several processes can share a cache. If the owner
+// crashes or is paused, the lease ends, and another owner can take the key over. [Claim.Token] is a
+// fencing token. It lets a database reject the writes of an owner that has lost its claim.
 //
-// After a crash between the effect of the handler and Commit, the message is Fresh, so it is
-// handled again. To exclude that, write the effect and the key together: implement [Cache] on the
-// store that contains the effect. An example is a table of keys that is written in the same SQL
-// transaction, see the example of Cache.
+// If the process crashes after the handler had its effect and before Commit, the message is handled
+// again. To prevent that, write the effect and the key in one transaction. To do so, implement
+// [Cache] on the database that stores the effect. The example of Cache shows this with a table of
+// keys in SQL.
 //
-// Keys are message IDs that the publisher sets. They are unique for the publisher or globally.
-// [Hash] computes a key for a message without an ID. Two equal sensor readings only differ by
-// topic, publisher, and timestamp or number, so the hash must include these in addition to the
-// payload.
+// A key is usually the message ID that the publisher sets. It must be unique for each publisher, or
+// globally. [Hash] computes a key for a message without an ID. The payload alone is not enough,
+// because two sensor readings can be equal. The hash must also include the topic, the publisher,
+// and a timestamp or sequence number.
 //
-// [Memory] loses its keys when the process ends. [File] keeps them. Package dedupetest tests caches
-// on other storage.
+// [Memory] loses its keys when the process ends. [File] keeps them. Package dedupetest tests your
+// own implementations of Cache.
 package dedupe

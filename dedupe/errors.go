@@ -8,7 +8,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/safe"
 )
 
-// Errors for errors.Is.
+// Errors that callers can test for with errors.Is.
 var (
 	ErrClosed          = safe.New("dedupe: cache is closed; open it again")
 	ErrClaimLost       = errors.New("dedupe: claim lost; another owner may handle the message, so do not commit its effect")
@@ -18,11 +18,11 @@ var (
 	ErrFormat          = safe.New("dedupe: not a dedupe log; use another path, or move the file away")
 )
 
-// ClaimLostError reports a Commit, Renew or Abort of a claim that does not hold its key. It matches
-// [ErrClaimLost].
+// ClaimLostError reports that Commit, Renew or Abort was called for a claim that no longer holds
+// its key. It matches [ErrClaimLost].
 type ClaimLostError struct {
-	Claim     Claim
-	Holder    Claim // the claim that holds the key; zero: there is none, or it is unknown
+	Claim     Claim // the claim that was lost
+	Holder    Claim // the claim that holds the key now; zero if no claim holds it or the holder is unknown
 	Committed bool  // another claim has committed the key
 }
 
@@ -41,8 +41,8 @@ func (e *ClaimLostError) Is(target error) bool { return target == ErrClaimLost }
 
 // InFlightError reports that MaxInFlight or MaxBytes was reached. It matches [ErrTooManyInFlight].
 type InFlightError struct {
-	Limit int   // number of claims in flight
-	Bytes int64 // MaxBytes if that was reached; otherwise 0
+	Limit int   // number of claims in flight when the limit was reached
+	Bytes int64 // the value of MaxBytes if MaxBytes was reached; otherwise 0
 }
 
 func (e *InFlightError) Error() string {
@@ -53,11 +53,11 @@ func (e *InFlightError) Error() string {
 }
 
 func (e *InFlightError) Is(target error) bool { return target == ErrTooManyInFlight }
-func (*InFlightError) SafeToRetry() bool      { return true } // no claim was made
+func (*InFlightError) SafeToRetry() bool      { return true } // Begin has claimed nothing
 
-// CommitError reports that a committed key is not durable. Within this process, the key is a
-// Duplicate nevertheless. The next successful Commit makes it durable too. The error unwraps to the
-// error of the file system.
+// CommitError reports that a committed key is not durable. In this process, the key is a Duplicate
+// in spite of the error. The next successful Commit makes the key durable too. CommitError unwraps
+// to the error of the file system.
 type CommitError struct {
 	Path string
 	Err  error
@@ -75,10 +75,10 @@ func cannot(what string, err error) error {
 	return fmt.Errorf("dedupe: cannot %s: %w; %s", what, err, fsys.Remedy(err))
 }
 
-// LockedError reports that another process, or another File, has the log open.
+// LockedError reports that the log is already open, in another process or in another File.
 type LockedError struct {
 	Path string
-	PID  int // of the holder; 0: unknown
+	PID  int // process ID of the process that has the log open; 0 if unknown
 }
 
 func (e *LockedError) Error() string {

@@ -11,52 +11,54 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
-// File is a [Cache] that survives restarts. It appends committed keys to a log, and keeps them in
-// memory while it is open. Only one process at a time can open a log.
+// File is a [Cache] that keeps its keys across restarts. It appends committed keys to a log file,
+// and keeps all keys in memory while it is open. Only one process at a time can open a log.
 //
-// Claims are not stored. After a crash, the messages that were being handled are Fresh again, with
-// greater fencing tokens. Concurrent commits share one write and one fsync. File rewrites the log
-// when less than half of it is needed.
+// File does not store claims. After a crash, a message that was being handled is Fresh again, with
+// a greater fencing token. Concurrent commits share one write and one fsync. File rewrites the log
+// when it needs less than half of the records in the log.
 //
-// When the log is opened, an unfinished record at its end is removed. Other damage is counted in
-// Stats.Corrupt. The log is then copied to path + ".corrupt", which replaces an earlier copy, and
-// all undamaged records are used. After a failed write or fsync, the next commit writes a new log
-// with all keys. A commit does the same if the log was removed. If the log was replaced by another
-// file, commits return [*CommitError].
+// When File opens the log, it removes an unfinished record at the end of the log. It counts other
+// damage in Stats.Corrupt. It then copies the damaged log to path + ".corrupt", which replaces an
+// earlier copy, and uses all undamaged records. After a failed write or fsync, the next commit
+// writes a new log with all keys. A commit also writes a new log if the log was removed. If another
+// file has replaced the log, commits return [*CommitError].
 //
-// Keys age across restarts. The time between two runs is measured by the wall clock. It counts as
-// at most half of the TTL, in case the wall clock is wrong.
+// The age of a key includes the time during which the log was closed. File measures this time by
+// the wall clock. In case the wall clock is wrong, File adds at most half of the TTL to the age.
 type File struct {
 	state
 	path string
 	fs   fsys.FS
-	lock fsys.Held // of path + ".lock"; it guards the log
+	lock fsys.Held // the lock of the file path + ".lock", which guards the log
 
-	// writer is a semaphore with capacity 1. It guards lock and the next four fields. It is
-	// acquired before mu.
+	// writer is a semaphore with capacity 1. It guards lock and the next four fields. A goroutine
+	// that needs both writer and mu acquires writer first.
 	writer chan struct{}
 	log    fsys.File
-	end    int64     // end of the log, where the next record is written
+	end    int64     // offset of the end of the log, where the next record is written
 	broken bool      // a write or fsync failed, so log must not be written to
-	looked time.Time // when look last succeeded
+	looked time.Time // the time at which look last succeeded
 
 	// The fields below are guarded by mu.
 	open      *batch // commits for the next write
 	records   int64  // records in the log, including obsolete ones
-	compactAt int64  // after a failed rewrite: no rewrite below this number of records
-	baseToken uint64 // above all tokens of earlier processes
+	compactAt int64  // set after a failed rewrite; the log is not rewritten below this number of records
+	baseToken uint64 // greater than all tokens of earlier processes
 }
 
 var _ Cache = (*File)(nil)
 
-// OpenFile opens the log at path. It creates the log if it does not exist; the directory must
-// exist. It also creates the file path + ".lock" and, temporarily, path + ".new". Errors:
-// [*LockedError], [ErrFormat], or an error of the file system.
+// OpenFile opens the log at path. It creates the log if it does not exist. The directory must
+// exist. OpenFile also creates the file path + ".lock" and, temporarily, the file path + ".new".
 //
-// If there is a log and the disk refuses writes, for example because it is full, OpenFile succeeds:
-// the keys in the log are Duplicates, and commits return [*CommitError] until the disk takes writes.
-// OpenFile returns the error nevertheless if it could not give out greater tokens: within about 20
-// minutes of an earlier such opening that has written the log since.
+// If the log exists and the disk refuses writes, OpenFile succeeds. A full disk is an example. The
+// keys in the log are Duplicates, and commits return [*CommitError] until the disk accepts writes
+// again. OpenFile fails in this situation only if it cannot guarantee that its tokens are greater
+// than all earlier ones. This happens within about 20 minutes of an earlier such opening that has
+// written the log since.
+//
+// Errors: [*LockedError], [ErrFormat], or an error of the file system.
 func OpenFile(path string, o Options) (*File, error) { return openFile(path, o, fsys.OS) }
 
 func openFile(path string, o Options, on fsys.FS) (*File, error) {
@@ -93,8 +95,8 @@ func openFile(path string, o Options, on fsys.FS) (*File, error) {
 	return f, nil
 }
 
-// Close waits for commits, writes the present time to the log for the age of its keys, and then
-// syncs and unlocks the log.
+// Close waits for running commits, and then syncs and unlocks the log. Before the sync it writes
+// the present time to the log. The next opening needs this time to compute the age of the keys.
 func (f *File) Close() error {
 	f.mu.Lock()
 	if f.closed {

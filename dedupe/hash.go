@@ -6,10 +6,10 @@ import (
 	"encoding/binary"
 )
 
-// Hash returns a key for a message without an ID. parts are the values that identify the message:
-// publisher, topic, sequence number or timestamp, payload. The key is their SHA-256 in URL-safe
-// base64 (43 characters). Each part is hashed with its length, so ("ab", "c") and ("a", "bc") have
-// different keys.
+// Hash returns a key for a message without an ID. The parts are the values that identify the
+// message: the publisher, the topic, a sequence number or timestamp, and the payload. The key is
+// the SHA-256 of the parts in URL-safe base64, which has 43 characters. Hash includes the length of
+// each part, so ("ab", "c") and ("a", "bc") have different keys.
 func Hash(parts ...[]byte) string {
 	h := sha256.New()
 	var n [8]byte

@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// Memory is a [Cache] in memory. It suffices for messages that are redelivered after a lost
-// connection. It keeps references to the key strings.
+// Memory is a [Cache] in memory. It is sufficient for messages that the server redelivers after a
+// lost connection. It forgets its keys when the process ends. It keeps references to the key
+// strings.
 type Memory struct{ state }
 
 var _ Cache = (*Memory)(nil)

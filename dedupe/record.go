@@ -26,8 +26,9 @@ const (
 	recordHead = 4 + 2 + 4 + 8 + 8
 	maxClock   = 1 << 61 // 73 years; sums with a TTL do not overflow
 
-	// tokensPerOpen is the number of claims of a process after which its tokens would overlap those
-	// of the next process. It suffices for 127 days with 100,000 claims per second.
+	// tokensPerOpen is the number of tokens reserved for one process. A process that makes more
+	// claims would use tokens of the next process. The number suffices for 127 days at 100,000
+	// claims per second.
 	tokensPerOpen = 1 << 40
 	maxBaseToken  = 1 << 62 // 4 million openings
 )
@@ -97,8 +98,8 @@ type scanResult struct {
 	corrupt int // damaged ranges that are followed by a valid record
 }
 
-// scan reads every valid record and skips damage. Damage that is not followed by a valid record is
-// an unfinished tail and does not count as corrupt.
+// scan reads every valid record and skips damage. If no valid record follows the damage, the damage
+// is an unfinished write at the end of the log, and does not count as corrupt.
 func scan(b []byte) scanResult {
 	var s scanResult
 	if bytes.HasPrefix(b, []byte(header)) {
@@ -124,7 +125,7 @@ func scan(b []byte) scanResult {
 	return s
 }
 
-// clock is the time of a cache: a base plus the time since the cache was opened.
+// clock is the time of a cache. It is a base value plus the time since the cache was opened.
 type clock struct {
 	base   time.Duration
 	opened time.Time
@@ -132,8 +133,9 @@ type clock struct {
 
 func (c clock) now() time.Duration { return c.base + time.Since(c.opened) }
 
-// rebase restarts the clock of a log that is close to its maximum, after 36 years or because of
-// damage. All keys then count as new. It reports whether it did so.
+// rebase restarts the clock of a log if the clock is close to its maximum. That happens after 36
+// years, or because of damage. All keys then count as new. rebase reports whether it restarted the
+// clock.
 func rebase(records []record) bool {
 	if !slices.ContainsFunc(records, func(r record) bool { return r.clock > maxClock/2 }) {
 		return false
@@ -154,7 +156,7 @@ func resume(records []record, ttl time.Duration, now time.Time) clock {
 		c.base = max(c.base, r.clock)
 	}
 	down := time.Unix(0, records[len(records)-1].wall)
-	// Sub saturates. A wall clock that was set back counts as no time.
+	// Sub does not overflow. If the wall clock was set back, the log counts as closed for no time.
 	away := max(0, now.Round(0).Sub(down))
 	c.base += min(away, max(ttl, 0)/2)
 	return c

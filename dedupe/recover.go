@@ -12,7 +12,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
-// recover reads the log or creates it, and leaves it open for appending.
+// recover reads the log, or creates it. The log is then open for appending.
 func (f *File) recover() error {
 	data, err := fsys.ReadFile(f.fs, f.path)
 	fresh := errors.Is(err, fs.ErrNotExist)
@@ -32,7 +32,7 @@ func (f *File) recover() error {
 		s.corrupt = max(s.corrupt, 1)
 	}
 	f.table.stats.Corrupt = uint64(s.corrupt)
-	if s.corrupt > 0 && f.replace(f.path+".corrupt", data, func() error { return nil }) != nil { // keeps a copy for inspection
+	if s.corrupt > 0 && f.replace(f.path+".corrupt", data, func() error { return nil }) != nil { // keep a copy for inspection
 		f.table.stats.AsideRefused++
 	}
 	if s.corrupt == 0 && !headless && !rebased {
@@ -47,14 +47,15 @@ func (f *File) recover() error {
 	// The disk refuses writes. The keys are known, and the next commit writes a new log.
 	f.table.stats.WriteErrors++
 	f.broken = true
-	f.closeLog() // its end is unknown
+	f.closeLog() // close it, because the offset of its end is unknown
 	return nil
 }
 
-// tokensByTime makes the tokens begin at the present time in nanoseconds. It is for a process whose
-// baseToken is not in the log: the tokens of the next process are then greater nevertheless, because
-// no process makes a claim per nanosecond. It returns false if the baseToken is ahead of the time,
-// which many openings within minutes of an earlier such process can cause.
+// tokensByTime makes the tokens begin at the present time in nanoseconds. It is for a process that
+// cannot write its baseToken to the log. The tokens of the next process are still greater, because
+// no process makes one claim per nanosecond. tokensByTime returns false if the baseToken is ahead
+// of the present time. This can happen after many openings within minutes of an earlier such
+// process.
 func (f *File) tokensByTime() bool {
 	now := uint64(time.Now().UnixNano())
 	if now <= f.baseToken {
@@ -86,7 +87,7 @@ func (f *File) load(records []record) {
 
 // reopen continues the log after its last valid record.
 func (f *File) reopen(good, size int64) error {
-	// This file was left by a crash during a rewrite. The log itself is complete.
+	// A crash during a rewrite has left this file. The log itself is complete.
 	if err := f.fs.Remove(f.path + newSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return cannot("remove an unfinished log", err)
 	}
@@ -100,8 +101,8 @@ func (f *File) reopen(good, size int64) error {
 			return cannot("remove the unfinished tail", err)
 		}
 	}
-	// The sync also covers the keys that were read. An earlier process may not have synced them,
-	// but they are Duplicates from now on.
+	// The sync also makes the keys durable that were just read. An earlier process may not have
+	// synced them, but from now on these keys are Duplicates.
 	if err := f.append(appendOpenRecord(nil, f.clock.now(), time.Now().UnixNano(), f.baseToken), true); err != nil {
 		return cannot("write the log", err)
 	}
@@ -111,11 +112,11 @@ func (f *File) reopen(good, size int64) error {
 const newSuffix = ".new"
 
 // rewrite replaces the log with a new one that only contains the keys of the table. The caller
-// holds writer. If rewrite fails before it changes the old log, the old log stays in use. If it
-// fails later, or if the old log was broken, the log is broken.
+// holds writer. If rewrite fails before it changes the old log, the old log stays in use. If
+// rewrite fails after that, or if the old log was already broken, it marks the log as broken.
 func (f *File) rewrite() error {
-	// If the log was removed, it is written again. If another file has replaced it, that file is
-	// not changed.
+	// If the log was removed, write it again. If another file has replaced the log, do not change
+	// that file.
 	var gone *fsys.GoneError
 	if err := f.lock.Check(); err != nil && !(errors.As(err, &gone) && gone.Name == f.path && !gone.Replaced) {
 		return err
@@ -165,7 +166,7 @@ func (f *File) closeLog() error {
 	return err
 }
 
-// replace writes data to path. It is atomic, even with a power failure.
+// replace writes data to path. The replacement is atomic, even in a power failure.
 func (f *File) replace(path string, data []byte, beforeRename func() error) error {
 	if err := f.fs.Remove(path + newSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -40,7 +40,7 @@ func (s *state) Begin(ctx context.Context, key, owner string) (Claim, Verdict, e
 	s.mu.Lock()
 	now := s.clock.now()
 	if s.table.expire(now); len(s.table.dropped) > 0 {
-		s.unlock() // before the claim begins: if OnEvict panicked afterwards, no caller would hold the claim
+		s.unlock() // call OnEvict before the claim begins: if it panicked later, no caller would hold the claim
 		s.mu.Lock()
 	}
 	defer s.mu.Unlock()

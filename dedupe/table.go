@@ -2,12 +2,13 @@ package dedupe
 
 import "time"
 
-// table contains the keys of a Memory or File. keys maps all keys. ring contains the committed keys
-// by age; both limits remove keys from its head, in amortized constant time. A claim is in the slot
-// that its token selects, so it can be found without the map.
+// table contains the keys of a Memory or File. The map keys contains all keys. The ring contains
+// the committed keys, ordered by age. Both limits remove keys from the head of the ring, in
+// amortized constant time. The token of a claim selects its slot, so the claim can be found without
+// the map.
 //
-// A table is not safe for concurrent use; its owner holds a lock. Times are readings of the clock
-// of the owner, which never goes back.
+// A table is not safe for concurrent use. Its owner holds a lock. Times are readings of the owner's
+// clock, which never goes back.
 type table struct {
 	opts Options
 	keys map[string]uint64 // position in the ring, or claimBit | token
@@ -29,7 +30,7 @@ type table struct {
 type entry struct {
 	key   string
 	at    time.Duration
-	token uint64 // of the claim that committed it; 0: an earlier process committed it
+	token uint64 // token of the claim that committed the key; 0 if an earlier process committed it
 }
 
 type droppedKey struct {
@@ -73,7 +74,7 @@ func (t *table) drop(why Reason) {
 	*t.at(t.head) = entry{}
 	t.head++
 	if key == "" {
-		return // a log contained the key twice, and the newer entry remains
+		return // the log contained the key twice; keep the newer entry
 	}
 	delete(t.keys, key)
 	t.bytes -= int64(len(key))

@@ -4,37 +4,45 @@ import "time"
 
 // Device is the known state of a device.
 type Device struct {
-	Topic  string // its status topic, which identifies it
-	State  State
-	Since  time.Time // since when it has been in State
-	Seen   time.Time // time of its last status, except for retained ones that were already known
-	Boot   BootID    // of the last status that had one and counted; otherwise zero
-	Boots  int       // number of boots; a boot that returns after three others counts again
-	Flaps  int       // how often it changed from Online to Offline and back
-	Status Status    // the last status that counted; zero if it was invalid
+	Topic string // the status topic of the device, which identifies it
+	State State
+	Since time.Time // the time at which the device entered this State
+	// Seen is the time of the last status. A retained status that was already known does not change
+	// it.
+	Seen time.Time
+	// Boot is the boot ID of the last status that counted and had a boot ID. It is zero if no such
+	// status was received.
+	Boot BootID
+	// Boots is the number of boots. The Tracker remembers the last four boots of a device. An older
+	// boot that returns counts again.
+	Boots  int
+	Flaps  int    // how many times the device went from Online to Offline and back
+	Status Status // the last status that counted; zero if its payload was invalid
 }
 
 // Kind is the kind of a Change.
 type Kind uint8
 
 const (
-	// Changed: Device has changed its State; From is the previous one.
+	// Changed: Device has changed its State. From is the previous State.
 	Changed Kind = iota
 	// Forgotten: the retained status of Device was removed, and the Tracker has forgotten the
 	// device. Its State is Unknown.
 	Forgotten
-	// ViewStale: the link has been down for StaleAfter. All devices that were Online and were not
-	// confirmed since are Stale. They have no Change of their own, and none when they are
-	// confirmed. It is reported once until a ViewSynced. It is reported again if a device that was
-	// reported Online since is Stale now.
+	// ViewStale: the link has been down for StaleAfter. Every device that was Online, and was not
+	// confirmed since, is now Stale. These devices have no Change of their own. They also have no
+	// Change when they are confirmed later. ViewStale is reported once until the next ViewSynced.
+	// It is reported again before that if another device was reported Online, and has become Stale.
 	ViewStale
-	// ViewSynced: all retained statuses are known. Devices that a ViewStale made Stale, and that
-	// had no Change since, are Online again.
+	// ViewSynced: all retained statuses are known. A device that a ViewStale made Stale is Online
+	// again, unless a later Change reports another State.
 	ViewSynced
-	// ViewFull: MaxDevices or MaxBytes is reached, so the device with Device.Topic was refused. It
-	// is reported once, and again after there was space.
+	// ViewFull: MaxDevices or MaxBytes is reached, so the Tracker refused the device with
+	// Device.Topic. The Tracker reports ViewFull once. It reports it again if a device was removed
+	// and the limit is then reached again.
 	ViewFull
-	// Missed: a reader was too slow, so Changes were dropped. Call Snapshot.
+	// Missed: the reader of the Changes was too slow, so some Changes were dropped. Call Snapshot
+	// for the present states.
 	Missed
 )
 
@@ -48,24 +56,32 @@ func (k Kind) String() string {
 
 // Change is a change that a Tracker reports. Device and From are set for Changed and Forgotten.
 type Change struct {
-	Kind    Kind
-	At      time.Time
-	Device  Device // after the change
-	From    State  // before the change
-	Initial bool   // the device's first status was a retained one, so it may have been in this State for long
-	Missed  int    // number of dropped Changes, if Kind is Missed
+	Kind   Kind
+	At     time.Time
+	Device Device // the device after the change
+	From   State  // the State before the change
+	// Initial reports that the first status of the device was a retained one. The device may have
+	// been in this State for a long time.
+	Initial bool
+	Missed  int // number of dropped Changes, if Kind is Missed
 }
 
 // Counts are the number of devices by state, and the counters of a Tracker.
 type Counts struct {
-	Devices                         int // all devices
-	Online, Offline, Stale, Unknown int // by State; their sum is Devices
+	Devices int // number of known devices
+	// The number of devices in each State. Their sum is Devices.
+	Online, Offline, Stale, Unknown int
 
 	// Synced reports whether all retained statuses are known and the link is up.
 	Synced bool
 
-	Words      uint64 // status messages received
-	Unreadable uint64 // of these, invalid payloads
-	Superseded uint64 // of these, offline messages of a boot that a newer one has replaced
-	Refused    uint64 // of these, messages of devices beyond MaxDevices or MaxBytes
+	Words uint64 // status messages received
+	// Unreadable is the number of received status messages with an invalid payload.
+	Unreadable uint64
+	// Superseded is the number of received offline messages that were ignored because a newer boot
+	// of the device has replaced their boot.
+	Superseded uint64
+	// Refused is the number of received messages that were refused because of MaxDevices or
+	// MaxBytes.
+	Refused uint64
 }

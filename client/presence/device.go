@@ -8,30 +8,30 @@ import (
 	"unique"
 )
 
-// device is the Tracker's state of a device. It is small, because there are many.
+// device is the Tracker's state of a device. It is small, because there may be many devices.
 type device struct {
 	topic           string
-	reason, version unique.Handle[string] // of the last status
+	reason, version unique.Handle[string] // texts of the last status
 	boot            BootID
-	past            [3]uint64 // previous boots, the latest first
+	past            [3]uint64 // hashes of the three previous boots, the latest first
 	since, seen     time.Duration
-	confirmedAt     time.Duration // last confirmation
-	due             time.Duration // next check for silence; 0: none
+	confirmedAt     time.Duration // time of the last confirmation
+	due             time.Duration // time of the next check for silence; 0 means that no check is planned
 	timeSec         int64         // Status.Time of the last status
 	timeNano        int32
 	interval        uint32 // in seconds
 	boots, flaps    uint32
-	epoch           uint32 // epoch of the link in which it was last confirmed
-	statuses        uint8  // number of received statuses, at most 2
-	raw             State  // according to the last status
-	shown           State  // like raw or Stale, without the effect of view
-	online          bool   // was Online before
-	booted          bool   // the last status contained boot
-	silent          bool   // no status for three intervals
-	gone            bool   // removed from the Tracker
+	epoch           uint32 // epoch of the link in which the device was last confirmed
+	statuses        uint8  // number of received statuses; it stops at 2
+	raw             State  // state according to the last status
+	shown           State  // raw or Stale, without the effect of view
+	online          bool   // the device was Online before
+	booted          bool   // the last status contained a boot ID
+	silent          bool   // no status was received for three intervals
+	gone            bool   // the device was removed from the Tracker
 }
 
-// supersedes reports whether s is the offline status of a boot that a newer one has replaced.
+// supersedes reports whether s is the offline status of an old boot that a newer boot has replaced.
 func (d *device) supersedes(s Status) bool {
 	return s.State == Offline && d.raw == Online && s.Boot != d.boot && d.heardOf(s.Boot)
 }
@@ -82,7 +82,7 @@ func (d *device) begin(b BootID, known bool) {
 	d.boot = b
 }
 
-// bootKey returns a hash that distinguishes the boots of one device.
+// bootKey returns a hash that identifies a boot of a device.
 func bootKey(b BootID) uint64 {
 	return max(binary.BigEndian.Uint64(b[:8])*31+binary.BigEndian.Uint64(b[8:]), 1) // 0 means none
 }

@@ -6,13 +6,13 @@
 //		fmt.Println(change.Device.Topic, change.Device.State) // devices/pump-7/status online
 //	}
 //
-// [Status] is the content of a device's retained status topic. [Parse] decodes a payload, and
-// [Status.Append] encodes it. Parse also accepts plain "online" and "offline".
+// [Status] is the content of a device's retained status topic. [Parse] decodes a payload. It also
+// accepts plain "online" and "offline". [Status.Append] encodes a Status.
 //
-// [Tracker] keeps the [State] of each device, since when it holds, and counters. It decides which
-// status messages count and which states apply while the watcher's link is down, and it reports
-// changes. client.WatchStatus uses a Tracker for a connection. An application with another source
-// of payloads can use its own.
+// [Tracker] keeps the [State] of each device, the time of its last change, and counters. It decides
+// which status messages count, and reports changes. It also decides which states apply while the
+// watcher's link to the server is down. client.WatchStatus uses a Tracker for a connection. An
+// application that receives payloads in another way can create its own Tracker.
 //
 // The package opens no connection and starts no goroutine.
 package presence

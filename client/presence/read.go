@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Get returns the device with this status topic at the time now. For an unknown device, ok is false
-// and the State is Unknown.
+// Get returns the state at the time now of the device with this status topic. For an unknown
+// device, ok is false and the State is Unknown.
 func (t *Tracker) Get(topic string, now time.Time) (_ Device, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -19,8 +19,9 @@ func (t *Tracker) Get(topic string, now time.Time) (_ Device, ok bool) {
 	return t.device(d, t.since(now)), true
 }
 
-// All returns an iterator over all devices, in no order. Each device is read when the loop reaches
-// it. The loop may call the Tracker. Devices that are added meanwhile are not visited.
+// All returns an iterator over all devices, in no particular order. Each device is read when the
+// loop reaches it. The loop may call methods of the Tracker. The iterator does not visit devices
+// that are added during the loop.
 func (t *Tracker) All(now func() time.Time) iter.Seq[Device] {
 	return func(yield func(Device) bool) {
 		t.mu.Lock()
@@ -37,7 +38,7 @@ func (t *Tracker) All(now func() time.Time) iter.Seq[Device] {
 	}
 }
 
-// Snapshot returns all devices at one point in time, in no order.
+// Snapshot returns all devices at the time now, in no particular order.
 func (t *Tracker) Snapshot(now time.Time) []Device {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -48,7 +49,8 @@ func (t *Tracker) Snapshot(now time.Time) []Device {
 	return list
 }
 
-// Counts returns the counts at the time now. It does not iterate over the devices.
+// Counts returns the counts at the time now. It is fast, because it does not iterate over the
+// devices.
 func (t *Tracker) Counts(now time.Time) Counts {
 	t.mu.Lock()
 	defer t.mu.Unlock()

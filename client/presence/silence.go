@@ -6,11 +6,13 @@ import (
 	"time"
 )
 
-// maxSilentIntervals is the number of intervals that a device may be silent.
+// maxSilentIntervals is the number of heartbeat intervals for which a device may be silent before
+// it becomes Stale.
 const maxSilentIntervals = 3
 
-// silence is a heap of the times at which devices are checked for silence. Each device is in it
-// once. A new status does not change its time; the check sets the next time.
+// silence is a heap of the times at which devices are checked for silence. Each device is in the
+// heap once. A new status does not change the time of the check. The check itself sets the next
+// time.
 type silence struct{ heap []check }
 
 type check struct {
@@ -27,7 +29,7 @@ func (s *silence) arm(d *device, devices int) {
 	if d.due != 0 && d.due <= at {
 		return
 	}
-	if len(s.heap) > 2*devices+64 { // devices whose interval shrinks leave old entries
+	if len(s.heap) > 2*devices+64 { // a device whose interval becomes shorter leaves an old entry
 		s.heap = slices.DeleteFunc(s.heap, func(c check) bool { return c.d.due != c.at || c.d.gone })
 		heap.Init(s)
 	}
@@ -40,9 +42,10 @@ func (d *device) limit() time.Duration {
 	return d.confirmedAt + maxSilentIntervals*time.Duration(d.interval)*time.Second
 }
 
-// Expire makes due devices Stale. It calls tell with a ViewStale, and with a Changed for each
-// device that was silent for three intervals. It returns when it should be called next, or zero for
-// never. tell may be nil. It must not call Synced or Expire.
+// Expire makes devices Stale whose time has come. It calls tell with a Changed for each device that
+// was silent for three intervals. It calls tell with a ViewStale if the link has been down for
+// StaleAfter. It returns the time at which the caller should call Expire again, or zero if no call
+// is needed. tell may be nil. tell must not call Synced or Expire.
 func (t *Tracker) Expire(now time.Time, tell func(Change)) (next time.Time) {
 	for {
 		c, reported, next := t.expireOne(now)
@@ -86,7 +89,7 @@ func (t *Tracker) expireOne(at time.Time) (c Change, reported bool, next time.Ti
 		}
 		d.due = 0
 		if d.raw != Online || d.interval == 0 || d.epoch != v.epoch {
-			continue // not Online until it is confirmed
+			continue // the device is not Online until it is confirmed
 		}
 		if d.limit() > now {
 			s.arm(d, len(t.devices))

@@ -4,10 +4,10 @@ package presence
 type State uint8
 
 const (
-	Unknown State = iota // no status is known
-	Online               // according to its last status
-	Offline              // according to its last status, or to its will
-	Stale                // was Online, but was not confirmed in time
+	Unknown State = iota // no valid status of the device is known
+	Online               // the last status says that the device is online
+	Offline              // the last status, or the will, says that the device is offline
+	Stale                // the device was Online, but was not confirmed in time
 )
 
 // String returns the state in lower case, as in a payload.

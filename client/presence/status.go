@@ -11,33 +11,34 @@ import (
 	"unicode/utf8"
 )
 
-// Status is a status message that a device publishes itself or as its will. Its payload is a JSON
-// object:
+// Status is a status message. A device publishes it itself, or the server publishes it as the will
+// of the device. The payload is a JSON object:
 //
 //	{"state":"online","boot":"0190b8f0-7d2a-7c11-8a44-1f2e3d4c5b6a","time":"2026-11-22T14:33:21.5Z","reason":"birth","version":"1.4.2","interval":30}
 //
-// Only state is required. A missing or invalid member becomes the zero value. Unknown members are
-// ignored. If a member is repeated, the last one counts.
+// Only the member state is required. Any other missing or invalid member becomes the zero value.
+// Unknown members are ignored. If a member is repeated, the last one counts.
 type Status struct {
 	State State  // Online or Offline
-	Boot  BootID // distinguishes one run of the device's client from the next
-	// Time is when the device created the status, by its own clock, in UTC, in the years 0 to 9999.
-	// It is zero in a will, which is created long before it is published.
+	Boot  BootID // identifies this run of the device's client
+	// Time is the time at which the device created the status, according to its own clock. It is in
+	// UTC and in the years 0 to 9999. It is zero in a will, because the device creates the will
+	// long before the server publishes it.
 	Time    time.Time
 	Reason  string // one of the Reason constants or another text; truncated to MaxText bytes
 	Version string // version of the device's software; truncated to MaxText bytes
-	// Interval is the time between two statuses, rounded up to seconds, at most MaxInterval. 0: the
-	// device does not repeat its status.
+	// Interval is the time between two statuses of the device. It is rounded up to seconds and is
+	// at most MaxInterval. 0 means that the device does not repeat its status.
 	Interval time.Duration
 }
 
-// Reasons for a status. Other texts are possible.
+// Values of Status.Reason. A device may also use other texts.
 const (
-	ReasonBirth      = "birth"      // after a CONNACK
-	ReasonHeartbeat  = "heartbeat"  // an interval has passed
-	ReasonCorrection = "correction" // after another status was published on the topic
-	ReasonClose      = "close"      // before a clean end
-	ReasonWill       = "will"       // published by the server
+	ReasonBirth      = "birth"      // the client has connected: the server has sent CONNACK
+	ReasonHeartbeat  = "heartbeat"  // an Interval has passed since the last status
+	ReasonCorrection = "correction" // the client corrects a status that another client or a will published
+	ReasonClose      = "close"      // the client is closing its connection
+	ReasonWill       = "will"       // the server publishes the will
 )
 
 const (
@@ -46,13 +47,13 @@ const (
 	MaxInterval = 30 * 24 * time.Hour // maximum Interval
 )
 
-// ErrPayload is the error of Parse for an invalid payload. Use errors.Is.
+// ErrPayload is the error of Parse for an invalid payload. Test for it with errors.Is.
 var ErrPayload = errors.New("presence: invalid status payload")
 
-// Parse decodes a payload. It accepts a JSON object as described at Status, and plain online or
-// offline in lower case without quotes. White space around it is ignored. For any other payload,
-// the error is an ErrPayload; that includes the empty one, which clears a retained status. The
-// Status does not refer to payload.
+// Parse decodes a payload. It accepts a JSON object as described at Status. It also accepts the
+// text online or offline, in lower case and without quotes. It ignores white space around the
+// payload. For any other payload, the error matches ErrPayload. An empty payload, which clears a
+// retained status, is also invalid. The returned Status does not keep a reference to payload.
 func Parse(payload []byte) (Status, error) {
 	if len(payload) > MaxPayload {
 		return Status{}, fmt.Errorf("%w: it has %d bytes, more than %d", ErrPayload, len(payload), MaxPayload)
@@ -67,7 +68,7 @@ func Parse(payload []byte) (Status, error) {
 	if text[0] != '{' {
 		return Status{}, fmt.Errorf("%w: neither online nor offline nor a JSON object", ErrPayload)
 	}
-	var members map[string]json.RawMessage // not a struct, because encoding/json would ignore the case of names
+	var members map[string]json.RawMessage // not a struct, because encoding/json ignores the case of field names
 	if err := json.Unmarshal(text, &members); err != nil {
 		return Status{}, fmt.Errorf("%w: %w", ErrPayload, err)
 	}
@@ -88,8 +89,8 @@ func Parse(payload []byte) (Status, error) {
 	return s, nil
 }
 
-// Append appends s to dst as a JSON object. Parse returns the same Status if its fields are within
-// their limits. A State other than Online is encoded as offline.
+// Append appends s to dst as a JSON object. If the fields of s are within their limits, Parse
+// returns the same Status. A State other than Online is encoded as offline.
 func (s Status) Append(dst []byte) []byte {
 	state := `{"state":"offline"`
 	if s.State == Online {

@@ -9,60 +9,79 @@ import (
 
 // Options configure a Tracker. Zero values select the defaults.
 type Options struct {
-	// MaxDevices limits the known devices. Statuses of further devices are refused, counted and
-	// reported by a ViewFull. Default 100,000.
+	// MaxDevices limits the number of known devices. The Tracker refuses and counts the statuses of
+	// further devices, and reports ViewFull. Default: 100,000.
 	MaxDevices int
-	// MaxBytes limits the size of all topics in the same way. Default 64 MiB.
+	// MaxBytes limits the total size of the status topics in the same way as MaxDevices. Default:
+	// 64 MiB.
 	MaxBytes int
-	// StaleAfter is how long an Online, unconfirmed device stays Online, counted from the last
-	// packet on the link. Then it is Stale. Default 0: when the link is down.
+	// StaleAfter is how long a device stays Online after the link was lost. The time counts from
+	// the last packet on the link. After it, a device that was not confirmed is Stale. Default: 0,
+	// so devices are Stale as soon as the link is down.
 	StaleAfter time.Duration
-	// Parse decodes payloads. Default: the Parse of this package. A State other than Online and
-	// Offline counts as Unknown. Fields that exceed the limits of Status are truncated.
+	// Parse decodes payloads. If it returns a State other than Online and Offline, the Tracker uses
+	// Unknown. The Tracker truncates fields that exceed the limits of Status. Default: the function
+	// Parse of this package.
 	Parse func(topic string, payload []byte) (Status, error)
 }
 
 // Message is one message on a status topic.
 type Message struct {
 	Topic    string
-	Payload  []byte    // empty if the retained status was cleared; the device is then forgotten
-	At       time.Time // when it was received
-	Retained bool      // the server sent it because of the subscription
-	// Past means that the message may be older than the subscription, for example from the queue of
-	// a session. It counts for boots and flaps, but does not confirm the device.
+	Payload  []byte    // empty if the retained status was cleared; the Tracker then forgets the device
+	At       time.Time // the time at which the message was received
+	Retained bool      // the server sent the message because of a subscription (RETAIN flag)
+	// Past means that the message may be older than the subscription. An example is a message from
+	// the queue of a session. Such a message counts for Boots and Flaps, but it does not confirm
+	// the device.
 	Past bool
 }
 
-// Tracker derives device states from status messages. It reads no clock: each call passes the time,
-// which should not go back. It starts no goroutine and keeps no payload. It needs about 250 bytes
-// for a device with a 32-byte topic and all fields of a status. Methods are safe for concurrent
-// use.
+// Tracker derives device states from status messages. It reads no clock. The caller passes the time
+// to each call, and this time should not go back. A Tracker starts no goroutine and keeps no
+// payload. It needs about 250 bytes for a device with a 32-byte topic and all fields of a status.
+// All methods are safe for concurrent use.
 //
 // # Which messages count
 //
-// Messages count in the order of receipt, which is the server's order. Status.Time and boot IDs are
-// not compared, because the clocks of devices may be set back.
+// Messages count in the order in which they are received, which is the server's order. The Tracker
+// does not compare Status.Time, or the times inside boot IDs, because the clock of a device may be
+// set back.
 //
-// There is one exception. An offline status is ignored if its boot was seen before, a newer boot
-// has been online since, and no message in between was missed. It is then the will of an older
-// process, and counted as Superseded. The last four boots are remembered.
+// There is one exception. The Tracker ignores an offline status, and counts it as Superseded, if
+// all of these conditions hold:
 //
-// These statuses always count: an online status; an offline status of an unknown boot, whose online
-// status may have been lost; a retained offline status; and an offline status before which others
-// may be missing. If the device is online, it corrects a wrong offline status. Nothing corrects a
-// wrong online status.
+//   - The boot of the status was seen before.
+//   - A newer boot has been online since then.
+//   - The Tracker has missed no message between the two.
+//
+// Such a status is the will of an older process of the device. The Tracker remembers the last four
+// boots of each device.
+//
+// These statuses always count:
+//
+//   - An online status.
+//   - An offline status of an unknown boot, because the online status of that boot may have been
+//     lost.
+//   - A retained offline status.
+//   - An offline status, if messages before it may be missing.
+//
+// A device that is online corrects a wrong offline status. Nothing corrects a wrong online status.
 //
 // An invalid payload makes the device Unknown.
 //
 // # While the link is down
 //
-// Lost makes each device unconfirmed. No device becomes Offline. An Online device becomes Stale
-// when StaleAfter has passed since the last packet on the link on which it was last confirmed. A
-// message confirms a device unless it is Past. If it changes nothing, there is no Change, and Since
-// is kept. Synced reports that all retained statuses were received. The Tracker then forgets
-// unconfirmed devices.
+// The method Lost makes every device unconfirmed. It makes no device Offline. An Online device
+// becomes Stale when StaleAfter has passed since the last packet on the link on which the device
+// was last confirmed.
 //
-// While the link is up, a device also becomes Stale after a silence of three of its Intervals.
+// A later message confirms its device, unless the message is Past. If the message changes nothing,
+// there is no Change, and Device.Since stays the same. The method Synced means that all retained
+// statuses were received. The Tracker then forgets the devices that are still unconfirmed.
+//
+// While the link is up, a device also becomes Stale after it has been silent for three of its
+// Intervals.
 type Tracker struct {
 	mu      sync.Mutex
 	opts    Options
@@ -72,7 +91,7 @@ type Tracker struct {
 	counts  Counts
 	view    view
 	silence silence
-	full    bool // ViewFull was reported, and there was no space since
+	full    bool // ViewFull was reported, and no device was removed since
 }
 
 // NewTracker returns an empty Tracker.
@@ -85,7 +104,8 @@ func NewTracker(o Options) *Tracker {
 	return &Tracker{opts: o, devices: map[string]*device{}, view: view{epoch: 1, first: 1}}
 }
 
-// Apply applies one message. It returns the Change and true, or false if nothing changed.
+// Apply applies one message to the state of its device. It returns the Change and true. If nothing
+// changed, it returns false.
 func (t *Tracker) Apply(w Message) (Change, bool) {
 	s, err := Status{}, error(nil)
 	if len(w.Payload) > 0 {
@@ -98,7 +118,7 @@ func (t *Tracker) Apply(w Message) (Change, bool) {
 	d := t.devices[w.Topic]
 	switch {
 	case len(w.Payload) == 0:
-		if d == nil || w.Past { // the present retained status decides
+		if d == nil || w.Past { // only the present retained status decides
 			return Change{}, false
 		}
 		return t.removeLocked(d, w.At), true
@@ -109,7 +129,7 @@ func (t *Tracker) Apply(w Message) (Change, bool) {
 		s.State = Unknown
 	}
 	if w.Past && (d == nil || d.epoch == t.view.epoch) {
-		return Change{}, false // a newer retained status was or will be received
+		return Change{}, false // a newer retained status was received already, or will be received
 	}
 	if d == nil {
 		if len(t.devices) >= t.opts.MaxDevices || t.bytes+len(w.Topic) > t.opts.MaxBytes {
@@ -156,7 +176,7 @@ func (t *Tracker) Apply(w Message) (Change, bool) {
 	return Change{At: w.At, Device: t.device(d, now), From: from, Initial: initial}, true
 }
 
-// Forget removes a device, like an empty payload.
+// Forget removes a device, like a message with an empty payload does.
 func (t *Tracker) Forget(topic string, at time.Time) (Change, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

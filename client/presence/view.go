@@ -9,26 +9,26 @@ type view struct {
 	ended    []epoch
 	now      epoch
 	synced   bool // the present epoch is synced
-	quiet    bool // the last epoch was synced and ended by Resync
-	ever     bool // an epoch was synced
-	reported bool // ViewStale was reported since the last Synced
+	quiet    bool // the last epoch was synced and ended with Resync
+	ever     bool // at least one epoch was synced
+	reported bool // a ViewStale was reported since the last Synced
 	states   [Stale + 1]int
 }
 
 // epoch is a period in which the link was up.
 type epoch struct {
-	lost     time.Duration // last packet on the link; not set in the present epoch
-	up       bool          // the epoch ended with Resync, and the link was not lost since
-	online   int           // devices shown as Online that were last confirmed in it
-	news     bool          // a device was reported Online in it
-	reported bool          // ViewStale was reported after it became stale
+	lost     time.Duration // time of the last packet on the link; not set in the present epoch
+	up       bool          // the epoch ended with Resync, and the link was not lost since then
+	online   int           // number of devices that were last confirmed in this epoch and are shown as Online
+	news     bool          // a device was reported Online in this epoch
+	reported bool          // a ViewStale was reported after this epoch became stale
 }
 
-// maxEnded limits the stored epochs. If the link is lost more often without a sync, the two oldest
-// epochs are merged, with the time of the older one.
+// maxEnded limits the number of stored epochs. If the link is lost more often without a sync, the
+// two oldest epochs are merged. The merged epoch has the time of the older one.
 const maxEnded = 32
 
-// of returns the epoch in which a device was last confirmed.
+// of returns the epoch in which the device was last confirmed.
 func (v *view) of(d *device) *epoch {
 	if d.epoch == v.epoch {
 		return &v.now
@@ -69,8 +69,8 @@ func (v *view) begin() {
 	}
 }
 
-// viewStaleDue reports whether a ViewStale is due when epoch i becomes stale. One is due since the last
-// Synced, and one more if a device was reported Online afterwards.
+// viewStaleDue reports whether a ViewStale is due when epoch i becomes stale. One ViewStale is due
+// after each Synced. Another one is due if a device was reported Online after that.
 func (v *view) viewStaleDue(i int) bool {
 	s := &v.ended[i]
 	return !s.up && (i == 0 && v.ever && !v.reported || s.news && !s.reported && s.online > 0)
@@ -82,8 +82,8 @@ func (v *view) sync() {
 	v.synced, v.quiet, v.ever, v.reported = true, false, true, false
 }
 
-// Lost reports that the link is down, or that the subscription has ended. alive is when the
-// server's last packet was received.
+// Lost tells the Tracker that the link is down, or that the subscription has ended. alive is the
+// time at which the server's last packet was received.
 func (t *Tracker) Lost(alive time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -97,9 +97,10 @@ func (t *Tracker) Lost(alive time.Time) {
 	}
 }
 
-// Resync reports that the subscription was made again while the link is up, so all retained
-// statuses are sent again. It changes no State. Synced then forgets devices without a status, and
-// reports no ViewSynced if the Tracker was synced before.
+// Resync tells the Tracker that the client has subscribed again while the link is up. The server
+// then sends all retained statuses again. Resync changes no State. The next Synced forgets the
+// devices for which no status was received. If the Tracker was synced before Resync, that Synced
+// reports no ViewSynced.
 func (t *Tracker) Resync() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -107,9 +108,10 @@ func (t *Tracker) Resync() {
 	t.view.quiet, t.view.synced = t.view.quiet || t.view.synced, false
 }
 
-// Synced reports that all retained statuses were received since Lost, or since the beginning. It
-// calls tell with a Forgotten for each device without one, and with a ViewSynced unless Lost is
-// called meanwhile. tell may be nil. It must not call Synced or Expire.
+// Synced tells the Tracker that all retained statuses were received since the last Lost, or since
+// the beginning. It calls tell with a Forgotten for each device that has no retained status. It
+// then calls tell with a ViewSynced, unless Lost was called during Synced. tell may be nil. tell
+// must not call Synced or Expire.
 func (t *Tracker) Synced(at time.Time, tell func(Change)) {
 	if tell == nil {
 		tell = func(Change) {}
@@ -145,7 +147,7 @@ func (t *Tracker) Synced(at time.Time, tell func(Change)) {
 	}
 }
 
-// shown returns the state of a device.
+// shown returns the state of a device, including the effect of a link that is down.
 func (t *Tracker) shown(d *device, now time.Duration) State {
 	if d.shown == Online && d.epoch != t.view.epoch && t.isStale(t.view.of(d), now) {
 		return Stale

@@ -84,7 +84,7 @@ func (h Harness) closed(t *testing.T) {
 	c.Stats()
 }
 
-// oneWinner lets several owners handle the same messages concurrently, with some failures. Each
+// oneWinner lets several owners handle the same messages concurrently. Some attempts fail. Each
 // message must be handled exactly once.
 func (h Harness) oneWinner(t *testing.T) {
 	const keys, workers = 40, 8
@@ -160,8 +160,8 @@ func (h Harness) counters(t *testing.T) {
 	}
 }
 
-// context tests that a call whose context has ended claims nothing. Commit may succeed
-// nevertheless, but its error and the state of the key must agree.
+// context tests that a call claims nothing if its context has ended. Commit may succeed in spite of
+// this, but its error and the state of the key must agree.
 func (h Harness) context(t *testing.T) {
 	c := h.open(t, dedupe.Options{})
 	ended, cancel := context.WithCancel(t.Context())

@@ -9,7 +9,7 @@ import (
 	"github.com/mooring-mqtt/mooring/dedupe"
 )
 
-// token tests that the tokens of a key increase, whatever happened to the earlier claims.
+// token tests that the tokens of a key increase, regardless of how the earlier claims ended.
 func (h Harness) token(t *testing.T) {
 	c, peer := h.openTwo(t, dedupe.Options{Lease: h.Lease})
 	last := begin(t, c, "a", dedupe.Fresh)
@@ -52,8 +52,8 @@ func (h Harness) owner(t *testing.T) {
 	beginAs(t, peer, "a", "two", dedupe.Duplicate)
 }
 
-// leaseEnds tests that a claim can be taken over after its lease has ended. From then on, the calls
-// of its owner must fail.
+// leaseEnds tests that another owner can take a key over after the lease has ended. After that, the
+// calls of the first owner must fail.
 func (h Harness) leaseEnds(t *testing.T) {
 	c, peer := h.openTwo(t, dedupe.Options{Lease: h.Lease})
 	start := time.Now()
@@ -83,7 +83,7 @@ func (h Harness) leaseEnds(t *testing.T) {
 	}
 }
 
-// leaseRenewed tests that a claim holds as long as it is renewed.
+// leaseRenewed tests that a claim stays valid as long as its lease is renewed.
 func (h Harness) leaseRenewed(t *testing.T) {
 	c, peer := h.openTwo(t, dedupe.Options{Lease: h.Lease})
 	held := beginAs(t, c, "a", "one", dedupe.Fresh)
@@ -102,8 +102,8 @@ func (h Harness) leaseRenewed(t *testing.T) {
 	commit(t, c, held)
 }
 
-// leaseNotTakenOver tests that a claim is not lost if its lease has ended and no other owner has
-// taken the key over.
+// leaseNotTakenOver tests that the end of a lease alone does not end the claim. The claim is lost
+// only when another owner takes the key over.
 func (h Harness) leaseNotTakenOver(t *testing.T) {
 	c, peer := h.openTwo(t, dedupe.Options{Lease: h.Lease})
 	a, b, d := begin(t, c, "a", dedupe.Fresh), begin(t, c, "b", dedupe.Fresh), begin(t, c, "d", dedupe.Fresh)

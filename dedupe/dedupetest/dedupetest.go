@@ -10,29 +10,30 @@ import (
 	"github.com/mooring-mqtt/mooring/dedupe"
 )
 
-// Harness creates the caches under test and declares their optional guarantees. The suite closes
-// every cache that it gets.
+// Harness creates the caches under test and declares their optional guarantees. The test suite
+// closes every cache that it receives.
 type Harness struct {
-	// New returns an empty cache with its own storage. Required.
+	// New returns an empty cache with its own storage. This field is required.
 	New func(t *testing.T, o dedupe.Options) dedupe.Cache
 
-	// Peer, if set, returns another cache on the same storage, like the cache of another process.
-	// The suite uses it for every second owner.
+	// Peer returns another cache on the same storage, like the cache of another process. It is
+	// optional. The suite uses it for every second owner.
 	Peer func(t *testing.T, c dedupe.Cache, o dedupe.Options) dedupe.Cache
 
-	// Reopen, if set, opens the storage of a closed cache again. The suite then tests that commits
-	// and tokens survive the process.
+	// Reopen opens the storage of a closed cache again. It is optional. If it is set, the suite
+	// tests that commits and tokens survive the end of the process.
 	Reopen func(t *testing.T, closed dedupe.Cache, o dedupe.Options) dedupe.Cache
 
-	// Bounded declares that Options.Capacity and Options.MaxInFlight are exact.
+	// Bounded declares that the cache enforces Options.Capacity and Options.MaxInFlight exactly.
 	Bounded bool
 
-	// Synctest declares that the cache works in a testing/synctest bubble. The suite then tests
-	// times, including Options.TTL, without waiting.
+	// Synctest declares that the cache works in a testing/synctest bubble. The suite then tests all
+	// times, including Options.TTL, without waiting in real time.
 	Synctest bool
 
-	// Lease is the lease in tests that wait for its end. Without Synctest, they wait in real time.
-	// Default: one minute with Synctest, otherwise two seconds.
+	// Lease is the value of Options.Lease in tests that wait for the end of a lease. Without
+	// Synctest, these tests wait in real time. Default: one minute with Synctest, and two seconds
+	// without it.
 	Lease time.Duration
 }
 

@@ -1,5 +1,6 @@
-// Package dedupetest is the conformance test suite of [dedupe.Cache]. Memory and File of package
-// dedupe conform. Use it to test a cache on a database:
+// Package dedupetest is the conformance test suite for implementations of [dedupe.Cache]. The types
+// Memory and File of package dedupe pass it. Use it to test your own cache, for example one on a
+// database:
 //
 //	func TestConformance(t *testing.T) {
 //		dedupetest.Run(t, dedupetest.Harness{
