@@ -24,7 +24,7 @@ type Options struct {
 	// If TTL is negative, keys do not expire, and only Capacity and MaxBytes limit them. Default: 1
 	// h.
 	TTL time.Duration
-	// Lease is how long a claim is valid without renewal. Memory and File have the default 0. Their
+	// Lease is how long a claim is valid without renewal. Default: 0 for Memory and File. Their
 	// claims are valid until Commit, Abort or Close, because all claims end when the process ends.
 	// Caches that several processes share have other defaults.
 	Lease time.Duration

@@ -14,10 +14,11 @@ type Advice struct {
 	Reason string
 }
 
-// Advise returns QoS 2 if duplicates are not tolerable. Otherwise it returns QoS 0 if loss is
-// tolerable, and QoS 1 if it is not. QoS 2 only covers the hop between client and server. For
-// exactly-once handling from end to end, the subscriber must also use QoS 2, and must deduplicate
-// across restarts.
+// Advise recommends a QoS for a message with these traits. It recommends QoS 2 if duplicates are
+// not tolerable. If duplicates are tolerable, it recommends QoS 0 if loss is tolerable, and QoS 1
+// if it is not. QoS 2 covers only the hop between one client and the server. For exactly-once
+// handling from end to end, the subscriber must also use QoS 2. The subscriber must also detect
+// duplicates across restarts.
 func Advise(t Traits) Advice {
 	switch {
 	case !t.DuplicatesTolerable:
@@ -38,8 +39,8 @@ type Cost struct {
 // Cost returns the cost of the advised QoS.
 func (a Advice) Cost() Cost { return CostOf(a.QoS) }
 
-// CostOf returns the cost of a QoS. QoS 0 uses PUBLISH; QoS 1 uses PUBLISH and PUBACK; QoS 2 uses
-// PUBLISH, PUBREC, PUBREL and PUBCOMP. Values above 2 are treated as 2.
+// CostOf returns the cost of a QoS. QoS 0 uses one packet, PUBLISH. QoS 1 uses PUBLISH and PUBACK.
+// QoS 2 uses PUBLISH, PUBREC, PUBREL and PUBCOMP. CostOf treats values above 2 as 2.
 func CostOf(qos byte) Cost {
 	return [...]Cost{{Packets: 1}, {Packets: 2, Handshakes: 1}, {Packets: 4, Handshakes: 2}}[min(qos, 2)]
 }
@@ -48,14 +49,14 @@ func CostOf(qos byte) Cost {
 type Category uint8
 
 const (
-	SensorData    Category = iota + 1 // temperature, humidity, light
-	Location                          // GPS, beacons
-	LogsMetrics                       // system logs, performance data
-	Alert                             // anomalies, warnings
-	Configuration                     // new thresholds, mode changes
-	Command                           // opening a valve, driving a motor
-	Financial                         // billing, sales
-	Security                          // access grants, authentication
+	SensorData    Category = iota + 1 // for example temperature, humidity, light
+	Location                          // for example GPS positions, beacons
+	LogsMetrics                       // for example system logs, performance data
+	Alert                             // for example anomalies, warnings
+	Configuration                     // for example new thresholds, mode changes
+	Command                           // for example opening a valve, driving a motor
+	Financial                         // for example billing, sales
+	Security                          // for example access grants, authentication
 )
 
 type categoryEntry struct {

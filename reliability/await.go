@@ -6,26 +6,27 @@ import (
 	"time"
 )
 
-// TimeoutError reports that an acknowledgement did not arrive in time. The outcome is unknown: the
-// server may have the message. Do not publish it again, because that would create a second message.
-// A stored message is still being delivered, so wait for its Delivery.
+// TimeoutError reports that an acknowledgement did not arrive in time. The outcome is unknown,
+// because the server may have the message. Do not publish the message again, because that would
+// create a second message. If the message is stored, the client still delivers it. In this case,
+// wait for its Delivery.
 type TimeoutError struct{ After time.Duration }
 
-// Error returns the error text, which contains advice.
+// Error returns the error text, which includes advice.
 func (e *TimeoutError) Error() string {
 	return fmt.Sprintf("reliability: no acknowledgement after %v: outcome unknown; do not publish again, wait for the Delivery: the stored message is still being delivered", e.After)
 }
 
-// Is reports whether target is context.DeadlineExceeded, which a TimeoutError matches.
+// Is makes errors.Is(err, context.DeadlineExceeded) true for a TimeoutError.
 func (e *TimeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
 
-// Timeout returns true, for net.Error and os.IsTimeout.
+// Timeout returns true. The method serves net.Error and os.IsTimeout.
 func (e *TimeoutError) Timeout() bool { return true }
 
-// Await waits until done is closed or receives a value, and then returns nil. It returns nil even
-// if the timeout or ctx ends at the same time. It returns [*TimeoutError] after timeout, and the
-// cause of ctx if ctx ends first; the outcome is then unknown. If timeout is zero or negative,
-// there is no timeout.
+// Await waits until done is closed or a value can be received from done, and then returns nil. It
+// returns nil even if the timeout or ctx ends at the same time. If the timeout ends first, it
+// returns [*TimeoutError]. If ctx ends first, it returns the cause of ctx. After either error, the
+// outcome is unknown. A timeout that is zero or negative means no timeout.
 func Await(ctx context.Context, timeout time.Duration, done <-chan struct{}) error {
 	select {
 	case <-done:
@@ -47,7 +48,8 @@ func Await(ctx context.Context, timeout time.Duration, done <-chan struct{}) err
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
-	// select chooses at random among ready cases, but a known outcome takes precedence.
+	// Check done first: select chooses at random among ready cases, but a known outcome takes
+	// precedence.
 	select {
 	case <-done:
 		return nil

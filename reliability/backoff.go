@@ -7,26 +7,26 @@ import (
 	"time"
 )
 
-// Backoff computes exponential delays with full jitter. Each delay is random and uniform between
-// Min and the exponential bound, so that clients which lost their connections together do not
-// reconnect together. The zero value is usable. A Backoff has no state. It is safe for concurrent
-// use if Rand is.
+// Backoff computes exponential delays with full jitter. Each delay is a random duration, uniformly
+// distributed between Min and a bound that grows exponentially. Clients that lost their connections
+// at the same time therefore do not reconnect at the same time. The zero value is usable. A Backoff
+// has no state. It is safe for concurrent use if the function Rand is.
 type Backoff struct {
-	Min    time.Duration // shortest delay; default 100 ms
-	Max    time.Duration // longest delay; default 1 minute, at least Min
-	Factor float64       // growth per attempt; default 2, values below 1 mean the default
-	// Rand returns numbers in [0, 1). Numbers outside of the range are replaced by the nearest one
-	// in it. Default: math/rand/v2.
+	Min    time.Duration // shortest delay; default: 100 ms
+	Max    time.Duration // longest delay, at least Min; default: 1 minute
+	Factor float64       // growth of the bound per attempt; default: 2, also for values below 1
+	// Rand returns random numbers in [0, 1). A number outside this range is replaced by the nearest
+	// number in the range. Default: rand.Float64 of math/rand/v2.
 	Rand func() float64
 }
 
 // Delay returns the delay before an attempt. Attempts are counted from 0, and a negative attempt
-// counts as 0. The delay is between Min and Min·Factor^(attempt+1), and at most Max. It does not
-// overflow for any attempt.
+// counts as 0. The delay is between Min and Min·Factor^(attempt+1), and at most Max. The
+// computation does not overflow for any attempt.
 func (b Backoff) Delay(attempt int) time.Duration {
 	lo, hi, factor := b.bounds()
 	bound := float64(lo) * math.Pow(factor, float64(max(attempt, 0))+1)
-	if bound >= float64(hi) { // also when Pow gave +Inf
+	if bound >= float64(hi) { // true also if Pow returned +Inf
 		bound = float64(hi)
 	}
 	random := b.Rand
@@ -37,8 +37,8 @@ func (b Backoff) Delay(attempt int) time.Duration {
 	return min(max(d, lo), hi) // float64 rounds near the largest Duration; NaN converts to any value
 }
 
-// Later returns the delay before an attempt after the server has asked the client to retry later.
-// It is random and uniform between half of Max and Max.
+// Later returns the delay before an attempt if the server has asked the client to retry later. The
+// delay is random, uniformly distributed between half of Max and Max.
 func (b Backoff) Later() time.Duration {
 	lo, hi, _ := b.bounds()
 	return Backoff{Min: max(lo, hi/2), Max: hi, Rand: b.Rand}.Delay(math.MaxInt32)

@@ -13,13 +13,15 @@ import (
 	"github.com/sony/gobreaker/v2"
 )
 
-// Breaker stops attempts for some time when the server cannot take messages. It opens after
-// FailureThreshold consecutive failures, and then allows no attempt. After RecoveryTimeout it is
-// half-open and allows SuccessesToClose trials. If all trials succeed, it closes. If one fails, it
-// opens again. It is safe for concurrent use.
+// Breaker is a circuit breaker. It stops attempts for some time when the server cannot accept
+// messages. It opens after FailureThreshold consecutive failures, and then allows no attempt. After
+// RecoveryTimeout it is half-open, and allows SuccessesToClose trial attempts. If all trials
+// succeed, the breaker closes. If one trial fails, the breaker opens again. A Breaker is safe for
+// concurrent use.
 //
-// It uses the two-step circuit breaker of github.com/sony/gobreaker/v2. It adds the judgment of
-// errors, slow acknowledgements, the time of the next trial, and a reentrant OnStateChange.
+// Breaker uses the two-step circuit breaker of github.com/sony/gobreaker/v2. It adds four
+// functions: a Judge for errors, a limit for slow acknowledgements, the time of the next trial, and
+// an OnStateChange that may call the breaker.
 type Breaker struct {
 	opts  BreakerOptions
 	cb    *gobreaker.TwoStepCircuitBreaker[struct{}]
@@ -28,13 +30,13 @@ type Breaker struct {
 	opened, allowed, rejected, failed, slow atomic.Uint64
 
 	reporting sync.Mutex   // held while OnStateChange runs
-	reported  atomic.Int32 // the State with which it was called last
+	reported  atomic.Int32 // the State with which OnStateChange was last called
 }
 
 // phase is the time between two changes of state.
 type phase struct {
 	state   State
-	retryAt time.Time // while open: when trials begin
+	retryAt time.Time // the time at which trials begin, if the breaker is open
 	// done records the result of an attempt. All attempts of a closed phase share it, so that Allow
 	// takes no lock and allocates nothing.
 	done atomic.Pointer[func(error)]
@@ -54,21 +56,27 @@ func (s State) String() string { return gobreaker.State(s).String() }
 
 // BreakerOptions configures a Breaker. The zero value is usable.
 type BreakerOptions struct {
-	FailureThreshold int           // consecutive failures that open the breaker; default: 5
+	FailureThreshold int           // number of consecutive failures that open the breaker; default: 5
 	RecoveryTimeout  time.Duration // how long the breaker stays open; default: 60 s
-	SuccessesToClose int           // number of trials, all of which must succeed; default: 3
-	SlowAck          time.Duration // if positive, a success later than this after Allow counts as a failure; default: 0
+	SuccessesToClose int           // number of trials; all of them must succeed to close the breaker; default: 3
+	// SlowAck is the longest time from Allow to a result that counts as a success. A later success
+	// counts as a failure. Default: 0, which means no limit.
+	SlowAck time.Duration
 
-	Judge func(error) Judgment // decides what an error means; not called with nil; default: [Judge]
-	// OnStateChange, if set, is called after the state has changed. Calls do not overlap. It may
-	// use the breaker. If the state changes several times during a call, only the last change is
-	// reported. Default: none.
+	// Judge decides whether an error counts as a failure. It is not called with a nil error.
+	// Default: the function [Judge].
+	Judge func(error) Judgment
+	// OnStateChange is called after the state has changed. Calls do not overlap. The function may
+	// call the breaker. If the state changes several times during a call, the breaker reports only
+	// the last change. Default: nil.
 	OnStateChange func(from, to State)
 }
 
-// OpenError is returned while the breaker allows no attempt.
+// OpenError is the error of Allow while the breaker allows no attempt.
 type OpenError struct {
-	RetryAfter time.Duration // until trials begin; 0: the breaker is half-open, and all trials are in use
+	// RetryAfter is the time until trials begin. It is 0 if the breaker is half-open and all trials
+	// are in use.
+	RetryAfter time.Duration
 }
 
 // Error returns the error text, which names the time of the next attempt.
@@ -79,10 +87,11 @@ func (e *OpenError) Error() string {
 	return fmt.Sprintf("reliability: circuit breaker is open; try again in %v, or publish with QoS 1 or 2", e.RetryAfter)
 }
 
-// SafeToRetry returns true: no attempt was made.
+// SafeToRetry returns true, because no attempt was made.
 func (*OpenError) SafeToRetry() bool { return true }
 
-// Results for gobreaker. Errors are judged before, outside of its lock.
+// Results that the breaker passes to gobreaker. The breaker judges errors before, outside of the
+// lock of gobreaker.
 var errSlow, errIgnored = errors.New("slow"), errors.New("ignored")
 
 // NewBreaker returns a closed breaker.
@@ -105,9 +114,9 @@ func NewBreaker(o BreakerOptions) *Breaker {
 	return b
 }
 
-// Allow requests permission for an attempt. The error is nil or [*OpenError]. If it is nil, the
-// caller must call done exactly once with the result, even if it made no attempt, because a trial
-// without a result stays in use.
+// Allow asks the breaker for permission to make an attempt. The error is nil or [*OpenError]. If
+// the error is nil, the caller must call done exactly once with the result of the attempt. This is
+// also required if the caller has made no attempt, because a trial without a result stays in use.
 func (b *Breaker) Allow() (done func(error), err error) {
 	now := b.phase.Load()
 	result := now.done.Load()
@@ -141,7 +150,7 @@ func (b *Breaker) ask(now *phase) (*func(error), error) {
 		inner(b.judge(err))
 		b.report()
 	}
-	// If the phase is still the same, inner belongs to it.
+	// If the phase has not changed, inner belongs to this phase.
 	if now.state == Closed && b.phase.Load() == now {
 		now.done.Store(&done)
 	}
@@ -171,14 +180,15 @@ func (b *Breaker) changed(_ string, _, to gobreaker.State) {
 	p := &phase{state: State(to)}
 	if p.state == Open {
 		b.opened.Add(1)
-		// gobreaker read the clock earlier, and allows trials only after this time, not at it.
+		// gobreaker has read the clock earlier. It allows trials only after this time, so add 1 ns.
 		p.retryAt = time.Now().Add(b.opts.RecoveryTimeout).Add(1)
 	}
 	b.phase.Store(p)
 }
 
-// report calls OnStateChange with the present state, and again if the state has changed during the call. If another call is
-// running, that call reports this change too, because it checks the state again after unlocking.
+// report calls OnStateChange with the present state. If the state changes during the call, report
+// calls OnStateChange again. If another call is running, that call also reports this change,
+// because it checks the state again after it has unlocked.
 func (b *Breaker) report() {
 	for b.opts.OnStateChange != nil && b.phase.Load().state != State(b.reported.Load()) && b.reporting.TryLock() {
 		b.reportOne()
@@ -200,7 +210,8 @@ func (b *Breaker) State() State {
 	return s
 }
 
-// RetryAfter returns the time until trials begin, or 0 if the breaker is not open.
+// RetryAfter returns the time until the breaker allows trials. It returns 0 if the breaker is not
+// open.
 func (b *Breaker) RetryAfter() time.Duration {
 	if b.phase.Load().state != Closed {
 		b.State() // the breaker may have become half-open
@@ -218,11 +229,11 @@ func (p *phase) retryAfter() time.Duration {
 
 // BreakerStats are counters since NewBreaker.
 type BreakerStats struct {
-	Allowed  uint64 // attempts allowed
-	Rejected uint64 // attempts rejected with OpenError
+	Allowed  uint64 // attempts that the breaker allowed
+	Rejected uint64 // attempts that the breaker rejected with OpenError
 	Failed   uint64 // results that counted as failures
 	Slow     uint64 // successes that counted as failures because they were slow
-	Opened   uint64 // times the breaker opened
+	Opened   uint64 // how many times the breaker opened
 }
 
 // Stats returns a snapshot of the counters.
@@ -230,13 +241,13 @@ func (b *Breaker) Stats() BreakerStats {
 	return BreakerStats{b.allowed.Load(), b.rejected.Load(), b.failed.Load(), b.slow.Load(), b.opened.Load()}
 }
 
-// Judgment is the meaning of an error for a [Breaker].
+// Judgment tells a [Breaker] how to count the result of an attempt.
 type Judgment uint8
 
 const (
-	Succeeded Judgment = iota // counts as a success
-	Failed                    // counts as a failure
-	Ignored                   // does not count
+	Succeeded Judgment = iota // the result counts as a success
+	Failed                    // the result counts as a failure
+	Ignored                   // the result does not count
 )
 
 // ReasonCoder is an error with an MQTT reason code.
@@ -246,9 +257,9 @@ type ReasonCoder interface {
 }
 
 // Judge is the default of BreakerOptions.Judge. A nil error is a success. An error with a reason
-// code is a failure if [Class.Counts] is true for its class, and otherwise ignored. An error that
-// wraps context.Canceled is ignored. All other errors, such as a lost connection or a
-// [*TimeoutError], are failures.
+// code is a failure if [Class.Counts] is true for the class of the code. If Counts is false, Judge
+// ignores the error. Judge also ignores an error that wraps context.Canceled. All other errors,
+// such as a lost connection or a [*TimeoutError], are failures.
 func Judge(err error) Judgment {
 	if err == nil {
 		return Succeeded

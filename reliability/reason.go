@@ -9,17 +9,19 @@ import (
 type Class uint8
 
 const (
-	Success       Class = iota + 1 // the request was accepted
-	Transient                      // the server cannot process the packet now; it may succeed later
-	Busy                           // the server asks the client to slow down
-	Quota                          // a limit is reached; time or an operator can lift it
-	NotAuthorized                  // in an acknowledgement: for the topic; in a CONNACK or DISCONNECT: the client
-	Invalid                        // this message, subscription or will cannot succeed unchanged; others can
-	Session                        // client and server disagree about a packet identifier
-	Protocol                       // client or server violated the protocol; the same packet will fail again
-	Fatal                          // the client cannot connect with this configuration
-	Redirect                       // the client should use another server
-	Takeover                       // another connection uses the same Client Identifier
+	Success   Class = iota + 1 // the server accepted the request
+	Transient                  // the server cannot process the packet now, but may accept it later
+	Busy                       // the server asks the client to slow down
+	Quota                      // a limit is reached; it may end with time, or an operator can raise it
+	// NotAuthorized in an acknowledgement concerns the topic. In a CONNACK or DISCONNECT it
+	// concerns the client.
+	NotAuthorized
+	Invalid  // this message, subscription or will cannot succeed unchanged, but others can
+	Session  // the client and the server disagree about a packet identifier
+	Protocol // the client or the server violated the protocol; the same packet will fail again
+	Fatal    // the client cannot connect with this configuration
+	Redirect // the client should use another server
+	Takeover // another connection uses the same Client Identifier
 )
 
 var classNames = [...]string{
@@ -39,16 +41,17 @@ func name[T ~uint8](names []string, n T, kind string) string {
 	return fmt.Sprintf("%s(%d)", kind, n)
 }
 
-// Counts reports whether the class counts as a failure for a [Breaker]. These are Transient, Busy
-// and Quota: the server cannot take messages at present. The other classes concern one message, one
-// topic, or the configuration of the client.
+// Counts reports whether the class counts as a failure for a [Breaker]. It returns true for
+// Transient, Busy and Quota, which mean that the server cannot accept messages at present. The
+// other classes concern one message, one topic, or the configuration of the client.
 func (c Class) Counts() bool { return c == Transient || c == Busy || c == Quota }
 
-// Retryable reports whether the same packet may succeed later: Transient, Busy, Quota and Session.
+// Retryable reports whether the same packet may succeed later. It returns true for Transient, Busy,
+// Quota and Session.
 func (c Class) Retryable() bool { return c.Counts() || c == Session }
 
-// reasons is table 2-6 of MQTT 5, with its names. 0x00 has three names, depending on the packet;
-// the first one is used.
+// reasons contains the names of table 2-6 of MQTT 5. The table has three names for 0x00, depending
+// on the packet. reasons contains the first one.
 var reasons = [256]struct {
 	name  string
 	class Class
@@ -98,8 +101,8 @@ var reasons = [256]struct {
 	0xA2: {"Wildcard Subscriptions not supported", Invalid},
 }
 
-// Classify returns the class of an MQTT 5 reason code. An undefined code is Success below 0x80, and
-// Transient otherwise (section 2.4).
+// Classify returns the class of an MQTT 5 reason code. The class of an undefined code is Success
+// below 0x80, and Transient from 0x80 on (section 2.4).
 func Classify(code byte) Class {
 	if code < 0x80 {
 		return Success
@@ -107,7 +110,8 @@ func Classify(code byte) Class {
 	return cmp.Or(reasons[code].class, Transient)
 }
 
-// ReasonName returns the name of a code in the specification, or "Unknown (0x..)".
+// ReasonName returns the name of a reason code in the MQTT 5 specification. For an undefined code,
+// it returns "Unknown (0x..)".
 func ReasonName(code byte) string {
 	if n := reasons[code].name; n != "" {
 		return n

@@ -6,27 +6,29 @@ import (
 	"time"
 )
 
-// Retry counts failed attempts and computes the delay before the next one. A server may accept
-// connections and close them at once, so the count is only reset after a connection has been up for
-// Stable. Call Up, serve the connection, call Down, and wait for Next before the next attempt. The
-// zero value is usable. A Retry must not be copied after first use. It is safe for concurrent use.
+// Retry counts failed attempts to connect, and computes the delay before the next attempt. It
+// resets the count after a connection has been up for the time Stable, and not earlier. The reason
+// is that a server may accept connections and close them at once. Call Up when the connection is
+// up, and Down when it has ended. Then wait for the duration that Next returns before the next
+// attempt. The zero value is usable. A Retry must not be copied after first use. It is safe for
+// concurrent use.
 type Retry struct {
 	Backoff Backoff
-	Stable  time.Duration // how long a connection must be up to reset the count; default 10 s
+	Stable  time.Duration // how long a connection must be up to reset the count; default: 10 s
 
 	mu      sync.Mutex
 	attempt int
-	up      time.Time // zero while down
-	fault   bool      // the last connection ended by Fault
+	up      time.Time // when the connection came up; zero while it is down
+	fault   bool      // the last connection ended with Fault
 }
 
 // Next counts a failed attempt or a lost connection, and returns the delay before the next attempt.
-// The first delay after a stable connection has jitter too, because other clients may have lost
+// The first delay after a stable connection is also random, because other clients may have lost
 // their connections at the same moment.
 func (r *Retry) Next() time.Duration { return r.count(r.Backoff.Delay) }
 
-// Later counts like Next, and returns the long delay for a server that is short of resources, see
-// Backoff.Later.
+// Later counts an attempt like Next does. It returns the long delay of Backoff.Later, for a server
+// that lacks resources.
 func (r *Retry) Later() time.Duration {
 	return r.count(func(int) time.Duration { return r.Backoff.Later() })
 }
@@ -39,7 +41,8 @@ func (r *Retry) count(delay func(attempt int) time.Duration) time.Duration {
 	return delay(r.attempt - 1)
 }
 
-// Reset resets the count. Use it when something has changed, so that the next attempt may succeed.
+// Reset sets the count to zero. Call it when something has changed and the next attempt may
+// succeed.
 func (r *Retry) Reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -54,12 +57,13 @@ func (r *Retry) Up() {
 	r.up = time.Now()
 }
 
-// Down records that the connection has ended. Without an earlier Up it has no effect.
+// Down records that the connection has ended. Without an earlier call of Up it has no effect.
 func (r *Retry) Down() { r.end(false) }
 
-// Fault is Down for a cause that will recur, such as a message of the server that cannot be
-// received. From the second consecutive Fault on, a stable connection does not reset the count, so
-// the delays grow until a connection ends with Down.
+// Fault is like Down, for a connection whose cause of failure will occur again. An example is a
+// message from the server that the client cannot receive. From the second consecutive Fault on, a
+// stable connection does not reset the count. The delays then grow until a connection ends with
+// Down.
 func (r *Retry) Fault() { r.end(true) }
 
 func (r *Retry) end(fault bool) {
@@ -68,12 +72,12 @@ func (r *Retry) end(fault bool) {
 	if r.up.IsZero() {
 		return
 	}
-	r.fault = r.fault && fault // the second consecutive Fault
+	r.fault = r.fault && fault // true from the second consecutive Fault on
 	r.settle()
 	r.fault, r.up = fault, time.Time{}
 }
 
-// Attempts returns the number of calls of Next and Later since the last reset.
+// Attempts returns how many times Next and Later were called since the last reset of the count.
 func (r *Retry) Attempts() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -2,13 +2,14 @@ package reliability
 
 import "errors"
 
-// SafeToRetry reports whether an operation that returned err certainly had no effect, so that
-// repeating it cannot create a duplicate. It supports the errors of all packages of this module. It
-// returns false for nil, for other errors, and if the effect is unknown, as after a timeout. It
-// does not report whether a repetition will succeed; see [Class.Retryable] and [OpenError].
+// SafeToRetry reports whether an operation that returned err certainly had no effect. If so, a
+// repetition cannot create a duplicate. SafeToRetry supports the errors of all packages of this
+// module. It returns false for nil and for all other errors. It also returns false if the effect is
+// unknown, for example after a timeout. It does not report whether a repetition will succeed. For
+// that, see [Class.Retryable] and [OpenError].
 //
-// An error type supports SafeToRetry by a method SafeToRetry() bool. If an error wraps several such
-// errors, the first one that errors.As finds decides.
+// An error type supports this function if it has a method SafeToRetry() bool. If an error wraps
+// several such errors, SafeToRetry calls the method of the first one that errors.As finds.
 func SafeToRetry(err error) bool {
 	var e interface {
 		error
