@@ -8,25 +8,26 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/recovery"
 )
 
-// CopyPending selects what happens to the pending messages of a copy.
+// CopyPending selects what happens to the pending messages of a copied log.
 type CopyPending uint8
 
 const (
-	KeepPending CopyPending = iota // they stay pending
-	DropPending                    // they end as Dropped
+	KeepPending CopyPending = iota // the messages stay pending
+	DropPending                    // the messages end with the result Dropped
 )
 
 // DeclareCopy makes a copied log independent of its original. It begins a new epoch and forgets the
-// session. Call it before the copy is first opened, if the system cannot detect the copy: after a
-// disk snapshot, after a virtual machine was restored, or on a file system that does not identify
-// files. It may be called more than once.
+// session. Call it before the copy is first opened, if [Open] cannot detect the copy. This is the
+// case after a disk snapshot, after a virtual machine was restored, and on a file system that does
+// not identify files. DeclareCopy may be called more than once.
 //
-// With KeepPending, the original and the copy both deliver the pending messages, under the same
-// message IDs, so a receiver with a dedupe cache handles them once. With DropPending, only the
-// original delivers them. A client that uses the copy while the original is in use needs its own
-// ClientID.
+// With KeepPending, both the original and the copy deliver the pending messages. The message IDs
+// are the same, so a receiver with a dedupe cache handles each message once. With DropPending, only
+// the original delivers these messages. A client that uses the copy while the original is in use
+// needs a different ClientID.
 //
-// Errors: those of [Open]; *[FolderError] if the folder contains no log.
+// DeclareCopy returns the errors of [Open]. It returns a *[FolderError] if the folder contains no
+// log.
 func DeclareCopy(dir string, o Options, pending CopyPending) error {
 	if err := o.Validate(); err != nil {
 		return err

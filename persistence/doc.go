@@ -14,21 +14,21 @@
 //	}
 //	store.Done(seq, persistence.Result{Kind: persistence.Acked}) // no longer pending
 //
-// [Limits] bound the number of messages, their bytes, their age and the disk space. Limits.WhenFull
-// selects what happens at a limit. A newer message can replace an older one with the same key. A
-// message that no server accepts can be kept as a dead letter. [Receipts] finds the result of a
-// message by its ID. Package inspect reads a folder without changing it.
+// [Limits] bounds the number of messages, their size, their age and the disk space. Limits.WhenFull
+// selects what happens at a limit. A newer message can replace an older message with the same key.
+// A message that no server accepts can be kept as a dead letter. [Receipts] finds the result of a
+// message by its ID. Package inspect reads the folder of a log without changing it.
 //
 // # Guarantees
 //
-//   - An accepted message is returned by Next until Done is called for it. This holds after the
-//     process was killed and, under [SyncEveryCommit], after a power failure.
-//   - Sequences have no gaps and are not reused within an epoch. A value that is derived from a sequence, such as a
-//     packet identifier, therefore survives a restart without being stored.
+//   - Next returns an accepted message until Done is called for the message. This is also true
+//     after the process was killed and, with [SyncEveryCommit], after a power failure.
+//   - Sequences have no gaps and are not reused within an epoch. A packet identifier that is
+//     computed from a sequence therefore stays the same after a restart. It need not be stored.
 //   - Accepted = Acked + Refused + Expired + Dropped + DeadLettered + Pending, at any moment.
-//   - A write that a crash interrupted is removed when the log is opened. Its messages had not been
-//     accepted. Any other damage is reported, a copy of the damaged file is kept, and the log uses
+//   - If a crash interrupted a write, the next opening removes this write. Its messages had not
+//     been accepted. The log reports any other damage, keeps a copy of the damaged file, and uses
 //     all undamaged data.
 //
-// docs/format.md describes the files, and argues why the log survives each kind of crash.
+// docs/format.md describes the files, and explains why the log survives each kind of crash.
 package persistence

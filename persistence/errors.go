@@ -10,13 +10,14 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// FormatVersion is the format version that this release writes, and the newest that it can read.
+// FormatVersion is the format version that this release writes. It is also the newest version that
+// this release can read.
 const FormatVersion = record.FormatVersion
 
-// Errors of a store, for errors.Is. [FailedError], [FullError], [LockedError] and
-// [PacketTooLargeError] contain details. A log is degraded after a write or an fsync failed, and a
-// second attempt in a new file failed too, until a later attempt succeeds. A log has failed if
-// Close could not write the remaining records.
+// Errors of a store, for use with errors.Is. The types [FailedError], [FullError], [LockedError]
+// and [PacketTooLargeError] contain details. A log becomes degraded when a write or an fsync fails,
+// and a second attempt in a new file fails too. It stays degraded until a later attempt succeeds. A
+// log has failed if Close could not write the remaining records.
 var (
 	ErrClosed            = errors.New("persistence: the store is closed; open it again")
 	ErrDegraded          = safe.New("persistence: the disk refuses writes; free space on the disk or repair it: the log retries by itself")
@@ -36,9 +37,10 @@ var (
 	ErrPacketID          = safe.New("persistence: packet identifier is 0; treat the packet as malformed") // [MQTT-2.2.1-3]
 )
 
-// FullError names the limit that is reached. It matches [ErrFull].
+// FullError reports that a limit of the store is reached, and names the limit. It matches
+// [ErrFull].
 type FullError struct {
-	Limit string // name of the option
+	Limit string // name of the option that sets the limit
 	Max   int64  // the value of the option
 }
 
@@ -57,8 +59,8 @@ func (*FullError) SafeToRetry() bool      { return true } // nothing was stored
 
 // PacketTooLargeError reports that a packet exceeds a limit. It matches [ErrPacketTooLarge].
 type PacketTooLargeError struct {
-	Size, Max int64  // in bytes
-	Limit     string // name of the option
+	Size, Max int64  // size of the packet, and the limit, in bytes
+	Limit     string // name of the option that sets the limit
 }
 
 func (e *PacketTooLargeError) Error() string {
@@ -71,11 +73,12 @@ func (e *PacketTooLargeError) Error() string {
 func (e *PacketTooLargeError) Is(target error) bool { return target == ErrPacketTooLarge }
 func (*PacketTooLargeError) SafeToRetry() bool      { return true } // nothing was stored
 
-// FailedError describes the write or fsync that made a store fail. For a [Log], that is the last
-// one, in Close. It matches [ErrFailed], and errors.Is finds the error of the system in it.
+// FailedError describes the write or fsync that made a store fail. For a [Log], this is the last
+// write or fsync, which Close makes. FailedError matches [ErrFailed]. It wraps the error of the
+// operating system.
 type FailedError struct {
 	Op  string // the operation that failed
-	Err error  // the error of the system
+	Err error  // the error of the operating system
 }
 
 func (e *FailedError) Error() string {
@@ -84,16 +87,16 @@ func (e *FailedError) Error() string {
 
 func (e *FailedError) Is(target error) bool { return target == ErrFailed }
 func (e *FailedError) Unwrap() error        { return e.Err }
-func (*FailedError) SafeToRetry() bool      { return false } // the next opening may find what was written
+func (*FailedError) SafeToRetry() bool      { return false } // the next opening may find the written records
 
-// DegradedError describes the write or fsync that the disk refused. Until the disk accepts one
+// DegradedError describes the write or fsync that the disk refused. Until the disk accepts writes
 // again, the log accepts no messages and makes no records durable. It keeps its messages and
-// retries by itself. The error matches [ErrDegraded], and errors.Is finds the error of the system
-// in it.
+// retries by itself. DegradedError matches [ErrDegraded]. It wraps the error of the operating
+// system.
 type DegradedError struct {
-	Since time.Time // when the outage began
+	Since time.Time // time at which the outage began
 	Fix   string    // advice for the operator
-	Err   error     // the error of the system
+	Err   error     // the error of the operating system
 }
 
 func (e *DegradedError) Error() string {
@@ -105,8 +108,9 @@ func (e *DegradedError) Unwrap() error        { return e.Err }
 func (*DegradedError) SafeToRetry() bool      { return true } // nothing was stored
 
 // StalledError reports that the disk has not responded to a write or an fsync within
-// Options.WriteTimeout. If Enqueue returns it, the message was not stored. If Wait returns it, the
-// message is stored if the disk responds later. It matches [context.DeadlineExceeded].
+// Options.WriteTimeout. If Enqueue returns this error, the message was not stored. If Wait returns
+// it, the message is stored as soon as the disk responds. StalledError matches
+// [context.DeadlineExceeded].
 type StalledError struct{ After time.Duration }
 
 func (e *StalledError) Error() string {
@@ -115,12 +119,12 @@ func (e *StalledError) Error() string {
 
 func (e *StalledError) Is(target error) bool { return target == context.DeadlineExceeded }
 func (*StalledError) Timeout() bool          { return true }
-func (*StalledError) SafeToRetry() bool      { return true } // nothing was stored, unless Wait returns it
+func (*StalledError) SafeToRetry() bool      { return true } // nothing was stored, unless Wait returned the error
 
 // LockedError reports that another process has the folder open. It matches [ErrLocked].
 type LockedError struct {
 	Dir string
-	PID int // process ID of the holder; 0: unknown
+	PID int // process ID of the process that has the folder open; 0 if unknown
 }
 
 func (e *LockedError) Error() string {
@@ -134,7 +138,7 @@ func (e *LockedError) Error() string {
 func (e *LockedError) Is(target error) bool { return target == ErrLocked }
 func (*LockedError) SafeToRetry() bool      { return true } // nothing was opened
 
-// FolderError reports that a folder cannot be used.
+// FolderError reports that a folder cannot be used for a log.
 type FolderError struct {
 	Dir string
 	Fix string // advice for the operator
@@ -164,7 +168,7 @@ func (*ReadError) SafeToRetry() bool { return true } // the message is still pen
 // VersionError reports that a newer release wrote the folder.
 type VersionError struct {
 	File    string
-	Version uint16 // the format version of the file, which is above FormatVersion
+	Version uint16 // the format version of the file, which is higher than FormatVersion
 }
 
 func (e *VersionError) Error() string {
@@ -186,13 +190,13 @@ func (e *OptionError) Error() string {
 
 func (*OptionError) SafeToRetry() bool { return true } // nothing was opened
 
-// Corruption is a damaged place in a file. The log uses all readable data around it. Messages in
-// the damaged place count as Dropped and Lost.
+// Corruption describes a damaged place in a file of the log. The log uses all readable data around
+// the place. Messages in the damaged place count as Dropped and Lost.
 type Corruption struct {
 	File   string // path of the file
-	Offset int64  // start of the damage
-	Length int64  // unreadable bytes; 0 if the file is missing or too short
-	Seq    uint64 // the lost message, if a read found the damage; 0 if it was found when the log was opened
-	Copy   string // path of a copy of the file; empty if there is no copy
-	Err    error  // the kind of damage
+	Offset int64  // offset in the file where the damage starts
+	Length int64  // number of unreadable bytes; 0 if the file is missing or too short
+	Seq    uint64 // the lost message, if reading it found the damage; 0 if opening the log found the damage
+	Copy   string // path of a copy of the damaged file; empty if there is no copy
+	Err    error  // describes the kind of damage
 }

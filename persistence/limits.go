@@ -7,49 +7,54 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// Limits bound what a store holds. Zero means the default.
+// Limits bounds the content of a store. A zero field selects the default.
 type Limits struct {
-	// MaxMessages bounds the number of pending messages: 1 to 1<<31-1. Default: 1,000,000.
+	// MaxMessages bounds the number of pending messages. Its range is 1 to 1<<31-1. Default:
+	// 1,000,000.
 	MaxMessages int
 	// MaxBytes bounds the sum of the packet sizes of the pending messages. Default: 1 GiB.
 	MaxBytes int64
-	// MaxPacketBytes bounds the size of one packet, up to 268,435,000. Default: 16 MiB.
+	// MaxPacketBytes bounds the size of one packet. It is at most 268,435,000. Default: 16 MiB.
 	MaxPacketBytes int
-	// MaxStreams bounds the number of named sequences: 1 to 65,536. Default: 1,024.
+	// MaxStreams bounds the number of named sequences. Its range is 1 to 65,536. Default: 1,024.
 	MaxStreams int
-	// MaxDiskBytes bounds the total size of the segments. The minimum is four times SegmentBytes.
-	// Acknowledgements may exceed the limit. An old message that stays pending keeps its segment on
-	// disk, so MaxDiskBytes can be reached before MaxBytes. Default: 4*MaxBytes + 4*SegmentBytes, but
-	// at most half of the disk partition.
+	// MaxDiskBytes bounds the total size of the segment files. The minimum is four times
+	// SegmentBytes. The log may exceed this limit to record acknowledgements. One pending message
+	// keeps its whole segment on disk, so the log can reach MaxDiskBytes before MaxBytes. Default:
+	// 4*MaxBytes + 4*SegmentBytes, but at most half of the disk partition.
 	MaxDiskBytes int64
-	// Reserved is the percentage of MaxMessages, MaxBytes and MaxDiskBytes that is reserved for High
-	// and Urgent messages: 0 to 90. If it is above 0, High and Urgent messages are never dropped to
-	// make room. Default: 0.
+	// Reserved is the percentage of MaxMessages, MaxBytes and MaxDiskBytes that is reserved for
+	// messages with the priorities High and Urgent. Its range is 0 to 90. If Reserved is above 0,
+	// the store never drops High and Urgent messages to make room. Default: 0.
 	Reserved int
-	// MaxAge bounds the time from the acceptance of a message to its expiry. An expired message stays
-	// pending until the sender ends it as Expired. Default: 0, which means no bound.
+	// MaxAge bounds the time from the acceptance of a message to its expiry. An expired message
+	// stays pending until the sender records the result Expired. Default: 0, which means no bound.
 	MaxAge   time.Duration
 	WhenFull FullPolicy // what Enqueue does at a limit; default: Reject
 }
 
-// FullPolicy selects what Enqueue does when MaxMessages, MaxBytes or MaxDiskBytes is reached. A
-// message that may have been sent is never dropped. Nor is a message with a higher priority than the
-// new one, or a High or Urgent message if Limits.Reserved is set. At MaxStreams, the policy is always
-// Reject.
+// FullPolicy selects what Enqueue does when MaxMessages, MaxBytes or MaxDiskBytes is reached. At
+// MaxStreams, the policy is always Reject. No policy drops any of these messages:
+//
+//   - A message that may have been sent.
+//   - A message with a higher priority than the new message.
+//   - A High or Urgent message, if Limits.Reserved is set.
 type FullPolicy uint8
 
 const (
-	Reject FullPolicy = iota // return [ErrFull]
-	// DropOldest drops the oldest messages of the lowest priority. At MaxDiskBytes it drops enough
-	// messages to remove a segment.
+	// Reject makes Enqueue return [ErrFull].
+	Reject FullPolicy = iota
+	// DropOldest makes Enqueue drop the oldest messages of the lowest priority. At MaxDiskBytes, it
+	// drops enough messages to remove a segment.
 	DropOldest
-	DropNewest // return [ErrFull] and count the new message in Stats.DroppedNewest
+	// DropNewest makes Enqueue return [ErrFull], and count the new message in Stats.DroppedNewest.
+	DropNewest
 )
 
 // Admit returns an error if a message is invalid or exceeds the limits. pending is the number of
-// pending messages, and bytes is the sum of their packet sizes. Admit is for a custom [Store];
-// [Log] and [Memory] check the limits themselves. Errors: those of [Outbox].Enqueue except
-// [ErrUnknownStream].
+// pending messages, and bytes is the sum of their packet sizes. Admit is for custom implementations
+// of [Store]. [Log] and [Memory] check the limits themselves. Admit returns the errors of
+// [Outbox].Enqueue, except [ErrUnknownStream].
 func (l Limits) Admit(m *Message, pending int, bytes int64) error {
 	l = l.WithDefaults()
 	return cmp.Or(l.check(m), l.room(m.Priority, int64(len(m.Packet)), pending, bytes))
@@ -92,7 +97,8 @@ func (l *Limits) share(p Priority, limit int64) int64 {
 	return limit - limit/100*int64(l.Reserved) - limit%100*int64(l.Reserved)/100
 }
 
-// droppedFor returns the highest priority of messages that may be dropped for one of priority p.
+// droppedFor returns the highest priority of messages that may be dropped for a message of priority
+// p.
 func (l *Limits) droppedFor(p Priority) Priority {
 	if l.Reserved > 0 {
 		return Normal
@@ -100,7 +106,8 @@ func (l *Limits) droppedFor(p Priority) Priority {
 	return p
 }
 
-// WithDefaults replaces zeros by the defaults, except MaxDiskBytes, which depends on Options.Files.
+// WithDefaults replaces zero fields with the defaults. It leaves MaxDiskBytes unchanged, because
+// its default depends on Options.Files.
 func (l Limits) WithDefaults() Limits {
 	l.MaxMessages = cmp.Or(l.MaxMessages, 1_000_000)
 	l.MaxBytes = cmp.Or(l.MaxBytes, 1<<30)

@@ -13,12 +13,12 @@ import (
 
 // Log is a [Store] on disk. It also implements [Receipts] and [DeadLetters].
 //
-// Every message for which Wait returned nil is found again by [Open], after any crash that
-// Options.Sync covers.
+// After Wait has returned nil for a message, the next [Open] finds the message again. This is true
+// after every kind of crash that the policy in Options.Sync covers.
 type Log struct {
-	// Lock order: reader, then mu. Neither is held during a write or a sync. reader is held while
-	// Next reads the disk. Only the goroutine that commits uses writer, and only one commits at a
-	// time: the pipeline then has a batch in flight.
+	// The lock order is: reader, then mu. Neither lock is held during a write or a sync. Next holds
+	// reader while it reads the disk. Only the goroutine that commits uses writer. Only one
+	// goroutine commits at a time, and the pipeline then has a batch in flight.
 	o      Options
 	inline bool // files are in memory: commits are made with mu held
 	folder folder
@@ -48,15 +48,15 @@ type folder struct {
 	opening *opening // not nil: the log was opened during an outage and has no first segment yet
 }
 
-// damageStats counts damage. Each counter is either atomic or does not change after the opening.
+// damageStats counts damage. A counter that is not atomic does not change after the opening.
 type damageStats struct {
 	troubles    troubles
 	tornTails   uint64
 	corruptions atomic.Uint64
 }
 
-// work is the background goroutines of a log: interval sync, commits that no caller makes, and
-// compaction.
+// work contains the background work of a log: the interval sync, the commits that no caller makes,
+// and compaction.
 type work struct {
 	sync.WaitGroup
 	stop     chan struct{} // closed to end interval sync and commitThem
@@ -70,7 +70,7 @@ var _ interface {
 	DeadLetters
 } = (*Log)(nil)
 
-// usable returns the error that every method returns: the log is closed or has failed.
+// usable returns an error if the log is closed or has failed. Every method then returns this error.
 func (l *Log) usable() error {
 	if l.closed {
 		return ErrClosed
@@ -91,17 +91,16 @@ func (l *Log) Stats() Stats {
 	return s
 }
 
-// Renewal returns the reason why opening this log began a new epoch.
+// Renewal returns the reason why the opening of this log began a new epoch.
 func (l *Log) Renewal() Renewal { return l.folder.renewal }
 
-// SentLost reports whether the log may have lost messages that were sent. This is possible if its
-// end is missing or it was damaged. The server may then hold QoS 2 exchanges under packet
-// identifiers that the log will assign to other messages. SentLost stays true, also across
-// restarts, until SetSent or ResetSession is called. Deal with these exchanges before you call
-// SetSent.
+// SentLost reports whether the log may have lost messages that were sent. This is possible if the
+// log was damaged or its end is missing. The server may then have unfinished QoS 2 exchanges with
+// packet identifiers that the log will assign to other messages. End these exchanges before you
+// call SetSent. SentLost stays true, also after restarts, until SetSent or ResetSession is called.
 func (l *Log) SentLost() bool { return locked(l, func() bool { return l.state.ledger.SentLost }) }
 
-// report counts and reports a damaged place. The caller must hold no lock.
+// report counts a damaged place and reports it to OnCorruption. The caller must hold no lock.
 func (l *Log) report(c Corruption) {
 	l.damage.corruptions.Add(1)
 	if l.o.OnCorruption != nil {
@@ -167,6 +166,6 @@ func (l *Log) syncAtIntervals() {
 			return
 		}
 		l.pipe.open.force = true
-		_ = l.await(l.pipe.open) // the callers that wait for the batch get the error
+		_ = l.await(l.pipe.open) // the callers that wait for the batch return the error
 	}
 }

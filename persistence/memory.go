@@ -7,21 +7,21 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/memfs"
 )
 
-// Memory is a [Store] in memory. Its data is lost when the process ends. Records count as durable at
-// once.
+// Memory is a [Store] in memory. Its data is lost when the process ends. Every record counts as
+// durable at once.
 //
-// Memory is freed in units of Files.SegmentBytes, by default 1 MiB. The default of Files.BufferBytes
-// is 64 KiB. Sync, Interval and PreallocateBytes have no effect.
+// The store frees memory in units of Files.SegmentBytes, which is 1 MiB by default. The default of
+// Files.BufferBytes is 64 KiB. The options Sync, Interval and PreallocateBytes have no effect.
 type Memory struct {
 	*memoryLog
 	files *memfs.FS
 }
 
-// memoryLog keeps the embedded Log unexported.
+// memoryLog is an unexported name for the embedded Log.
 type memoryLog = Log
 
 // NewMemory returns an empty store in memory. If an option is out of range, every method that can
-// return an error returns the *[OptionError], including Close.
+// return an error returns an *[OptionError]. This includes Close.
 func NewMemory(o Options) *Memory { return openMemory(o, memfs.New()) }
 
 func openMemory(o Options, files *memfs.FS) *Memory {
@@ -47,7 +47,7 @@ func openMemory(o Options, files *memfs.FS) *Memory {
 	return &Memory{l, files}
 }
 
-// Reopen closes m and returns a store with the same state, as if a folder were opened again. The
+// Reopen closes m and returns a store with the same state, like closing and opening a [Log]. The
 // epoch stays the same, and Boot increases by one.
 func (m *Memory) Reopen() *Memory {
 	_ = m.Close()

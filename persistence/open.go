@@ -15,14 +15,18 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// Open opens the log in a folder. It creates the folder and the log if they do not exist. The caller
-// must Close the Log.
+// Open opens the log in a folder. It creates the folder and the log if they do not exist. The
+// caller must call Close on the Log.
 //
-// Damage is not an error; it is reported to Options.OnCorruption. If the disk refuses writes, Open
-// still opens an existing log, which is then degraded, see [DegradedError].
+// Damage is not an error. Open reports it to Options.OnCorruption. If the disk refuses writes, Open
+// still opens an existing log. The log is then degraded, see [DegradedError].
 //
-// Errors: *[LockedError] if another Log has the folder open, *[FolderError] if the folder cannot be
-// used, *[VersionError] if a newer release wrote it, *[OptionError] if an option is out of range.
+// Open returns these errors:
+//
+//   - *[LockedError] if another Log has the folder open.
+//   - *[FolderError] if the folder cannot be used.
+//   - *[VersionError] if a newer release wrote the folder.
+//   - *[OptionError] if an option is out of range.
 func Open(dir string, o Options) (*Log, error) { return openLog(dir, o, Continued) }
 
 // openLog opens a log. renewal is declared or Continued.

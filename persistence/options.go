@@ -9,24 +9,27 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// Options configure a store. Zero means the default. [Memory] uses only Limits, Retention and two
-// of Files.
+// Options configure a store. A zero field selects the default. [Memory] uses only Limits,
+// Retention, Files.SegmentBytes and Files.BufferBytes.
 type Options struct {
 	Sync     SyncPolicy    // when the log calls fsync; default: SyncEveryCommit
 	Interval time.Duration // time between fsyncs under SyncInterval, at least 1 ms; default: 100 ms
-	// WriteTimeout is how long Enqueue, Wait and Receipt wait for a disk that does not respond, see
-	// [StalledError]. It does not apply to a call whose context is never canceled, such as
-	// context.Background(). A negative value means no timeout. Default: 30 s.
+	// WriteTimeout is how long Enqueue, Wait and Receipt wait for a disk that does not respond.
+	// After that they return a [StalledError]. WriteTimeout has no effect if the context of the
+	// call can never end, like context.Background(). A negative value means no timeout. Default: 30
+	// s.
 	WriteTimeout time.Duration
-	Limits       Limits    // how much is stored
-	Retention    Retention // what is kept of ended messages
+	Limits       Limits    // bounds for the content of the store
+	Retention    Retention // bounds for the data of ended messages
 	Files        Files     // sizes of files and buffers
-	// OnCorruption is called for each damaged place. It must not call the store. Default: none.
+	// OnCorruption is called for each damaged place in a file. It must not call the store. Default:
+	// nil.
 	OnCorruption func(Corruption)
-	// OnDegraded is called when the disk begins to refuse writes, and with nil when it accepts them
-	// again. It must not close the log. Default: none.
+	// OnDegraded is called when the disk begins to refuse writes. It is called with nil when the
+	// disk accepts writes again. It must not close the log. Default: nil.
 	OnDegraded func(*DegradedError)
-	// FS replaces the file system, for tests of this module. Default: that of the system.
+	// FS replaces the file system in tests of this module. Default: the file system of the
+	// operating system.
 	FS fsys.FS
 }
 
@@ -36,54 +39,63 @@ func (o *Options) reportOutage(err *DegradedError) {
 	}
 }
 
-// Retention bounds what is kept of ended messages. Zero means the default.
+// Retention bounds how much data the store keeps about ended messages. A zero field selects the
+// default.
 type Retention struct {
-	// MaxDeadLetters bounds the number of dead letters, up to 100,000. At the limit, a new dead
-	// letter discards the oldest. -1 keeps no dead letters. Default: 1,000. A client keeps
-	// dead letters only if this field or its StoreConfig.DeadLetters is set.
+	// MaxDeadLetters bounds the number of dead letters. It is at most 100,000. At the limit, a new
+	// dead letter replaces the oldest one. -1 means that the store keeps no dead letters. Default:
+	// 1,000. A client keeps dead letters only if this field or StoreConfig.DeadLetters of the
+	// client is set.
 	MaxDeadLetters int
-	// MaxReceipts bounds the number of receipts of messages whose segment was removed, up to
-	// 1<<31-1. Each receipt takes 36 bytes on disk. Default: 0, which keeps no receipts of ended
-	// messages.
+	// MaxReceipts bounds the number of receipts that the store keeps after the segments of their
+	// messages were removed. It is at most 1<<31-1. Each receipt takes 36 bytes on disk. Default:
+	// 0, which means that the store keeps no receipts of ended messages.
 	MaxReceipts int
-	ReceiptAge  time.Duration // how long receipts are kept; removed one segment at a time; default: 7 days
+	// ReceiptAge is how long the store keeps receipts. Receipts are removed one segment at a time.
+	// Default: 7 days.
+	ReceiptAge time.Duration
 }
 
 // Files sets the sizes of files and buffers. Zero means the default.
 type Files struct {
-	// SegmentBytes is the size at which a new segment begins: 4 KiB to 1 GiB. Disk space is freed
-	// one segment at a time. Default: 64 MiB, or 8 MiB if MaxReceipts is set, because receipts are
-	// written when a segment is removed. The default is at most a quarter of MaxDiskBytes.
+	// SegmentBytes is the size at which a new segment file begins. Its range is 4 KiB to 1 GiB.
+	// Disk space is freed one segment at a time. Default: 64 MiB, or 8 MiB if MaxReceipts is set,
+	// but at most a quarter of MaxDiskBytes. The default is lower with MaxReceipts, because
+	// receipts are written when a segment is removed.
 	SegmentBytes int64
-	// BufferBytes bounds each buffer of the log: 4 KiB to 64 MiB. The log has up to five buffers. A
-	// packet larger than BufferBytes enlarges its buffer. Default: 1 MiB.
+	// BufferBytes bounds the size of each buffer of the log. Its range is 4 KiB to 64 MiB. The log
+	// has up to five buffers. A packet that is larger than BufferBytes enlarges its buffer.
+	// Default: 1 MiB.
 	BufferBytes int
-	// PreallocateBytes is the number of zero bytes that SyncEveryCommit writes to a segment in
-	// advance, up to 64 MiB. An fsync then takes about half the time, for twice the bytes written.
-	// -1 disables it, for file systems that never write in place. Default: 256 KiB.
+	// PreallocateBytes is the number of zero bytes that the log writes to a segment in advance,
+	// under SyncEveryCommit. It is at most 64 MiB. With it, an fsync takes about half the time, but
+	// the log writes twice as many bytes. Set -1 to disable it on file systems that never write in
+	// place. Default: 256 KiB.
 	PreallocateBytes int
 }
 
-// SyncPolicy selects when the log calls fsync. Under every policy, a message is accepted only after
-// the operating system has taken it, so a killed process loses nothing. A power failure or a system
-// crash loses the messages accepted since the last fsync. Their sequences are then reused in a new
-// epoch.
+// SyncPolicy selects when the log calls fsync. Under every policy, the log accepts a message only
+// after the operating system has received the data. If the process is killed, no accepted message
+// is lost. A power failure or a system crash loses the messages that were accepted since the last
+// fsync. Their sequences are then reused in a new epoch.
 type SyncPolicy uint8
 
 const (
-	SyncEveryCommit SyncPolicy = iota // before Wait and Sync return: no accepted message is lost
-	SyncInterval                      // every Options.Interval, and after every BufferBytes written
-	SyncNever                         // only when a segment is finished and when the log is closed
+	// SyncEveryCommit calls fsync before Wait and Sync return, so no accepted message is lost.
+	SyncEveryCommit SyncPolicy = iota
+	SyncInterval               // calls fsync once per Options.Interval, and whenever BufferBytes were written
+	SyncNever                  // calls fsync only when a segment is finished and when the log is closed
 )
 
-// Flash returns options for storage that wears with each written page. They are SyncInterval with
-// the interval window, which is at least 1 ms, and no preallocation. A power failure loses at most
-// the messages accepted in the last window. Stats.PageBytes measures the wear.
+// Flash returns options for flash storage, which wears out with each written page. The options
+// select SyncInterval with the interval window, and no preallocation. The window is at least 1 ms.
+// A power failure loses at most the messages that were accepted in the last window. Stats.PageBytes
+// measures the wear.
 func Flash(window time.Duration) Options {
 	return Options{Sync: SyncInterval, Interval: max(window, time.Millisecond), Files: Files{PreallocateBytes: -1}}
 }
 
-// Validate returns an *OptionError for the first option outside its range.
+// Validate returns an *OptionError for the first option that is outside its range.
 func (o Options) Validate() error {
 	o = o.withDefaults()
 	for _, c := range []struct {
