@@ -15,12 +15,12 @@ import (
 
 // SetAsideMessage is a received message that was acknowledged but not handled.
 type SetAsideMessage struct {
-	ID       uint64 // identifies the entry in the list; not the message ID
+	ID       uint64 // identifies the entry in the list; differs from the message ID
 	Message  *Message
-	Filter   string // of the handler that did not accept the message; empty if no handler was declared for its topic
-	Err      string // error of the last attempt; the first 1,024 bytes
+	Filter   string // filter of the handler that did not accept the message; empty if the topic had no handler
+	Err      string // first 1,024 bytes of the error of the last attempt
 	Attempts int
-	At       time.Time // when it was set aside
+	At       time.Time // when the message was set aside
 }
 
 // maxEntry is the maximum size of an entry in a log, in bytes.
@@ -72,7 +72,7 @@ func (a *aside) empty() bool {
 	return a == nil || len(a.list.IDs()) == 0
 }
 
-// restore passes to the inbox the messages that earlier processes set aside for lack of a handler.
+// restore passes messages that earlier processes set aside without a handler to the inbox.
 func (a *aside) restore() {
 	for _, id := range a.list.IDs() {
 		m, from, err := a.message(id)

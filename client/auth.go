@@ -17,12 +17,12 @@ func (noneToAuthenticate) Error() string {
 }
 
 // Reauthenticate makes the server authenticate the present connection again. It waits for the
-// answer, up to Config.Connection.ConnectTimeout. New connections are always authenticated.
+// answer, up to Config.Connection.ConnectTimeout. New connections do not need this call.
 //
 // Errors: ErrNotConnected; *AuthError; and *ConnectionError or *ProtocolError if the server ends
-// the connection. After an error, the connection has ended and the client reconnects. This does not
-// apply to an error of Authenticator.Start, or to the cause of ctx if ctx ended before the exchange
-// began.
+// the connection. After an error, the connection has ended and the client reconnects. There are two
+// exceptions, which leave the connection up. They are an error of Authenticator.Start, and the
+// cause of ctx if ctx ended before the exchange began.
 func (c *Client) Reauthenticate(ctx context.Context) error {
 	if c == nil {
 		return ErrNilClient

@@ -21,9 +21,9 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// Client is an MQTT client with one session. New creates it, and Publish then accepts messages.
-// Start connects it. Drain, Close, or the end of Start's context ends it. All methods are safe for
-// concurrent use.
+// Client is an MQTT client with one session. New creates a client that already accepts messages.
+// Start connects the client. Drain, Close, or the end of Start's context ends it. All methods are
+// safe for concurrent use.
 type Client struct {
 	cfg      Config         // with defaults
 	guard    callback.Guard // knows the goroutines that run functions of the application
@@ -43,8 +43,8 @@ type Client struct {
 	status   *status.Publisher
 }
 
-// New validates cfg, opens the store and returns a client that accepts messages. Errors:
-// *ConfigError, and those of persistence.Open. New blocks without a limit while a disk does not
+// New validates cfg, opens the store and returns a client that accepts messages. It returns a
+// *ConfigError or an error of persistence.Open. New blocks without a limit while the disk does not
 // answer, because opening a file cannot be canceled.
 func New(cfg Config) (*Client, error) {
 	if err := cfg.prepare(); err != nil {
@@ -126,8 +126,9 @@ func New(cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// functions returns the guard of the application's functions. A goroutine reports failures, because
-// the caller may hold locks and the application's slog.Handler may call the client.
+// functions returns the guard of the application's functions. The guard reports failures on a
+// separate goroutine, because the caller may hold locks and the application's slog.Handler may call
+// the client.
 func (c *Client) functions() functions {
 	return functions{&c.guard, func(name string, p *callback.Panic) { go c.panicked(name, p) }}
 }
@@ -191,11 +192,13 @@ func (c *Client) run(group *sync.WaitGroup, f func()) {
 	})
 }
 
-// AwaitConnection waits until the client is connected. It may be called before Start. Errors: the
-// cause of ctx, with the error of the last attempt, or the reason why the client stopped.
+// AwaitConnection waits until the client is connected. It may be called before Start. If ctx ends,
+// the error contains the cause of ctx and the error of the last attempt to connect. If the client
+// stops, the error is the reason for that.
 //
-// It does not wait for subscriptions. The client sends earlier ones on the new connection, before
-// stored messages. A later call of Subscribe waits for the server's answer.
+// AwaitConnection does not wait for subscriptions. On the new connection, the client sends
+// subscriptions made earlier, and then stored messages. A later call of Subscribe waits for the
+// server's answer.
 func (c *Client) AwaitConnection(ctx context.Context) error {
 	if c == nil {
 		return ErrNilClient
@@ -228,8 +231,8 @@ func (c *Client) Done() <-chan struct{} {
 	return c.life.done
 }
 
-// Err returns why the client stopped: the fatal error, or the cause that ended Start's context. It
-// is nil while the client runs, and after Close and Drain.
+// Err returns why the client stopped: the fatal error, or the cause that ended Start's context. Err
+// returns nil while the client runs, and after Close and Drain.
 func (c *Client) Err() error {
 	if c == nil {
 		return ErrNilClient
@@ -239,7 +242,7 @@ func (c *Client) Err() error {
 	return c.life.err
 }
 
-// ClientID returns the client identifier: the configured one or a random one. With
+// ClientID returns the client identifier, which is the configured one or a random one. With
 // SessionConfig.AssignedClientID it is empty until the first CONNACK assigns it.
 func (c *Client) ClientID() string {
 	if c == nil {

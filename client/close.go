@@ -15,7 +15,7 @@ import (
 // life is the life of a client. It begins with New, runs from Start, and ends once.
 type life struct {
 	phase  phaseTracker
-	ending context.Context // ends when the end begins; its cause is the error of calls from then on
+	ending context.Context // ends when the client begins to end; later calls return its cause as their error
 	end    context.CancelCauseFunc
 	done   chan struct{} // closed when all goroutines have ended
 	reads  chan struct{} // limits the goroutines that read receipts: on a disk that hangs, they do not end
@@ -30,8 +30,8 @@ type life struct {
 	ended      bool              // the end has begun
 	err        error             // why the client stopped; nil after Close and Drain
 	disconnect DisconnectOptions // of a clean end
-	deadline   time.Time         // of the steps of teardown; its goroutine's alone
-	closeErr   error             // of the store; set before done is closed
+	deadline   time.Time         // deadline of the steps of teardown; used only by the goroutine of teardown
+	closeErr   error             // error of closing the store; set before done is closed
 }
 
 func (l *life) init() {
@@ -55,19 +55,21 @@ func (c *Client) begin(t *task, f func(ctx context.Context)) {
 
 // Close ends the client and returns when all its goroutines have ended. It waits for running
 // handlers, acknowledges handled messages, publishes the offline status and sends DISCONNECT. This
-// takes at most CloseTimeout, and up to 1 s more if handlers use it up. Then the contexts of
-// handlers end. Pending messages stay in the store, and their Deliveries end as Abandoned.
+// takes at most CloseTimeout, and up to 1 s more if handlers need all of CloseTimeout. Then the
+// contexts of handlers end. Pending messages stay in the store, and the outcome in their Deliveries
+// is Abandoned.
 //
-// If a disk, a handler or another function of the application does not return by then, Close
-// returns a *CloseTimeoutError. The client ends when it has returned, see Done. Dir remains in use
-// until then.
+// Close returns a *CloseTimeoutError if the disk does not answer by then, or if a handler or
+// another function of the application has not returned. The client ends as soon as they have, see
+// Done. Dir remains in use until then.
 //
 // In a handler, in OnEvent or in another function that this client calls, Close returns at once.
-// The client ends after that function, see Done.
+// The client ends after that function has returned, see Done.
 func (c *Client) Close() error { return c.CloseWith(DisconnectOptions{}) }
 
-// CloseWith is Close with options for the DISCONNECT. For invalid options it returns a *FieldError,
-// and the client continues. If the client is already ending, the earlier options apply.
+// CloseWith does the same as Close, with options for the DISCONNECT. If an option is invalid,
+// CloseWith returns a *FieldError, and the client continues. If the client is already ending, the
+// options of the first call apply.
 func (c *Client) CloseWith(o DisconnectOptions) error {
 	if c == nil {
 		return ErrNilClient
@@ -94,13 +96,14 @@ func (c *Client) CloseWith(o DisconnectOptions) error {
 	return c.life.closeErr
 }
 
-// Drain ends the client when all accepted messages have an outcome. From its call on, Publish
-// returns ErrDraining.
+// Drain waits until all accepted messages have an outcome, and then ends the client. After Drain is
+// called, Publish returns ErrDraining.
 //
 // If ctx ends first, or the client fails, the error is a *DrainError with the number of messages
-// that stay in the store. This also applies if the server refuses all remaining messages for more
-// than 10 s; the cause is then a *DeferredError. In every case the client is closed when Drain
-// returns. In a function that this client calls, it ends after that function has returned.
+// that stay in the store. If the server refuses all remaining messages for more than 10 s, the
+// error is a *DrainError too, and its cause is a *DeferredError. In all these cases, Drain closes
+// the client as Close does. If a handler or OnEvent calls Drain, the client ends after that
+// function has returned.
 func (c *Client) Drain(ctx context.Context) error {
 	if c == nil {
 		return ErrNilClient
@@ -130,8 +133,8 @@ func (c *Client) Drain(ctx context.Context) error {
 	return err
 }
 
-// end begins the end of the client. Only the first call has an effect. disconnect is nil for an end
-// without DISCONNECT.
+// end begins to end the client. Only the first call has an effect. If disconnect is nil, the client
+// sends no DISCONNECT.
 func (c *Client) end(cause error, disconnect *DisconnectOptions) {
 	l := &c.life
 	l.mu.Lock()
@@ -154,8 +157,8 @@ func (c *Client) end(cause error, disconnect *DisconnectOptions) {
 }
 
 // teardown ends the parts of the client in this order: sending, handlers, offline status,
-// acknowledgements of handled messages, DISCONNECT, connection, store. Without a clean end, the
-// connection ends first.
+// acknowledgements of handled messages, DISCONNECT, connection, store. If the end is not clean,
+// teardown ends the connection first.
 func (c *Client) teardown(started, clean bool) {
 	defer c.guard.Enter()()
 	l := &c.life
@@ -232,13 +235,13 @@ func (c *Client) within(up *link.Up, f func()) {
 }
 
 // disconnect ends a connection cleanly: offline status, acknowledgements, DISCONNECT. If the server
-// did not acknowledge the offline status, the DISCONNECT makes it publish the will.
+// did not acknowledge the offline status, the DISCONNECT makes the server publish the will.
 func (c *Client) disconnect(up *link.Up) {
 	o := c.life.disconnect
 	if c.cfg.Presence.Status != nil && !c.endStatus(up, o.Reason == wire.ReasonSuccess) && o.Reason == wire.ReasonSuccess {
 		o.Reason = wire.ReasonDisconnectWithWill
 	}
-	// The offline status may wait for acknowledgements to be sent, so these end afterwards.
+	// The offline status may wait until acknowledgements are sent, so that task stops afterwards.
 	c.life.acknowledging.stop()
 	c.within(up, c.life.acknowledging.Wait)
 	if c.identity.Temporary() && up.SessionExpiry > 0 {
@@ -252,8 +255,8 @@ func (c *Client) disconnect(up *link.Up) {
 	c.within(up, func() { _ = up.Disconnect(last) }) // an error changes nothing: the connection ends
 }
 
-// leaveNew waits until OnEvent has received the events of New, so that it does not run while the
-// application stores the client. If New failed, it ends what New has begun.
+// leaveNew waits until OnEvent has received the events of New, so that OnEvent does not run while
+// the application stores the client. If New failed, leaveNew ends the parts that New started.
 func leaveNew(c *Client, made *bool) {
 	c.reports.notices.queue.Wait()
 	if !*made {

@@ -206,19 +206,20 @@ func (c linkObserver) redirected(end link.End, d link.Decision) {
 	}
 }
 
-// NetworkChanged tells the client that the network is available again or has changed. A client that
-// waits for its next attempt connects at once, and its backoff starts again.
+// NetworkChanged tells the client that the network is available again or has changed. If the client
+// is waiting for its next attempt, it connects at once and resets its backoff.
 //
-// A connected client sends a PINGREQ. If it receives nothing within half the keep alive, and at
-// most 5 s, it reconnects with ErrKeepAlive. It sends no PINGREQ if the keep alive is 0
-// (NoKeepAlive). Calls within 1 s count as one. NetworkChanged never blocks.
+// If the client is connected, it sends a PINGREQ. If nothing arrives within half the keep alive or
+// 5 s, whichever is shorter, the client ends the connection with ErrKeepAlive and reconnects. It
+// sends no PINGREQ if the keep alive is 0 (NoKeepAlive). Several calls within 1 s count as one.
+// NetworkChanged never blocks.
 func (c *Client) NetworkChanged() {
 	if c != nil {
 		c.link.NetworkChanged()
 	}
 }
 
-// beginSession invalidates the session that the server has lost in the store, and reports the
+// beginSession invalidates the stored session after the server has lost it, and reports the
 // messages that were in flight.
 func (c *Client) beginSession() error {
 	if err := c.outbox.ResetSession(c.ClientID(), c.session.Unacked()); err != nil {

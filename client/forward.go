@@ -8,15 +8,17 @@ import (
 )
 
 // Forward returns a message that publishes the received message m on topic. It keeps the payload,
-// QoS, ContentType, ResponseTopic, CorrelationData, PayloadIsUTF8 and UserProperties. Expiry is the
-// rest of the lifetime, or 1 ns for an expired message. The result shares memory with m.
+// QoS, ContentType, ResponseTopic, CorrelationData, PayloadIsUTF8 and UserProperties. Expiry
+// becomes the remaining lifetime, or 1 ns if m has expired. The result shares memory with m.
 //
-// On the same topic, as between two servers, the ID stays the same. On another topic the ID is
-// derived from m's ID and that topic. So receivers detect a message that was forwarded twice as a
-// duplicate, and its copies on several topics have different IDs.
+// If topic is the topic of m, for example between two servers, the ID stays the same. For another
+// topic, Forward derives the ID from m's ID and that topic. Receivers therefore treat a message
+// that is forwarded twice to one topic as a duplicate. Copies on different topics have different
+// IDs.
 //
-// Retain, Priority, Conflate and OnSessionLost are not set. Neither are Origin, because this client
-// has its own sequence numbers, and the other fields of a received message.
+// Forward does not set Retain, Priority, Conflate, OnSessionLost, and the fields that only received
+// messages have. It does not set Origin either, because this client assigns its own sequence
+// numbers.
 func (m *Message) Forward(topic string) Message {
 	f := Message{
 		Topic: topic, Payload: m.Payload, QoS: m.QoS, ID: m.ID, Expiry: m.Expiry,

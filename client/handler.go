@@ -8,24 +8,24 @@ import (
 )
 
 // Handler handles received messages. Messages with the same ordering key (by default the topic) are
-// handled one after the other, in order. Others are handled in parallel.
+// handled one after the other, in order. Messages with different keys are handled in parallel.
 //
-// A nil error accepts the message, and the client then acknowledges it. After an error, the handler
-// is called again after ReceivingConfig.HandlerBackoff, until it accepts the message. A panic
-// counts as an error.
+// A handler accepts a message by returning nil, and the client then acknowledges the message. After
+// an error, the client calls the handler again with ReceivingConfig.HandlerBackoff, until it
+// accepts the message. A panic counts as an error.
 //
 // The client sets a message aside after a [Permanent] error, ten panics in a row, or
-// HandlerAttempts attempts: it stores the message in a durable list, see [Client.SetAside], and
-// acknowledges it. Without Config.Dir it refuses the message instead. [Refuse] refuses a message at
-// once.
+// HandlerAttempts attempts. To set a message aside, it stores the message in a durable list, see
+// [Client.SetAside], and acknowledges it. Without Config.Dir, the client refuses the message
+// instead. To refuse a message at once, a handler returns [Refuse].
 //
-// If several handlers match, they run in the order of declaration. Each has its own attempts and
-// its own Message.
+// If several handlers match, they run in the order of declaration. The client counts the attempts
+// of each handler separately, and passes each one its own Message.
 //
 // ctx ends when the client stops. If the handler then returns an error, the message is redelivered.
-// A handler may publish, wait for the Delivery (with ctx), subscribe, and close the client. While
-// it runs or waits for its next attempt, other messages of the same queue wait, and so do the
-// acknowledgements of all later messages.
+// A handler may publish, wait for the Delivery (with ctx), subscribe, and close the client. While a
+// handler runs or waits for its next attempt, other messages of the same queue wait. The
+// acknowledgements of all later messages wait too.
 type Handler interface {
 	Handle(ctx context.Context, m *Message) error
 }
@@ -35,14 +35,14 @@ type HandlerFunc func(ctx context.Context, m *Message) error
 
 func (f HandlerFunc) Handle(ctx context.Context, m *Message) error { return f(ctx, m) }
 
-// Middleware wraps a Handler, like a middleware of net/http.
+// Middleware returns a Handler that wraps another one, like a middleware of net/http.
 type Middleware func(Handler) Handler
 
-// Refusal is the error of a handler that refuses a message. The client sends it to the server in
-// PUBACK or PUBREC. The server does not send the message again.
+// Refusal is the error of a handler that refuses a message. The client sends Code and Reason to the
+// server in PUBACK or PUBREC. The server does not send the message again.
 type Refusal struct {
 	Code   byte   // 0x80, 0x83, 0x87, 0x90, 0x91, 0x97 or 0x99
-	Reason string // reason string; the first 1,024 bytes are sent
+	Reason string // reason string, of which the client sends the first 1,024 bytes
 }
 
 // Refuse returns an error that refuses a message. A code that is invalid in PUBACK is sent as 0x80
@@ -58,8 +58,8 @@ func (r *Refusal) ReasonCode() byte { return r.Code }
 // PermanentError is an error of a handler that a retry cannot resolve.
 type PermanentError struct{ Err error }
 
-// Permanent returns an error that sets a message aside at once, see [Handler]. Permanent(nil) is
-// nil.
+// Permanent returns an error with which a handler makes the client set a message aside at once, see
+// [Handler]. Permanent(nil) is nil.
 func Permanent(err error) error {
 	if err == nil {
 		return nil
@@ -70,7 +70,7 @@ func Permanent(err error) error {
 func (e *PermanentError) Error() string { return "permanent: " + e.Err.Error() }
 func (e *PermanentError) Unwrap() error { return e.Err }
 
-// PanicError reports a panic or a runtime.Goexit in a function of the application.
+// PanicError reports that a function of the application panicked or called runtime.Goexit.
 type PanicError struct {
 	Value any    // argument of panic
 	Stack []byte // stack trace of the goroutine

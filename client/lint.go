@@ -18,14 +18,14 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// Finding describes a valid combination of settings that may lose messages, misleads, or is
-// wasteful.
+// Finding describes valid settings that together may lose messages, mislead others or waste
+// resources.
 type Finding struct {
 	Name     string // for example "will-qos-0"; the same in all versions; docs/doctor.md lists the names
 	Severity Severity
-	Fields   []string // fields of Config involved; change the first one first
+	Fields   []string // fields of Config that cause the problem; change the first one first
 	Problem  string   // what happens, and when
-	Fix      string   // what to write instead
+	Fix      string   // how to change the settings
 }
 
 // String returns the finding in one line.
@@ -40,7 +40,7 @@ const (
 	Note     Severity = iota // correct only under a condition that Config does not show
 	Wasteful                 // wastes traffic, time or memory
 	Exposes                  // others may read or forge messages
-	Misleads                 // someone gets wrong or missing information
+	Misleads                 // an application or a user gets wrong information, or none
 	Loses                    // messages may be lost
 )
 
@@ -49,10 +49,10 @@ func (s Severity) String() string {
 	return nameOf(s, "severity", "note", "wasteful", "exposes", "misleads", "loses")
 }
 
-// Lint returns findings about combinations of settings, the worst first. It does not connect. An
-// invalid Config also has findings. Start logs each finding: a Note at level Info, all others as
-// warnings. Lint cannot check messages: a message with QoS 0, the default, is not stored, even with
-// Config.Dir.
+// Lint returns findings about combinations of settings, the worst first. It does not connect. It
+// also accepts an invalid Config. Start logs a Note at level Info, and all other findings as
+// warnings. Lint cannot check messages. For example, a message with QoS 0, the default, is not
+// stored, even with Config.Dir.
 func (c Config) Lint() []Finding {
 	v := lintView{Config: c, is: c.withDefaults(), conn: &c.Connection, will: c.Presence.Will, status: c.Presence.Status}
 	for _, s := range c.Servers {

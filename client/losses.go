@@ -216,7 +216,8 @@ func (c *Client) panicked(function string, p *callback.Panic) {
 	report(c, lossPanic, d, CallbackPanicked{Function: function, Err: err})
 }
 
-// undeclared reports, once, that a message names a subscription that this process has not made.
+// undeclared reports, once, that a message was sent for a subscription that this process has not
+// made.
 func (c *Client) undeclared(topic string) {
 	c.reports.undeclared.Do(func() {
 		c.log(slog.LevelWarn, "session has a subscription that no handler of this process declares: its messages wait for one, for Receiving.UnhandledGrace at most; then all handlers whose filters match get them, perhaps twice; Unsubscribe its filter, or Handle it",

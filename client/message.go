@@ -20,14 +20,14 @@ type QoS byte
 
 // The QoS levels, named as in the specification.
 const (
-	AtMostOnce  QoS = 0 // sent once and not stored, even with Config.Dir; lost if the link is down
+	AtMostOnce  QoS = 0 // sent once and not stored, even with Config.Dir; lost without a connection
 	AtLeastOnce QoS = 1 // stored and sent until acknowledged; may arrive twice
 	ExactlyOnce QoS = 2 // stored and sent until acknowledged; arrives once
 )
 
 // Priority selects which waiting QoS 1 and 2 messages are sent first. A message overtakes waiting
-// messages of a lower priority. It does not overtake messages that were sent. Order is kept within
-// a priority.
+// messages of a lower priority. It does not overtake messages that were sent. Messages of the same
+// priority keep their order.
 type Priority = persistence.Priority
 
 // The priorities.
@@ -37,12 +37,12 @@ const (
 	Urgent = persistence.Urgent
 )
 
-// streamSuffixes distinguish the streams of one topic by priority. In the packet they follow the
-// publisher's name, so receivers see one publisher per priority.
+// streamSuffixes distinguish the streams of one topic by priority. The packet contains them after
+// the publisher's name, so receivers see a separate publisher for each priority.
 var streamSuffixes = [persistence.Priorities]string{"", "+high", "+urgent"}
 
-// UserProperty is a name-value pair that is sent with a message. Names may repeat; the order is
-// kept.
+// UserProperty is a name-value pair that is sent with a message. Several properties may have the
+// same name. They keep their order.
 //
 //	type UserProperty struct{ Key, Value string }
 type UserProperty = wire.UserProperty
@@ -54,33 +54,36 @@ type Message struct {
 	Payload []byte
 	QoS     QoS // default AtMostOnce, which is not stored, even with Config.Dir
 	// Retain asks the server to keep the message for later subscribers. With an empty Payload it
-	// removes the retained message. On a received message it means that the server sent the message
-	// because of a new subscription, see RetainAsPublished.
+	// removes the retained message. In a received message, Retain means that the server sent the
+	// message because of a new subscription, see RetainAsPublished.
 	Retain bool
 
-	// ID identifies the message from publisher to handler, also when it is resent or after a
-	// restart. Publish sets it for QoS 1 and 2 if it is zero. Receivers deduplicate by it.
+	// ID identifies the message from publisher to handler, even if the message is resent or the
+	// client restarts. At QoS 1 and 2, Publish sets the ID if it is zero. Receivers use the ID to
+	// detect duplicates.
 	ID MessageID
 
-	// Expiry is the lifetime of the message, counted from its acceptance. The server receives the
-	// rest of it, rounded up to seconds. 0: the message never expires. An unsent QoS 1 or 2 message
-	// expires even while the client is offline, and frees its space. When many messages expire
-	// together, this can take a few hundred milliseconds. A message that may have been sent does
-	// not expire. The store's MaxAge limits the lifetime.
+	// Expiry is the lifetime of the message after Publish has accepted it. The client sends the
+	// remaining lifetime to the server, rounded up to seconds. 0 means that the message never
+	// expires. An unsent QoS 1 or 2 message expires even while the client is offline, and frees its
+	// space. When many messages expire together, this can take a few hundred milliseconds. A
+	// message that may have been sent does not expire. MaxAge in the options of the store limits
+	// the lifetime too.
 	Expiry time.Duration
 
 	// The following three fields have no effect at QoS 0.
 
 	// OnSessionLost selects what happens to this message if it is in flight when the server loses
-	// the session. It is stored with the message. Default: SessionConfig.OnLost of the process that
-	// detects the loss.
+	// the session. It is stored with the message. Default: the process that detects the loss uses
+	// its SessionConfig.OnLost.
 	OnSessionLost SessionLostPolicy
 	// Priority selects which messages this one overtakes. With PublishingConfig.Sequenced, each
 	// priority of a topic has its own numbers.
 	Priority Priority
 	// Conflate keeps only the newest unsent message of a topic. When this message is accepted, an
-	// unsent older one with Conflate is dropped with ErrConflated, whatever its priority. Such
-	// messages have no sequence numbers, because receivers would report gaps.
+	// unsent older one with Conflate is dropped with ErrConflated, whatever its priority. Messages
+	// with Conflate have no sequence numbers, because receivers would report the dropped ones as
+	// missing.
 	Conflate bool
 
 	ContentType     string // UTF-8, up to 65,535 bytes, like every text
@@ -88,30 +91,33 @@ type Message struct {
 	CorrelationData []byte // identifies the request in the response; up to 65,535 bytes; nil: absent
 	PayloadIsUTF8   bool   // Payload Format Indicator; Publish checks the payload
 	// UserProperties are the application's properties. Publish rejects the reserved names m-id,
-	// m-pub, m-epoch and m-seq. A receiver finds their values in ID and Origin, see docs/wire.md.
+	// m-pub, m-epoch and m-seq. A receiver finds the values of these properties in ID and Origin,
+	// see docs/wire.md.
 	UserProperties []UserProperty
 
 	// The following fields are set on received messages. Publish rejects a message with an Origin
 	// and ignores the other fields. Forward converts a received message into one to publish.
 
-	// ReceivedAt is when the client received the message. Expiry is the rest of the lifetime at
-	// that time, see ExpiresAt.
+	// ReceivedAt is when the client received the message. In a received message, Expiry is the
+	// lifetime that remained at that time, see ExpiresAt.
 	ReceivedAt      time.Time
 	Duplicate       bool     // the DUP flag: the server may have sent the message before
-	SubscriptionIDs []uint32 // IDs of all matching subscriptions
+	SubscriptionIDs []uint32 // identifiers of all matching subscriptions
 	Origin          Origin   // sequence number, if the publisher numbers messages
 	// OutOfOrder is set with ReceivingConfig.Ordering if messages with higher numbers were handled
-	// before this one. The message is late, or its number was used before, see [NumberReused].
+	// before this one. Either the message is late, or another message used its number before, see
+	// [NumberReused].
 	OutOfOrder bool
 
-	// Claim is the claim that the client holds in ReceivingConfig.Dedupe while handlers run. It is
-	// zero without Dedupe, and for messages without a key. A handler can pass the fencing token
-	// Claim.Token to its database. The database can then reject writes of a client that was paused
-	// while another client handled the message.
+	// Claim is the exclusive right to handle the message, which the client holds in
+	// ReceivingConfig.Dedupe while handlers run. Claim is zero without Dedupe, and for messages
+	// without a key. A handler can pass the fencing token Claim.Token to its database. The database
+	// can then reject writes of a client that was paused while another client handled the message.
 	Claim dedupe.Claim
 }
 
-// ExpiresAt returns when a received message expires, and the zero time if it never does.
+// ExpiresAt returns when a received message expires. It returns the zero time if the message never
+// expires.
 func (m *Message) ExpiresAt() time.Time {
 	if m.Expiry == 0 || m.ReceivedAt.IsZero() {
 		return time.Time{}
@@ -160,9 +166,9 @@ func reserved(name string) bool {
 
 // Origin is the sequence number of a message, with its publisher and epoch.
 type Origin struct {
-	Publisher string // followed by +high or +urgent for messages of those priorities
-	Epoch     uint64 // changes when the publisher lost its sequence numbers
-	Seq       uint64 // 1, 2, 3… per publisher and topic; 0: not numbered
+	Publisher string // name of the publisher, followed by +high or +urgent if the message has that priority
+	Epoch     uint64 // changes after the publisher may have lost its sequence numbers
+	Seq       uint64 // counts 1, 2, 3… per publisher and topic; 0 if the message has no number
 }
 
 // MessageID identifies a message from publisher to handler. NewMessageID returns UUIDs of version
@@ -172,8 +178,8 @@ type MessageID [16]byte
 // NewMessageID returns a new ID.
 func NewMessageID() MessageID { return MessageID(uuid.Must(uuid.NewV7())) }
 
-// ParseMessageID returns the ID for a text. A UUID becomes its bytes, and any other text its
-// digest, so that different texts have different IDs.
+// ParseMessageID returns the ID for a text. For a UUID, the ID consists of its bytes. For any other
+// text, the ID is a digest of the text, so different texts have different IDs.
 func ParseMessageID(text string) MessageID {
 	if id, err := uuid.Parse(text); err == nil {
 		return MessageID(id)
@@ -183,8 +189,8 @@ func ParseMessageID(text string) MessageID {
 }
 
 // PayloadKey is a ReceivingConfig.DedupeKey for publishers that send no message ID. It identifies a
-// message without an ID by topic and payload. Payloads must therefore differ, for example by a
-// timestamp.
+// message without an ID by its topic and payload. Different messages must therefore have different
+// payloads, for example with a timestamp.
 func PayloadKey(m *Message) string {
 	if !m.ID.IsZero() {
 		return string(m.ID[:])
@@ -195,7 +201,7 @@ func PayloadKey(m *Message) string {
 // IsZero reports whether id is the zero value, which means no ID.
 func (id MessageID) IsZero() bool { return id == MessageID{} }
 
-// String and MarshalText return the canonical form of the UUID, which JSON uses too.
+// String and MarshalText return the canonical form of the UUID. JSON uses the same form.
 func (id MessageID) String() string                { return uuid.UUID(id).String() }
 func (id MessageID) MarshalText() ([]byte, error)  { return uuid.UUID(id).MarshalText() }
 func (id *MessageID) UnmarshalText(b []byte) error { return (*uuid.UUID)(id).UnmarshalText(b) }
@@ -204,16 +210,16 @@ func (id *MessageID) UnmarshalText(b []byte) error { return (*uuid.UUID)(id).Unm
 type SessionLostPolicy = persistence.SessionLostPolicy
 
 const (
-	// AsConfigured selects SessionConfig.OnLost for a Message. As SessionConfig.OnLost it is
+	// AsConfigured, in a Message, selects SessionConfig.OnLost. In SessionConfig.OnLost, it means
 	// Republish.
 	AsConfigured = persistence.AsConfigured
 	// Republish publishes the messages again under the same message IDs. They may arrive twice. A
 	// receiver that deduplicates by ID handles them once.
 	Republish = persistence.Republish
-	// FailInFlight ends the messages with ErrSessionLost. They never arrive twice, and perhaps not
-	// at all. After a crash, up to 4,096 unsent messages may be marked as sent and also fail. After
-	// damage to the store, all pending messages fail. A takeover by another client counts as a loss
-	// of the session.
+	// FailInFlight ends the messages with ErrSessionLost. Such a message never arrives twice, but
+	// it may not arrive at all. After a crash, up to 4,096 unsent messages may be marked as sent
+	// and also fail. After damage to the store, all pending messages fail. A takeover by another
+	// client counts as a loss of the session.
 	FailInFlight = persistence.FailInFlight
 )
 

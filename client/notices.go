@@ -9,15 +9,15 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/callback"
 )
 
-// EventsMissed reports events that were dropped because 4 MiB of events were waiting for OnEvent. It
-// is delivered in their place. Calls of OnStateChange, OnCorruption and OnDegraded wait in the same
-// queue and count as events.
+// EventsMissed reports how many events were dropped because 4 MiB of events were waiting for
+// OnEvent. OnEvent receives it in place of the dropped events. Calls of OnStateChange, OnCorruption
+// and OnDegraded wait in the same queue and count as events.
 type EventsMissed struct{ Missed int }
 
 // CallbackPanicked reports a panic of a function of the application. Panics of handlers are
 // reported by HandlerFailed instead. A panic of OnEvent is only logged.
 type CallbackPanicked struct {
-	Function string // such as "OnChange", "OnStateChange" or "Logger"
+	Function string // name of the function, such as "OnChange", "OnStateChange" or "Logger"
 	Err      *PanicError
 }
 

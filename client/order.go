@@ -16,8 +16,8 @@ type inbound struct {
 }
 
 // position returns the stream, the sequence number and the ID of m. Number 0 means that m is not
-// ordered. A server distributes the messages of a Shared Subscription over its clients, so their
-// numbers have gaps and are not used.
+// ordered. A server distributes the messages of a Shared Subscription over several clients, so
+// their numbers have gaps. The client does not use these numbers.
 func (m inbound) position() (stream string, epoch, seq uint64, id ordering.ID) {
 	o := m.Origin
 	if o.Seq == 0 || m.to.Shared {

@@ -15,8 +15,8 @@ const (
 	propSeq       = "m-seq"
 )
 
-// received returns the Message for p. It moves the identity of the message from the user properties
-// to ID and Origin.
+// received returns the Message for p. It moves the message ID and the sequence number from the user
+// properties to ID and Origin.
 func received(p *wire.Publish) *Message {
 	m := &Message{
 		Topic: p.Topic, Payload: p.Payload, QoS: QoS(p.QoS), Retain: p.Retain, Duplicate: p.Dup,

@@ -16,25 +16,30 @@ import (
 
 // Publish accepts a message for delivery. m may be changed after it returns.
 //
-// For QoS 1 and 2 it returns when the message is in the store, durable under the store's sync
-// policy, even while the client is offline. From then on the client delivers the message, across
-// reconnects and restarts. The Delivery reports the outcome.
+// At QoS 1 and 2, Publish returns when the message is in the store and as durable as the store's
+// sync policy requires. This also works while the client is offline. The client then delivers the
+// message, across reconnects and restarts. The Delivery reports the outcome.
 //
-// A QoS 0 message is passed to the connection and is not stored. Without a connection, the error is
-// ErrNotConnected. The connection writes the message at once, or with others after the present
-// write. If the connection ends first, the message is lost and QoS0Lost reports it. Publish blocks
-// while 64 KiB wait to be written.
+// Publish passes a QoS 0 message to the connection and does not store it. Without a connection, the
+// error is ErrNotConnected. The connection writes the message at once. If another write is in
+// progress, the connection writes the message after it, together with others. If the connection
+// ends first, the message is lost, and QoS0Lost reports the loss. Publish blocks while 64 KiB wait
+// to be written.
 //
-// Errors: *FieldError for a message that MQTT cannot carry, that has a reserved user property, or
-// that has an Origin (see Message.Forward); persistence.ErrFull at a limit of the store (see
-// Config.Store.WhenFull); persistence.ErrPacketTooLarge; *RefusedError at QoS 2 if the server is
-// known to support at most QoS 1 (see PublishingConfig.Refusals); *reliability.OpenError at QoS 0
-// while the breaker is open; ErrClosed; ErrDraining; and the cause of ctx.
+// Publish returns these errors:
+//   - *FieldError if the message is invalid in MQTT, has a reserved user property, or has an
+//     Origin (see Message.Forward)
+//   - persistence.ErrFull at a limit of the store (see Config.Store.WhenFull)
+//   - persistence.ErrPacketTooLarge
+//   - *RefusedError at QoS 2 if the server is known to support at most QoS 1 (see
+//     PublishingConfig.Refusals)
+//   - *reliability.OpenError at QoS 0 while the breaker is open
+//   - ErrClosed, ErrDraining, and the cause of ctx
 //
-// After an error the message was not accepted, except after an *OutcomeUnknownError. Publish
-// returns it if the disk does not answer until ctx ends or within Store.Options.WriteTimeout (30
-// s), or if the store fails during the write. The message may be stored later, and then counts as
-// accepted. The Delivery in the error reports its outcome.
+// After these errors, the message was not accepted. After an *OutcomeUnknownError, this is not
+// certain. Publish returns that error if the disk does not answer before ctx ends or within
+// Store.Options.WriteTimeout (30 s), or if the store fails during the write. The message may be
+// stored later, and then counts as accepted. The Delivery in the error reports its outcome.
 func (c *Client) Publish(ctx context.Context, m Message) (*Delivery, error) {
 	if c == nil {
 		return nil, ErrNilClient
@@ -88,8 +93,8 @@ func (m *Message) check(p *wire.Publish) error {
 	return m.checkReserved()
 }
 
-// checkQoS returns an error if the connected server does not support the QoS of m, and no rule
-// lowers it.
+// checkQoS returns an error if the connected server does not support the QoS of m and no
+// RefusalRule lowers it.
 func (c *Client) checkQoS(m *Message) error {
 	if m.QoS < ExactlyOnce {
 		return nil
@@ -153,7 +158,7 @@ func (p *PublishingConfig) rules() (list []deferral.Rule) {
 	return list
 }
 
-// draft is a message on its way into the outbox. Drafts are reused.
+// draft is a message that Publish is adding to the outbox. Drafts are reused.
 type draft struct {
 	outbox.Draft
 	packet   wire.Publish
@@ -213,9 +218,9 @@ func conflationKey(topic string) string {
 	return string(sum[:])
 }
 
-// streamName returns the name of a message's stream in the store. It is the topic, followed for
-// higher priorities by U+0000 and a suffix. A name that is too long is replaced by U+0000 and a
-// hash. No topic contains U+0000.
+// streamName returns the name of a message's stream in the store. It is the topic. For priorities
+// above normal, U+0000 and a suffix follow. If the name is too long, streamName returns U+0000 and
+// a hash instead. No topic contains U+0000.
 func streamName(m *Message) string {
 	name := m.Topic
 	if m.Priority != Normal {

@@ -16,17 +16,17 @@ import (
 type Receipt struct {
 	Outcome  Outcome
 	At       time.Time
-	Deferral Deferral // of a pending message that is deferred, or that waits for a deferred one
+	Deferral Deferral // set if the message is deferred, or waits for a deferred message
 }
 
-// Deferral describes why and until when a pending message is not sent. The zero value means that
-// the message is not deferred.
+// Deferral describes why the client does not send a pending message now, and until when. The zero
+// value means that the message is not deferred.
 type Deferral struct {
-	Since    time.Time // when it was first deferred
-	Until    time.Time // earliest time at which it is resent
-	Attempts int       // how often the server refused it; 0: it waits for another message of its topic
-	Code     byte      // the last reason code
-	Alone    bool      // it is sent alone, because connections ended over it
+	Since    time.Time // when the message was first deferred
+	Until    time.Time // earliest time at which the message is resent
+	Attempts int       // how often the server refused the message; 0 if it waits for another message of its topic
+	Code     byte      // reason code of the last refusal
+	Alone    bool      // the message is sent alone, because it ended several connections
 	// GivenUp means that the message is not sent again. The server may hold its packet identifier,
 	// so the message ends only when the server has answered PUBREL for it.
 	GivenUp bool
@@ -36,9 +36,10 @@ type Deferral struct {
 // one accepted. It always finds pending and deferred messages.
 //
 // The store keeps the outcomes of ended messages within Store.Options.Retention (MaxReceipts,
-// ReceiptAge). If it has none for this ID, Receipt returns false. If it keeps none at all, the
-// error is ErrNoReceipts. Other errors are those of the store. Outcome.Err is as in the Delivery,
-// but without the server's reason string and without the cause of a drop, which are not stored.
+// ReceiptAge). If the store has no outcome for this ID, Receipt returns false. If the store keeps
+// no outcomes at all, the error is ErrNoReceipts. Receipt also returns errors of the store.
+// Outcome.Err is the same as in the Delivery, but it lacks the server's reason string and the cause
+// of a drop, because these are not stored.
 //
 // Receipt may read from the disk. If ctx ends first, Receipt returns its cause. For a custom store
 // without persistence.Receipts, it reads all pending messages.
@@ -61,7 +62,8 @@ func (c *Client) Receipt(ctx context.Context, id MessageID) (Receipt, bool, erro
 	return out, true, nil
 }
 
-// lookUp is storedReceipt, which may read the disk, for as long as ctx allows.
+// lookUp calls storedReceipt and waits for it until ctx ends, because storedReceipt may read the
+// disk.
 func lookUp(ctx context.Context, c *Client, id MessageID) (persistence.Receipt, bool, bool, error) {
 	if ctx.Done() == nil {
 		return storedReceipt(c, id)
@@ -99,12 +101,12 @@ func storedReceipt(c *Client, id MessageID) (r persistence.Receipt, ok, kept boo
 	return r, ok, kept, err
 }
 
-// Cancel ends the newest pending message with this ID, if the message was certainly not sent. The
-// outcome is then Dropped, with ErrCancelled. It returns false if the message may have been sent,
-// has ended, or is unknown. Before Start, Cancel waits for Start.
+// Cancel ends the newest pending message with this ID if the message was certainly not sent. The
+// outcome is then Dropped, with ErrCancelled. Cancel returns false if the message may have been
+// sent, is no longer pending, or is unknown. Before Start, Cancel waits for Start.
 //
-// Errors: those of Receipt except ErrNoReceipts, and the cause of ctx. After the cause of ctx, the
-// message may still be cancelled.
+// Cancel returns the same errors as Receipt except ErrNoReceipts. If it returns the cause of ctx,
+// the message may still be cancelled later.
 func (c *Client) Cancel(ctx context.Context, id MessageID) (bool, error) {
 	if c == nil {
 		return false, ErrNilClient
@@ -128,8 +130,8 @@ func (s pendingOnly) Receipt(id [16]byte) (r persistence.Receipt, found bool, er
 			r, found = persistence.Receipt{Seq: e.Seq, Deferral: e.Deferral}, true
 		}
 	}
-	// During the search a message may become deferred, but a deferred one does not become
-	// undeferred, so the deferred messages are read last.
+	// A message may become deferred during the search, but a deferred message stays deferred. So
+	// the deferred messages are read last.
 	for ok := true; ok && err == nil; at.Pass(&e) {
 		if ok, err = s.Next(&at, &e); ok {
 			look()
@@ -162,7 +164,7 @@ func restored(id MessageID, stored persistence.Result) Outcome {
 // DeadLetter is a refused message that the store kept, see Config.Store.DeadLetters.
 type DeadLetter struct {
 	Message  Message // as published, with its ID
-	Reason   byte    // the server's reason code, or the code for the feature that the server does not support
+	Reason   byte    // the server's reason code, or the code that means that the server does not support a feature
 	Accepted time.Time
 
 	seq uint64
@@ -227,8 +229,8 @@ func (c *Client) Discard(d DeadLetter) error {
 }
 
 // Redeliver publishes a dead letter again under the same ID, and discards it. Its Expiry counts
-// from now. If Publish fails, the dead letter is kept. After a crash between the two steps, both
-// exist.
+// from now. If publishing fails, the store keeps the dead letter. After a crash between the two
+// steps, both the new message and the dead letter exist.
 func (c *Client) Redeliver(ctx context.Context, d DeadLetter) (*Delivery, error) {
 	d.Message.Origin = Origin{} // Publish assigns a new number
 	delivery, err := c.Publish(ctx, d.Message)

@@ -56,8 +56,8 @@ func (c receiver) receive(in *session.Inbound, topic string, v wire.PublishView)
 // route returns one inbound per handler that a message is for, each with its own copy of the
 // Message. A handler sees the RETAIN flag that its own subscription requests.
 //
-// later is true if the message names a subscription of an earlier process without a handler. It
-// then waits for the handler, unless final is set.
+// later is true if the message was sent for a subscription of an earlier process that has no
+// handler. The message then waits for the handler, unless final is set.
 func (c receiver) route(m inbound, final bool, targets []inbound) (list []inbound, later bool) {
 	var room [4]*route
 	routes, named := c.router.match(m.Topic, m.from, room[:0])

@@ -9,8 +9,9 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/retained"
 )
 
-// SetRetained publishes payload as the retained message of topic, which the server sends to new
-// subscribers. It is a durable Publish at QoS 1. To set other properties, call Publish with Retain.
+// SetRetained publishes payload as the retained message of topic. The server sends it to new
+// subscribers. SetRetained stores the message and publishes it at QoS 1, as Publish does. To set
+// other properties, call Publish with Retain.
 func (c *Client) SetRetained(ctx context.Context, topic string, payload []byte) (*Delivery, error) {
 	if len(payload) == 0 {
 		return nil, &FieldError{Field: "Payload", Problem: "is empty, which clears a retained message [MQTT-3.3.1-6]; use ClearRetained to clear it"}
@@ -18,8 +19,8 @@ func (c *Client) SetRetained(ctx context.Context, topic string, payload []byte) 
 	return c.Publish(ctx, Message{Topic: topic, Payload: payload, QoS: AtLeastOnce, Retain: true})
 }
 
-// ClearRetained removes the retained message of topic. Subscribers receive an empty message. It is
-// a durable Publish at QoS 1.
+// ClearRetained removes the retained message of topic. Subscribers receive an empty message.
+// ClearRetained stores this message and publishes it at QoS 1, as Publish does.
 func (c *Client) ClearRetained(ctx context.Context, topic string) (*Delivery, error) {
 	return c.Publish(ctx, Message{Topic: topic, QoS: AtLeastOnce, Retain: true})
 }
@@ -28,16 +29,16 @@ func (c *Client) ClearRetained(ctx context.Context, topic string) (*Delivery, er
 type RetainedOptions struct {
 	MaxMessages int // default 100,000
 	MaxBytes    int // limit of topics, payloads and properties in memory; default 64 MiB
-	// Silence is how long no message must arrive until the fetch counts as complete. It applies if
-	// no marker was published; otherwise ten times Silence applies. Default 1 s.
+	// Silence is the time without a message after which a fetch is complete. It applies if the
+	// client published no marker. With a marker, ten times Silence applies. Default 1 s.
 	Silence time.Duration
-	// Queue limits the changes that wait for a reader of RetainedView.Changes. Default 1,024. Their
-	// messages take at most MaxBytes.
+	// Queue limits the changes that wait for a reader of RetainedView.Changes. Default 1,024. The
+	// messages of these changes take at most MaxBytes.
 	Queue int
 }
 
-// RetainedLimitError reports that the retained messages exceed RetainedOptions.
-type RetainedLimitError struct{ Messages, Bytes int } // those that were kept
+// RetainedLimitError reports that the retained messages exceed the limits in RetainedOptions.
+type RetainedLimitError struct{ Messages, Bytes int } // number and size of the messages that were kept
 
 func (e *RetainedLimitError) Error() string {
 	return fmt.Sprintf("client: too many retained messages: only %d messages of %d bytes were kept; use a narrower filter, or raise MaxMessages or MaxBytes", e.Messages, e.Bytes)
@@ -49,24 +50,27 @@ func (*RetainedLimitError) SafeToRetry() bool { return true }
 // Retained is the result of FetchRetained.
 type Retained struct {
 	Messages []*Message // one per topic, ordered by topic
-	End      SyncEnd    // ByMarker, or BySilence, which is uncertain
+	End      SyncEnd    // ByMarker or BySilence; after BySilence, messages may be missing
 }
 
 // FetchRetained returns the retained messages of all topics that match filter. It waits for a
-// connection. If the connection is lost, it starts again on the next one, until ctx ends.
+// connection. If the connection is lost, FetchRetained starts again on the next connection, until
+// ctx ends.
 //
-// It subscribes to filter while it runs. The application's subscriptions to the same or an
-// overlapping filter are unchanged and miss nothing. Their handlers may receive retained messages
-// again if the server does not support Subscription Identifiers or if the application uses
-// RetainAsPublished. Without Subscription Identifiers, they may also receive messages twice that
-// are published meanwhile.
+// FetchRetained subscribes to filter while it runs. The application's own subscriptions stay
+// unchanged and miss no message, even if their filters overlap. Their handlers may receive retained
+// messages again if the server does not support Subscription Identifiers or if the application uses
+// RetainAsPublished. Without Subscription Identifiers, these handlers may also receive a message
+// twice that is published during the fetch.
 //
-// A fetch joins another fetch of the same filter that has not begun, and waits for one that has. A
-// watch or a mirror of the same filter is fetched again together with it.
+// If another fetch of the same filter has not begun yet, both run as one. If the other fetch has
+// begun, the new one waits for its end. A watch or a mirror of the same filter also fetches its
+// messages again at that time.
 //
-// To detect the end, the client publishes a marker to Config.Presence.MarkerTopic after its
-// SUBSCRIBE. The server delivers the marker after the retained messages. If the server refuses the
-// marker, the end is detected by silence, see Retained.End.
+// After its SUBSCRIBE, the client publishes a message (the marker) to Config.Presence.MarkerTopic.
+// The server delivers the marker after the retained messages, so the client detects their end. If
+// the server refuses the marker, the client detects the end by a time without messages, see
+// Retained.End.
 //
 // Errors: *FieldError, *RefusedError (0x9A: the server does not support retained messages),
 // *RetainedLimitError, ErrTooManyFilters, ErrClosed, and the cause of ctx.

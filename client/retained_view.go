@@ -15,8 +15,8 @@ import (
 )
 
 // RetainedView is a local copy of a server's retained messages that is kept up to date, see
-// MirrorRetained. All methods are safe for concurrent use. They return shared Messages, which must
-// not be changed.
+// MirrorRetained. All methods are safe for concurrent use. Do not change the Messages that they
+// return, because all callers share them.
 type RetainedView struct {
 	view
 	o       RetainedOptions
@@ -45,11 +45,11 @@ type retainedEntry struct {
 type RetainedKind uint8
 
 const (
-	RetainedSet     RetainedKind = iota // Message is now the retained message of its topic
-	RetainedCleared                     // the topic has no retained message any more; Message is the last one
-	RetainedSynced                      // all retained messages are known
-	RetainedFull                        // Message exceeds RetainedOptions and is not in the view; reported once per sync
-	RetainedMissed                      // the reader was too slow: read All
+	RetainedSet     RetainedKind = iota // Message has become the retained message of its topic
+	RetainedCleared                     // the topic no longer has a retained message; Message is the last one
+	RetainedSynced                      // the client now knows all retained messages
+	RetainedFull                        // Message exceeds a limit in RetainedOptions and is not in the view; reported once per fetch
+	RetainedMissed                      // the reader was too slow and changes were dropped; call All
 )
 
 // RetainedChange is one change of a RetainedView.
@@ -59,18 +59,19 @@ type RetainedChange struct {
 	Missed  int // number of dropped changes, if Kind is RetainedMissed
 }
 
-// MirrorRetained keeps a local copy of the retained messages of all topics that match filter. It
-// ends with ctx, with the client, or by Close. It returns at once; Synced waits for all retained
-// messages.
+// MirrorRetained keeps a local copy of the retained messages of all topics that match filter. The
+// copy is updated until ctx ends, the client ends, or Close is called. MirrorRetained returns at
+// once. To wait for all retained messages, call Synced.
 //
 // On each connection the client fetches all messages again, as FetchRetained does. At the end of
-// the fetch, it removes messages that are no longer retained. Publications without the RETAIN flag
-// do not change the view. The exception is a publication during the fetch, on a topic that a
-// handler's filter also matches: it may or may not be retained. The client then repeats the fetch,
-// up to three times. Afterwards the publication counts as retained.
+// the fetch, it removes messages that are no longer retained. Messages that are published without
+// the RETAIN flag do not change the view, with one exception. If a message is published during the
+// fetch and a handler's filter also matches its topic, the client cannot know whether the message
+// is retained. The client then repeats the fetch, up to three times. After the third time, it
+// treats the message as retained.
 //
-// FetchRetained and WatchStatus describe the effect on the application's subscriptions and on kept
-// sessions, and the errors.
+// See FetchRetained and WatchStatus for the errors, and for the effect on the application's
+// subscriptions and on sessions that the server keeps.
 func (c *Client) MirrorRetained(ctx context.Context, filter string, o RetainedOptions) (*RetainedView, error) {
 	if c == nil {
 		return nil, ErrNilClient
@@ -100,9 +101,9 @@ func newRetainedView(o RetainedOptions) *RetainedView {
 	return v
 }
 
-// Synced waits until all retained messages are known on the present connection, and returns how
-// their end was detected. Errors: the cause of ctx, *RefusedError, ErrClosed, and
-// *RetainedLimitError if the retained messages exceed RetainedOptions.
+// Synced waits until the client has received all retained messages on the present connection. It
+// returns how the client detected their end. Errors: the cause of ctx, *RefusedError, ErrClosed,
+// and *RetainedLimitError if the retained messages exceed a limit in RetainedOptions.
 func (v *RetainedView) Synced(ctx context.Context) (SyncEnd, error) {
 	end, err := v.synced(ctx)
 	v.held.Lock()
@@ -124,9 +125,8 @@ func (v *RetainedView) Get(topic string) (_ *Message, ok bool) {
 	return e.m, true
 }
 
-// Match returns the retained messages whose topics match filter, ordered by topic. As in a
-// subscription, a wildcard in the first level does not match topics that begin with $
-// [MQTT-4.7.2-1].
+// Match returns the retained messages whose topics match filter, ordered by topic. A wildcard in
+// the first level does not match topics that begin with $, as in a subscription [MQTT-4.7.2-1].
 func (v *RetainedView) Match(filter string) ([]*Message, error) {
 	if err := checkRetainedFilter(filter); err != nil {
 		return nil, err
@@ -134,8 +134,8 @@ func (v *RetainedView) Match(filter string) ([]*Message, error) {
 	return v.list(func(topic string) bool { return wire.Match(filter, topic) }), nil
 }
 
-// All returns an iterator over the retained messages, ordered by topic. It shows the view at the
-// beginning of the loop.
+// All returns an iterator over the retained messages, ordered by topic. The loop sees the messages
+// that were in the view when it began.
 func (v *RetainedView) All() iter.Seq[*Message] {
 	return func(yield func(*Message) bool) {
 		slices.Values(v.list(func(string) bool { return true }))(yield)
@@ -161,15 +161,15 @@ func (v *RetainedView) Len() int {
 	return len(v.entries)
 }
 
-// Refused returns how many messages exceeded RetainedOptions and were not kept.
+// Refused returns how many messages were not kept because they exceeded a limit in RetainedOptions.
 func (v *RetainedView) Refused() uint64 {
 	v.held.Lock()
 	defer v.held.Unlock()
 	return v.refusals
 }
 
-// Changes returns the changes from this call on, for one loop. The loop ends with the view. At most
-// RetainedOptions.Queue changes wait for it.
+// Changes returns the changes that happen after this call, for use in one loop. The loop ends when
+// the view ends. At most RetainedOptions.Queue changes wait for the loop.
 func (v *RetainedView) Changes() iter.Seq[RetainedChange] { return v.changes.read() }
 
 // Close ends the view. Its content can still be read. It may be called more than once.
@@ -260,8 +260,9 @@ func (v *RetainedView) removeLocked(e *retainedEntry) {
 	v.changes.push(RetainedChange{Kind: RetainedCleared, Message: e.m})
 }
 
-// maxPasses limits how often a fetch is repeated. It is repeated if a publication during the fetch
-// may or may not be retained, or if a message that was refused fits now.
+// maxPasses limits how often a fetch is repeated. The client repeats a fetch if it does not know
+// whether a message published during the fetch is retained, or if a message that exceeded a limit
+// fits now.
 const maxPasses = 3
 
 func (v *RetainedView) filled(end SyncEnd) (again bool) {

@@ -6,30 +6,31 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/link"
 )
 
-// SessionMode selects what the client does when the server and the store do not know the same
-// session.
+// SessionMode selects what the client does when the session at the server is not the session in the
+// store.
 type SessionMode uint8
 
 const (
-	// ResumeSession continues. If the server has a session that the store does not know, the client
-	// closes the connection and resumes that session on the next one, see SessionAdopted. If the
-	// server has lost the session, SessionConfig.OnLost decides. If the store was used under
-	// another ClientID, its messages are published and the rest of its session is discarded.
+	// ResumeSession lets the client continue. If the server has a session that the store does not
+	// know, the client closes the connection and resumes that session on the next one, see
+	// SessionAdopted. If the server has lost the session, SessionConfig.OnLost selects what happens
+	// to messages in flight. If the store was used under another ClientID, the client publishes the
+	// stored messages and discards the rest of the stored session.
 	ResumeSession SessionMode = iota
-	// StrictSession stops the client with a *SessionError instead, before it discards or resends
-	// anything of the session. It also stops the client when another client takes over the session,
-	// and when a store's first CONNACK is lost. If the stored session belongs to another ClientID,
-	// the client does not connect.
+	// StrictSession stops the client with a *SessionError in these cases, before it discards or
+	// resends any part of the session. It also stops the client when another client takes over the
+	// session, and when the first CONNACK for a store is lost. If the stored session belongs to
+	// another ClientID, the client does not connect.
 	//
-	// Accepted messages stay in the store, except that messages in flight with FailInFlight end
-	// after a takeover. To continue, create a client with the same store and either ResumeSession
-	// or CleanStart. CleanStart discards the messages that wait at the server.
+	// Accepted messages stay in the store. The exception are messages in flight with FailInFlight,
+	// which end after a takeover. To continue, create a client with the same store and either
+	// ResumeSession or CleanStart. CleanStart discards the messages that wait at the server.
 	StrictSession
 )
 
-// TakeoverPolicy selects what to do when another connection with the same ClientID takes over the
-// session (DISCONNECT 0x8E). If both clients reconnected at once, they would disconnect each other
-// forever.
+// TakeoverPolicy selects what the client does when another client with the same ClientID takes over
+// the session (DISCONNECT 0x8E). If both clients reconnected at once, they would disconnect each
+// other again and again.
 type TakeoverPolicy uint8
 
 const (
@@ -41,38 +42,40 @@ const (
 	TakeoverStop
 )
 
-// StuckPolicy selects what to do when the server counts QoS 2 exchanges as open that the client has
-// completed, and refuses new messages for that reason.
+// StuckPolicy selects what the client does if the server refuses new messages because it treats
+// completed QoS 2 exchanges as still open.
 type StuckPolicy uint8
 
 const (
 	// StuckRenewIfUnsubscribed begins a new session if this client has no subscriptions. The old
-	// session then holds no messages, except for subscriptions of an earlier process that this one
-	// did not repeat. With subscriptions, the refused messages stay deferred.
+	// session then holds no messages for this client, unless an earlier process made subscriptions
+	// that this process did not repeat. If the client has subscriptions, the session is kept and
+	// the refused messages stay deferred.
 	StuckRenewIfUnsubscribed StuckPolicy = iota
-	// StuckRenew always begins a new session. Messages that wait for this client in the old one are
-	// lost.
+	// StuckRenew always begins a new session. Messages that wait for this client in the old session
+	// are lost.
 	StuckRenew
 	// StuckKeep keeps the session. The refused messages stay deferred.
 	StuckKeep
 )
 
-// SessionNeverExpires is a Session Expiry Interval of 0xFFFFFFFF: the session never expires
-// (section 3.1.2.11.2 of MQTT 5).
+// SessionNeverExpires is the expiry of a session that never expires. MQTT 5 sends it as a Session
+// Expiry Interval of 0xFFFFFFFF (section 3.1.2.11.2).
 const SessionNeverExpires = link.NeverExpires
 
-// NoSession, as SessionConfig.Expiry, ends the session with each connection. Messages are then
-// delivered at least once, not exactly once.
+// NoSession, as SessionConfig.Expiry, ends the session when the connection ends. Delivery is then
+// at least once, and not exactly once.
 const NoSession time.Duration = -1
 
 // NoKeepAlive, as ConnectionConfig.KeepAlive, disables the keep alive. The client sends no PINGREQ,
 // not even after NetworkChanged, and the server does not end a silent connection. The server may
-// override it with another Keep Alive.
+// override NoKeepAlive with another Keep Alive.
 //
-// A connection that is dead in both directions is then detected by AckTimeout while messages are in
-// flight, otherwise by WriteTimeout or the operating system. A client that only receives may never
-// detect it.
+// If a connection fails without an error, the client then detects this by AckTimeout while messages
+// are in flight. If no messages are in flight, it can detect this only by WriteTimeout or through
+// the operating system. A client that only receives may never detect it.
 const NoKeepAlive time.Duration = -1
 
-// NoMarker, as Config.Presence.MarkerTopic, disables the marker.
+// NoMarker, as Config.Presence.MarkerTopic, disables the marker. The client then detects the end of
+// retained messages by a time without messages.
 const NoMarker = "-"

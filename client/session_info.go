@@ -2,22 +2,24 @@ package client
 
 import "time"
 
-// SessionInfo describes the client's session at the server, as far as the client knows. It is based
-// on the last CONNACK and the time since. Only the next CONNACK is certain, see
-// Connected.SessionPresent and SessionLost.
+// SessionInfo describes what the client knows about its session at the server. The client derives
+// it from the last CONNACK and the time since. Only the next CONNACK shows whether the session
+// exists, see Connected.SessionPresent and SessionLost.
 type SessionInfo struct {
 	// MayExist reports whether the server may still have the session. It is false before the first
-	// session, while disconnected with NoSession, and after the session has expired.
+	// session and after the session has expired. With NoSession, it is also false while the client
+	// is disconnected.
 	MayExist bool
-	// Expiry is how long the server keeps the session while the client is disconnected, as set in
-	// CONNACK. It is 0 before the first CONNACK, and SessionNeverExpires for a session that never
-	// expires.
+	// Expiry is how long the server keeps the session while the client is disconnected, according
+	// to the last CONNACK. It is 0 before the first CONNACK, and SessionNeverExpires if the session
+	// never expires.
 	Expiry time.Duration
-	// Until is when the session expires unless the client connects. It is zero while connected and
-	// for a session that never expires. It is also zero for a session of an earlier process,
-	// because the time of that process's disconnection is not stored.
+	// Until is when the session expires unless the client connects before. It is zero while the
+	// client is connected, and if the session never expires. It is also zero if an earlier process
+	// used the session, because the store does not contain the time at which that process was
+	// disconnected.
 	Until time.Time
-	Lost  uint64 // how often the server did not have the session that it should have
+	Lost  uint64 // how often the server had lost the session
 }
 
 // Session returns what the client knows about its session at the server.

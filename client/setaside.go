@@ -9,12 +9,12 @@ import (
 
 // Errors of [SetAsideList].
 var (
-	// ErrNoSetAside is returned if the client has no list of set-aside messages.
+	// ErrNoSetAside is returned if the client does not keep a list of messages to handle later.
 	ErrNoSetAside = safe.New("client: no list of set-aside messages; set Config.Dir and leave SetAside.Disabled unset")
 	// ErrNotSetAside is returned for an ID that is not in the list.
 	ErrNotSetAside = setaside.ErrUnknown
-	// ErrSetAsideBusy is returned by Redeliver for a message that is being redelivered, or that
-	// waits for a handler.
+	// ErrSetAsideBusy is returned by Redeliver if the message is already being redelivered or waits
+	// for a handler to be declared.
 	ErrSetAsideBusy = setaside.ErrBusy
 	// ErrSetAsideFull is reported in StoreFailed if the list has no space for a message whose
 	// handler fails. The message then stays unacknowledged.
@@ -24,10 +24,10 @@ var (
 // SetAsideList is the list of received messages that were acknowledged but not handled. Their
 // handler failed permanently, or no handler was declared for their topic. The list is as durable as
 // the store. It is in the folder "received" of Config.Dir. All methods are safe for concurrent use.
-// Without a list they return ErrNoSetAside.
+// If the client has no list, they return ErrNoSetAside.
 type SetAsideList struct{ aside *aside }
 
-// SetAside returns the list of set-aside messages.
+// SetAside returns the list of messages that were acknowledged but not handled.
 func (c *Client) SetAside() SetAsideList {
 	if c == nil {
 		return SetAsideList{}
@@ -53,13 +53,14 @@ func (l SetAsideList) All() iter.Seq2[SetAsideMessage, error] {
 }
 
 // Redeliver passes a message to its handler again, at once. If the handler accepts the message, the
-// message leaves the list. Otherwise it is retried, and may be set aside again under another ID, or
-// under the same ID if the list is full. A message without a handler needs no Redeliver: a handler
-// that is declared later for its topic receives it.
+// client removes the message from the list. If the handler fails, the client retries and may set
+// the message aside again. The message then has another ID in the list, or the same ID if the list
+// is full. A message that has no handler needs no Redeliver. When a handler is declared for its
+// topic, that handler receives the message.
 //
-// Redeliver and All read from the disk, and block without a limit while the disk does not answer.
-// Discard does not read. Errors: ErrNotSetAside, ErrSetAsideBusy, ErrClosed, and those of the
-// store.
+// Redeliver and All read from the disk. They block without a limit while the disk does not answer.
+// Discard does not read from the disk. Errors: ErrNotSetAside, ErrSetAsideBusy, ErrClosed, and
+// those of the store.
 func (l SetAsideList) Redeliver(id uint64) error {
 	if l.aside == nil {
 		return ErrNoSetAside
@@ -77,8 +78,8 @@ func (l SetAsideList) Redeliver(id uint64) error {
 	return err
 }
 
-// Discard removes a message. It returns nil if the message is not in the list. A message that is
-// being redelivered is not retried.
+// Discard removes a message. It returns nil if the message is not in the list. If the message is
+// being redelivered, the client does not retry its handler.
 func (l SetAsideList) Discard(id uint64) error {
 	if l.aside == nil {
 		return ErrNoSetAside

@@ -10,13 +10,14 @@ import (
 // startTime is the longest time that Start waits for the set-aside messages to be read.
 const startTime = time.Second
 
-// Start connects, and reconnects until the client ends. It returns at once; AwaitConnection waits
-// for a connection. If the disk does not answer, Start returns after 1 s, and the client connects
-// after it has read the list of set-aside messages. Errors: ErrStarted, ErrClosed, ErrNilClient.
+// Start connects the client, which then reconnects until it ends. Start returns at once. To wait
+// for a connection, call AwaitConnection. If the disk does not answer, Start returns after 1 s. The
+// client then connects after it has read the list of messages that were set aside. Errors:
+// ErrStarted, ErrClosed, ErrNilClient.
 //
-// When ctx ends, the client closes as with Close. Wait for Done before the process exits. If the
-// cause of ctx is ErrAbort, the client ends without a DISCONNECT, and the server publishes the
-// will.
+// When ctx ends, the client closes in the same way as with Close. Wait for Done before the process
+// exits. If the cause of ctx is ErrAbort, the client ends without a DISCONNECT, and the server
+// publishes the will.
 //
 // Failed connections and other problems are reported to Config.OnEvent, Config.Logger, Stats and
 // State. If the client stops because of a fatal error, it closes Done, and Err returns the error.

@@ -26,20 +26,21 @@ func (p Phase) String() string {
 	return nameOf(p, "phase", "idle", "connecting", "connected", "waiting", "ending", "ended")
 }
 
-// ConnectionState describes the connection of a client. Each change of the phase is also an event:
-// Connecting, Connected, ConnectFailed, Disconnected, Stopped.
+// ConnectionState describes the connection of a client. The client also reports each change of the
+// phase as an event: Connecting, Connected, ConnectFailed, Disconnected or Stopped.
 type ConnectionState struct {
 	Phase   Phase
 	Since   time.Time // when the phase began
-	Server  string    // of the current connection or attempt, or else of the last one; without a password
-	Attempt int       // number of the attempt since the last connection, from 1; 0 without one
+	Server  string    // URL for the current or last connection or attempt, without its password
+	Attempt int       // number of the attempt since the last connection, from 1; 0 before the first attempt
 	Err     error     // why the last attempt failed or the last connection ended; nil while connected
-	RetryAt time.Time // while waiting: when the next attempt begins, unless NetworkChanged is called earlier
-	// DisconnectedSince is when the last connection ended. If there was none, it is when Start, or
-	// before that New, was called. It is zero while connected. Failed attempts do not change it.
+	RetryAt time.Time // in PhaseWaiting, when the next attempt begins, unless NetworkChanged is called earlier
+	// DisconnectedSince is when the last connection ended. Before the first connection, it is when
+	// Start was called, and before Start, when New was called. It is zero while the client is
+	// connected. Failed attempts to connect do not change it.
 	DisconnectedSince time.Time
-	// StoreErr is a *persistence.DegradedError while the store accepts no messages, in any phase.
-	// Otherwise it is nil.
+	// StoreErr is a *persistence.DegradedError while the store accepts no messages. It is nil while
+	// the store accepts messages. It does not depend on the phase.
 	StoreErr error
 }
 

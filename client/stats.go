@@ -7,8 +7,8 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// Stats is a snapshot of a client's counters. They count from New. The counters in Store count from
-// the creation of the store.
+// Stats is a snapshot of a client's counters. The counters begin at 0 when New is called. The
+// counters in Store begin when the store is created.
 type Stats struct {
 	Store   persistence.Stats // at every moment accepted = acked + refused + expired + dropped + dead-lettered + pending
 	Breaker reliability.BreakerStats
@@ -16,27 +16,28 @@ type Stats struct {
 
 	Connections     uint64 // accepted connections (CONNACK)
 	ConnectFailures uint64
-	SessionsLost    uint64 // how often the server did not have the session that it should have
+	SessionsLost    uint64 // how often the server had lost the session
 	// SessionsDiscarded counts sessions that were discarded because of ErrUnknownSession.
 	SessionsDiscarded uint64
-	SessionsAdopted   uint64 // see SessionAdopted
-	PurgesGivenUp     uint64 // see PurgeGivenUp
+	SessionsAdopted   uint64 // sessions resumed that the store did not know, see SessionAdopted
+	PurgesGivenUp     uint64 // how often the server did not answer PUBREL, see PurgeGivenUp
 	SessionsStuck     uint64 // how often only a new session could help, see SessionStuck
 	InFlight          int    // messages sent and not acknowledged
 	PolicyDrops       uint64 // messages dropped by WhenFull or Conflate; Store counts them by cause
 	Unnumbered        uint64 // messages sent without a sequence number, see MessageUnnumbered
 	Deferrals         uint64 // how often messages were deferred, see MessageDeferred
-	FailedInFlight    uint64 // messages that failed in a lost session, see FailInFlight
+	FailedInFlight    uint64 // messages that ended with ErrSessionLost, see FailInFlight
 	Abandoned         uint64 // messages lost when the client closed, see MessagesAbandoned
 	// SendWindow limits the messages in flight after the server refused some because of a quota
-	// (0x97). It grows with each acknowledgement. 0: only the server's Receive Maximum limits them.
+	// (0x97). The limit grows with each acknowledgement. If it is 0, only the server's Receive
+	// Maximum limits the messages in flight.
 	SendWindow int
 	Deferred   DeferredStats
 
 	Received   uint64 // messages from the server
-	Handled    uint64 // messages that all their handlers accepted
+	Handled    uint64 // messages that were accepted by all their handlers
 	Duplicates uint64 // messages suppressed as duplicates
-	Late       uint64 // messages dropped after their gap was reported (ordering.DropLate)
+	Late       uint64 // messages dropped after they had been reported as missing (ordering.DropLate)
 	OutOfOrder uint64 // messages handled with Message.OutOfOrder
 	// NumbersReused counts messages with a new ID whose sequence number was used before, see
 	// [NumberReused]. NumbersRepeated counts dropped messages without an ID, see [NumberRepeated].
@@ -76,17 +77,17 @@ type Stats struct {
 	StoreRenewals uint64 // 1 if the store began a new epoch when it was opened, see StoreRenewed
 }
 
-// DeferredStats describes the messages that the server refuses for now, and those that wait for
-// them. All of them are pending.
+// DeferredStats describes the messages that the server refuses for now, and the messages that wait
+// for these. All of them are pending.
 type DeferredStats struct {
 	Messages int
-	Bytes    int64     // of their packets
-	Topics   int       // waiting topics, counted once per priority
-	Oldest   time.Time // when the first of these topics was refused; zero without one
+	Bytes    int64     // size of the packets of these messages
+	Topics   int       // topics with such messages, counted once per priority
+	Oldest   time.Time // when the first of these topics was refused; zero if there is no such topic
 	Code     byte      // the last reason code for that topic
 }
 
-// Stats returns a snapshot.
+// Stats returns a snapshot of the client's counters.
 func (c *Client) Stats() Stats {
 	if c == nil {
 		return Stats{}

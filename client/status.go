@@ -12,8 +12,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// BootID identifies this Client. It differs from that of every other client, and from that of an
-// earlier process with the same ClientID. Each payload with Status.Structured contains it.
+// BootID returns an ID of this Client that no other client has, not even one of an earlier process
+// with the same ClientID. With Status.Structured, each status message contains the ID.
 func (c *Client) BootID() presence.BootID {
 	if c == nil {
 		return presence.BootID{}
@@ -70,8 +70,9 @@ func (up statusConnection) PublishStatus(p *wire.Publish, answered func(code byt
 	return nil // after an error of the connection, the message counts as sent
 }
 
-// endStatus publishes offline, unless the will does so, and waits for the acknowledgement. It
-// reports whether the server accepted the message. No status message is published afterwards.
+// endStatus publishes "offline", unless the will does so, and waits for the acknowledgement. It
+// reports whether the server accepted the message. Afterwards, the client publishes no further
+// status message.
 func (c *Client) endStatus(up *link.Up, offline bool) (accepted bool) {
 	var answer <-chan bool
 	c.within(up, func() { // publishing online may block while the peer does not read

@@ -6,20 +6,22 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// StopPolicy selects which refusals of a connection stop the client, that is CONNACKs with a reason
-// code of 0x80 or above. Err then returns a *ConnectionError. After all other refusals, the client
-// reconnects with backoff. A DISCONNECT never stops the client, except with TakeoverStop or
-// StrictSession.
+// StopPolicy selects which refused connections stop the client. A server refuses a connection with
+// a CONNACK that has a reason code of 0x80 or above. After such a stop, Err returns a
+// *ConnectionError. After all other refusals, the client reconnects with backoff. A DISCONNECT
+// stops the client only with TakeoverStop or StrictSession.
 //
-// The zero value stops a client only if no server has accepted it before and a server rejects the
-// content of its CONNECT. The cause is then probably a wrong configuration. With several Servers,
-// each of them has to refuse in turn. After a server has accepted the client, no refusal stops it,
-// because authentication may be unavailable for a while.
+// With the zero value, the client stops only if no server has accepted it before and a server
+// rejects the content of its CONNECT. The cause is then probably a wrong configuration. If there
+// are several Servers, the client stops only after each of them has refused it in turn. After a
+// server has accepted the client, no refusal stops it, because authentication may be unavailable
+// for a while.
 //
 // The durable store remembers across restarts that the ClientID was accepted, but not the other
-// settings. A client with a changed, wrong password therefore keeps retrying; ConnectFailed events
-// and the log report it. A store in memory remembers nothing. If such a process restarts while the
-// authentication backend is unavailable, its client stops, unless When is StopNever.
+// settings. So if the password is later changed to a wrong one, the client keeps retrying, and
+// reports this with ConnectFailed events and in the log. A store in memory remembers nothing across
+// restarts. If a process with such a store restarts while the authentication backend is
+// unavailable, its client stops, unless When is StopNever.
 type StopPolicy struct {
 	When StopWhen // when a refusal stops the client; default StopNew
 	// Codes are the reason codes that stop the client, each 0x80 or above. Default:
@@ -31,9 +33,9 @@ type StopPolicy struct {
 type StopWhen uint8
 
 const (
-	StopNew    StopWhen = iota // if no server has accepted this client before
-	StopAlways                 // even if a server has accepted this client before
-	StopNever                  // never
+	StopNew    StopWhen = iota // a refusal stops the client if no server has accepted it before
+	StopAlways                 // a refusal stops the client even if a server has accepted it before
+	StopNever                  // no refusal stops the client
 )
 
 // String returns the name in lower case.

@@ -11,9 +11,9 @@ import (
 )
 
 // Handle declares the handler for messages whose topic matches filter. It replaces an earlier
-// handler for the same filter. It does not subscribe: the handler receives messages of a resumed
-// session or of another subscription. Declare handlers before Start, so that the first message has
-// one.
+// handler for the same filter. Handle does not subscribe. The handler receives messages that the
+// server sends for a resumed session or for another subscription. Declare handlers before Start, so
+// that the first message finds its handler.
 func (c *Client) Handle(filter string, h Handler) error {
 	if c == nil {
 		return ErrNilClient
@@ -30,9 +30,9 @@ func (c *Client) Handle(filter string, h Handler) error {
 	return err
 }
 
-// HandleUnmatched declares the handler for messages whose topic matches no filter. It replaces an
-// earlier one. Without it, such messages wait for a handler and are then set aside, see
-// ReceivingConfig.UnhandledGrace.
+// HandleUnmatched declares the handler for messages whose topic matches no other handler's filter.
+// It replaces an earlier handler for such messages. Without one, these messages wait for a handler
+// and are then set aside, see ReceivingConfig.UnhandledGrace.
 func (c *Client) HandleUnmatched(h Handler) error {
 	if c == nil {
 		return ErrNilClient
@@ -65,13 +65,15 @@ func (c *Client) wrap(h Handler) (Handler, error) {
 // qos is the highest QoS at which the server may send messages.
 //
 // Without a connection, Subscribe returns at once with the state SubscriptionPending. The client
-// sends SUBSCRIBE on the next connection. With a connection, Subscribe waits for the SUBACK. A
-// refused subscription is not kept. Any other is restored on each connection until Unsubscribe,
-// even if ctx ends or the connection is lost before the SUBACK.
+// sends SUBSCRIBE on the next connection. With a connection, Subscribe waits for the SUBACK. If the
+// server refuses the subscription, the client does not keep it. The client restores all other
+// subscriptions on each connection until Unsubscribe is called. This also applies if ctx ends or
+// the connection is lost before the SUBACK.
 //
-// Subscribe replaces an earlier handler for the same filter. $share/NAME/filter is a Shared
-// Subscription: only one of its clients receives each message. If several filters match a message,
-// each handler receives it once, provided that the server supports Subscription Identifiers.
+// Subscribe replaces an earlier handler for the same filter. A filter of the form
+// $share/NAME/filter makes a Shared Subscription. Each of its messages goes to only one of the
+// clients that share it. If several filters match a message, each handler receives it once,
+// provided that the server supports Subscription Identifiers.
 //
 // Errors: *FieldError; *RefusedError after a refusal; *ProtocolError after an invalid SUBACK;
 // ErrClosed; and the cause of ctx.
@@ -88,8 +90,8 @@ func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handle
 
 // SubscribeAll subscribes to many filters at once, like Subscribe. It sends all requests together
 // and waits for all answers. It returns the states in the order of list. If the server refuses some
-// subscriptions, the others are kept, and the error is a *SubscribeError. If a request is invalid,
-// nothing changes.
+// subscriptions, the client keeps the others, and the error is a *SubscribeError. If a request is
+// invalid, SubscribeAll changes nothing.
 func (c *Client) SubscribeAll(ctx context.Context, list []SubscribeRequest) ([]Subscription, error) {
 	if c == nil {
 		return nil, ErrNilClient
@@ -157,8 +159,8 @@ func (c *Client) Subscriptions() (list []Subscription) {
 	return list
 }
 
-// Unsubscribe ends a subscription and removes its handler. user are the user properties of the
-// UNSUBSCRIBE.
+// Unsubscribe ends a subscription and removes its handler. The UNSUBSCRIBE contains the user
+// properties in user.
 //
 // Without a connection, Unsubscribe returns at once, and the client sends UNSUBSCRIBE on the next
 // connection. Messages that the server sends until then have no handler, see

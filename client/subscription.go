@@ -17,7 +17,7 @@ type Subscription struct {
 	QoS     QoS // the requested maximum QoS
 	State   SubscriptionState
 	Granted QoS   // the maximum QoS that the server granted, if State is SubscriptionActive
-	Err     error // error of the last attempt; nil if granted or not attempted yet
+	Err     error // error of the last attempt; nil if the server granted the subscription or has not answered yet
 }
 
 // SubscriptionState is the state of a Subscription.
@@ -29,7 +29,8 @@ const (
 	SubscriptionPending SubscriptionState = iota
 	SubscriptionActive                    // the server has granted the subscription in the present session
 	// SubscriptionRefused means that the server refused the subscription. If Subscribe returned the
-	// error, the subscription is not kept. Otherwise the client tries again on the next connection.
+	// error, the client does not keep the subscription. If Subscribe did not return it, the client
+	// tries again on the next connection.
 	SubscriptionRefused
 )
 
@@ -51,8 +52,8 @@ type SubscribeRequest struct {
 	Options []SubscribeOption
 }
 
-// SubscribeError reports the failed subscriptions of a SubscribeAll. errors.As finds the
-// *RefusedError of the first refused one.
+// SubscribeError reports the subscriptions that failed in a call of SubscribeAll. errors.As finds
+// the *RefusedError of the first subscription that the server refused.
 type SubscribeError struct {
 	Failed []Subscription // each with its Err
 	All    int            // number of requested subscriptions
@@ -105,12 +106,13 @@ func RetainAsPublished() SubscribeOption {
 type SendRetained uint8
 
 const (
-	// SendRetainedAlways requests them for each handler that a process declares with Subscribe, and
-	// after the server has lost the session. A resumed connection does not request them. This is
-	// the default.
+	// SendRetainedAlways, the default, requests the retained messages for each handler that a
+	// process declares with Subscribe, and after the server has lost the session. When a connection
+	// resumes the session, the client does not request them.
 	SendRetainedAlways SendRetained = iota
-	// SendRetainedIfNew requests them only if the server's session does not have the subscription.
-	// A restarted process whose session was kept does not receive them.
+	// SendRetainedIfNew requests the retained messages only if the server's session does not
+	// contain the subscription yet. If the server kept the session, a restarted process does not
+	// receive them.
 	SendRetainedIfNew
 	SendRetainedNever
 )
@@ -122,8 +124,8 @@ func RetainHandling(when SendRetained) SubscribeOption {
 }
 
 // SubscriptionID makes the server send id with each message of this subscription, see
-// Message.SubscriptionIDs. Its range is 1 to 134,217,727. The client uses higher values itself, to
-// find the subscription of a message.
+// Message.SubscriptionIDs. Its range is 1 to 134,217,727. The client itself uses higher
+// identifiers, to find the subscription of a message.
 //
 // Several subscriptions may share an id. If their filters match the same message, their handlers
 // may receive the message once per subscription. If the server does not support Subscription

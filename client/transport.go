@@ -12,8 +12,8 @@ import (
 
 // Credentials are the user name and password for one attempt to connect.
 type Credentials struct {
-	Username string // "" for none
-	Password []byte // nil for none
+	Username string // "" means no user name
+	Password []byte // nil means no password
 }
 
 // hidden replaces a secret in a text.
@@ -36,29 +36,30 @@ func (c Credentials) shownUser() string {
 	return c.Username
 }
 
-// TLSFiles names the files for TLS connections, in PEM or DER, each up to 4 MiB. The client reads
-// them on each attempt to connect, so it uses a renewed file on the next attempt. It resumes TLS
-// sessions until a file changes. The minimum version is TLS 1.2.
+// TLSFiles names the files for TLS connections. Each file is in PEM or DER, and up to 4 MiB long.
+// The client reads the files on each attempt to connect, so it uses a renewed file on the next
+// attempt. It resumes TLS sessions until a file changes. The minimum version is TLS 1.2.
 //
 // An attempt fails with a *TLSFileError if a file is missing, incomplete or not read within
-// ConnectTimeout, or if certificate and key do not match. Invalid certificates in CA are ignored if
-// another one is valid. New rejects files in other formats, such as PKCS#12, PKCS#7, SSH keys and
-// keys with a passphrase. Its error contains the command that converts the file.
+// ConnectTimeout, or if certificate and key do not match. The client ignores invalid certificates
+// in CA if another one is valid. New rejects files in other formats, such as PKCS#12, PKCS#7, SSH
+// keys and keys with a passphrase. The error of New contains the command that converts the file.
 type TLSFiles struct {
-	CA   string // trusted authorities; default: the system's, as read by the process
-	Cert string // client certificate with its chain; default: none
-	Key  string // private key for Cert, without a passphrase; required with Cert
+	CA   string // file of trusted certificate authorities; default: the system's, read once by the process
+	Cert string // file of the client certificate with its chain; default: none
+	Key  string // file of the private key for Cert, without a passphrase; required with Cert
 	// ServerName is the name that the server's certificate must contain. Default: the host of its
 	// URL.
 	ServerName string
 }
 
-// ProxyFromEnvironment, as Config.Connection.Proxy, selects the proxy that the environment names.
+// ProxyFromEnvironment, as Config.Connection.Proxy, selects the proxy that is set in the
+// environment variables.
 const ProxyFromEnvironment = link.FromEnvironment
 
-// CredentialsError reports that Config.Connection.Credentials failed: it returned an error,
-// panicked, did not return in time, or returned values that MQTT cannot carry (a *FieldError). The
-// client tries again.
+// CredentialsError reports that Config.Connection.Credentials failed. The function returned an
+// error, panicked or did not return in time, or it returned values that are invalid in MQTT (Err is
+// then a *FieldError). The client tries again.
 type CredentialsError struct{ Err error }
 
 func (e *CredentialsError) Error() string {
@@ -76,37 +77,38 @@ type WebSocketRequest struct {
 	// signature.
 	URL *url.URL
 	// Header is initially empty. Set fields such as Origin, Authorization and Cookie. The client
-	// sets Upgrade, Connection and Sec-WebSocket-*.
+	// itself sets the fields Upgrade, Connection and Sec-WebSocket-*.
 	Header http.Header
 }
 
-// WebSocketError reports that a WebSocket was not opened. ConnectionConfig.WebSocketRequest failed,
-// the server refused the request, or the server's response is invalid. The client reconnects.
+// WebSocketError reports that the client could not open a WebSocket. Either
+// ConnectionConfig.WebSocketRequest failed, or the server refused the request or sent an invalid
+// response. The client reconnects.
 type WebSocketError struct {
-	Server   string // host and port
-	Status   int    // HTTP status of a refusal by the server; otherwise 0
-	Reason   string // the text after Status
+	Server   string // host and port of the server
+	Status   int    // HTTP status with which the server refused the request, or 0
+	Reason   string // text after the status in the server's response
 	Body     string // beginning of the response body, printable, up to 1,024 bytes
 	Location string // target of a redirect, without its query
-	Err      error  // error, if Status is 0
+	Err      error  // cause of the failure, if Status is 0
 }
 
-// Error names the server, the reason, and what to do about the status. It omits values of the
-// request, which may be secret, if the server repeats them.
+// Error returns a text that contains the server, the reason, and advice about the status. If the
+// server repeats values of the request, Error omits them, because they may be secret.
 func (e *WebSocketError) Error() string { return (*link.WebSocketError)(e).Error() }
 func (e *WebSocketError) Unwrap() error { return e.Err }
 
 // SafeToRetry returns true, because there was no connection.
 func (*WebSocketError) SafeToRetry() bool { return true }
 
-// Authenticator is the client's side of enhanced authentication (section 4.12 of MQTT 5). The
-// methods of one exchange are called one after the other. If a lost connection interrupts a
+// Authenticator is the client's side of enhanced authentication (section 4.12 of MQTT 5). During
+// one exchange, the client calls the methods one after the other. If a lost connection interrupts a
 // re-authentication, a method may still be running when the next connection begins. Methods must
 // return when ctx ends.
 //
-// Data is limited to 65,535 bytes. nil sends no data; in CONNECT, empty data is not sent either. An
-// error ends the connection with DISCONNECT 0x80 and an *AuthError. The client reconnects with
-// backoff.
+// Data is limited to 65,535 bytes. If data is nil, the packet contains no data. In CONNECT, the
+// client does not send empty data either. If a method returns an error, the client sends DISCONNECT
+// 0x80 and ends the connection with an *AuthError. It then reconnects with backoff.
 type Authenticator interface {
 	// Method returns the Authentication Method. It must not change.
 	Method() string

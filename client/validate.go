@@ -98,8 +98,8 @@ func (v *validator) identity(c *Config) {
 	}
 }
 
-// publisher validates Publishing.Publisher, the name that numbered messages carry. It must not look like the name
-// for High or Urgent messages of another publisher.
+// publisher validates Publishing.Publisher, the name that numbered messages carry. It must not
+// equal the name under which another publisher numbers its High or Urgent messages.
 func (v *validator) publisher(c *Config) {
 	p := &c.Publishing
 	for _, suffix := range streamSuffixes[High:] {

@@ -12,17 +12,17 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// SyncEnd is how the client detected the end of the retained messages.
+// SyncEnd describes how the client detected that it had received all retained messages.
 type SyncEnd uint8
 
 const (
-	NotSynced SyncEnd = iota // the end is not known yet
-	// ByMarker means that the marker, which the client published after its SUBSCRIBE, was received.
-	// MQTT does not guarantee that it follows retained messages of other topics. Every server with
-	// one queue per client keeps that order.
+	NotSynced SyncEnd = iota // the client has not detected the end yet
+	// ByMarker means that the client received the marker, a message that it published after its
+	// SUBSCRIBE. MQTT does not guarantee that the marker follows retained messages of other topics.
+	// Every server with one queue per client keeps that order.
 	ByMarker
-	// BySilence means that no message arrived for a while, and that the marker was refused or did
-	// not arrive.
+	// BySilence means that no message arrived for a while. There was no marker, or the server
+	// refused it or did not deliver it.
 	BySilence
 )
 

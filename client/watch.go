@@ -14,12 +14,12 @@ import (
 
 // WatchOptions configure a StatusWatch. Zero values select the defaults.
 type WatchOptions struct {
-	// MaxDevices and MaxBytes limit the known devices and the memory of their topics, see
+	// MaxDevices limits the known devices, and MaxBytes limits the memory of their topics, see
 	// presence.Options. Default 100,000 and 64 MiB.
 	MaxDevices, MaxBytes int
-	// StaleAfter is how long the client may be disconnected before Online devices become Stale,
-	// counted from the server's last packet. Default 0: when the client detects the loss of the
-	// connection.
+	// StaleAfter is how long the client may be disconnected before devices that are Online become
+	// Stale. The time begins with the server's last packet. Default 0: devices become Stale when
+	// the client detects the loss of the connection.
 	StaleAfter time.Duration
 	// Parse decodes payloads. Default: presence.Parse, which decodes plain online and offline, and
 	// the JSON of Status.Structured. Parse must not block and must not call the client. A panic
@@ -28,10 +28,10 @@ type WatchOptions struct {
 	// OnChange receives the changes, one after the other. It may call the client's Close, which
 	// then returns at once. It must not call Drain. A panic is logged.
 	OnChange func(presence.Change)
-	// Queue limits the changes that wait for OnChange or for a reader of Changes. When it is
-	// exceeded, all of them are dropped and replaced by a presence.Missed. Default 1,024.
+	// Queue limits the changes that wait for OnChange or for a reader of Changes. If there are
+	// more, the client drops all of them and inserts a presence.Missed instead. Default 1,024.
 	Queue int
-	// Silence is the same as in RetainedOptions.
+	// Silence has the same meaning as RetainedOptions.Silence.
 	Silence time.Duration
 }
 
@@ -48,24 +48,26 @@ type StatusWatch struct {
 	refusals uint64 // refusals of the tracker at the last sync
 }
 
-// WatchStatus watches devices by their retained status topics. These match filter, for example
-// "devices/+/status". The watch ends with ctx, with the client, or by Close. WatchStatus returns at
-// once; Synced waits until all retained statuses are known. presence.Tracker describes the states.
+// WatchStatus watches all devices whose retained status topics match filter, for example
+// "devices/+/status". The watch ends when ctx ends, when the client ends, or when Close is called.
+// WatchStatus returns at once. To wait until all retained statuses are known, call Synced. See
+// presence.Tracker for the states of a device.
 //
 // While the client is disconnected, no device becomes Offline, and Online devices become Stale
-// after StaleAfter. On each connection, also in a resumed session, the client fetches the retained
-// statuses again and reports changes. It forgets devices without a retained status. The fetch uses
-// QoS 0 and ends as in FetchRetained. Then the subscription is raised to QoS 1.
+// after StaleAfter. On each connection, even in a resumed session, the client fetches the retained
+// statuses again and reports changes. It forgets devices that no longer have a retained status. The
+// fetch uses QoS 0 and ends as in FetchRetained. Afterwards, the client changes the subscription to
+// QoS 1.
 //
-// A device that has ended is shown as Online until the server publishes its will. That takes at
-// most 1.5 times the device's Keep Alive plus its Will Delay Interval. If the client loses its
-// connection meanwhile, StaleAfter is added. If it detects the loss late, up to 1.5 times its Keep
-// Alive is added too.
+// If a device ends without a message, it stays Online until the server publishes its will. That
+// takes at most 1.5 times the device's Keep Alive plus its Will Delay Interval. If the watching
+// client loses its connection meanwhile, add StaleAfter to this time. If this client detects its
+// loss late, also add up to 1.5 times its own Keep Alive.
 //
 // If the server keeps the session (Config.Session.Expiry), it also queues messages for the watch
-// while the client is disconnected. It may then have no space for the application's messages. So
-// with durable subscriptions, use a separate client with NoSession for watching; it loses nothing,
-// because statuses are fetched again.
+// while the client is disconnected. The server may then have no space for the application's
+// messages. If the application has durable subscriptions, use a separate client with NoSession for
+// the watch. That client loses no status, because it fetches the statuses again on each connection.
 //
 // Errors: *FieldError, ErrTooManyFilters, ErrClosed, and the cause of ctx. If the server refuses
 // the subscription, Synced returns the error, SubscriptionFailed is reported, and the client tries
@@ -115,8 +117,8 @@ func (c *Client) recovered(parse func(string, []byte) (presence.Status, error)) 
 	}
 }
 
-// Synced waits until all retained statuses are known on the present connection, and returns how
-// their end was detected. Errors: the cause of ctx, *RefusedError, ErrClosed.
+// Synced waits until the client has received all retained statuses on the present connection. It
+// returns how the client detected their end. Errors: the cause of ctx, *RefusedError, ErrClosed.
 func (w *StatusWatch) Synced(ctx context.Context) (SyncEnd, error) { return w.synced(ctx) }
 
 // Get returns the device with this status topic. For an unknown device, ok is false and the State
@@ -125,19 +127,19 @@ func (w *StatusWatch) Get(topic string) (_ presence.Device, ok bool) {
 	return w.tracker.Get(topic, time.Now())
 }
 
-// All returns an iterator over all devices, in no order. Each device is read when the loop reaches
-// it.
+// All returns an iterator over all devices, in no particular order. It reads each device when the
+// loop reaches it.
 func (w *StatusWatch) All() iter.Seq[presence.Device] { return w.tracker.All(time.Now) }
 
-// Snapshot returns all devices at one point in time, in no order.
+// Snapshot returns all devices at one point in time, in no particular order.
 func (w *StatusWatch) Snapshot() []presence.Device { return w.tracker.Snapshot(time.Now()) }
 
 // Counts returns the number of devices per state. It does not iterate over the devices.
 func (w *StatusWatch) Counts() presence.Counts { return w.tracker.Counts(time.Now()) }
 
-// Changes returns the changes from this call on, for one loop. The loop ends with the watch. At
-// most WatchOptions.Queue changes wait for it. A loop that is too slow receives a presence.Missed
-// and should then call Snapshot.
+// Changes returns the changes that happen after this call, for use in one loop. The loop ends when
+// the watch ends. At most WatchOptions.Queue changes wait for the loop. A loop that is too slow
+// receives a presence.Missed and should then call Snapshot.
 func (w *StatusWatch) Changes() iter.Seq[presence.Change] { return w.changes.read() }
 
 // Close ends the watch, the loops over Changes, and the subscription at the server. The known

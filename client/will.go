@@ -11,8 +11,8 @@ import (
 type Will struct {
 	Topic           string         // topic name, without wildcards; required
 	Payload         []byte         // up to 65,535 bytes; default: empty
-	QoS             QoS            // with which the server publishes it; default AtMostOnce
-	Retain          bool           // the server keeps it for later subscribers
+	QoS             QoS            // QoS of the message that the server publishes; default AtMostOnce
+	Retain          bool           // the server keeps the message for later subscribers
 	Delay           time.Duration  // Will Delay Interval, rounded up to seconds; default 0: no delay
 	Expiry          time.Duration  // lifetime after publication, rounded up to seconds; default 0: never expires
 	ContentType     string         // description of the payload; default: none
