@@ -16,13 +16,13 @@ func (noneToAuthenticate) Error() string {
 	return "client: not connected; the next connection is authenticated anyway"
 }
 
-// Reauthenticate makes the server authenticate the present connection again. It waits for the
-// answer, up to Config.Connection.ConnectTimeout. New connections do not need this call.
+// Reauthenticate makes the server authenticate the present connection again. Reauthenticate waits
+// for the answer, up to Config.Connection.ConnectTimeout. New connections do not need this call.
 //
 // Errors: ErrNotConnected; *AuthError; and *ConnectionError or *ProtocolError if the server ends
 // the connection. After an error, the connection has ended and the client reconnects. There are two
-// exceptions, which leave the connection up. They are an error of Authenticator.Start, and the
-// cause of ctx if ctx ended before the exchange began.
+// exceptions. The connection stays up after an error of Authenticator.Start, and if ctx ended
+// before the exchange began.
 func (c *Client) Reauthenticate(ctx context.Context) error {
 	if c == nil {
 		return ErrNilClient

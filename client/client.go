@@ -43,7 +43,7 @@ type Client struct {
 	status   *status.Publisher
 }
 
-// New validates cfg, opens the store and returns a client that accepts messages. It returns a
+// New validates cfg, opens the store and returns a client that accepts messages. New returns a
 // *ConfigError or an error of persistence.Open. New blocks without a limit while the disk does not
 // answer, because opening a file cannot be canceled.
 func New(cfg Config) (*Client, error) {
@@ -192,9 +192,9 @@ func (c *Client) run(group *sync.WaitGroup, f func()) {
 	})
 }
 
-// AwaitConnection waits until the client is connected. It may be called before Start. If ctx ends,
-// the error contains the cause of ctx and the error of the last attempt to connect. If the client
-// stops, the error is the reason for that.
+// AwaitConnection waits until the client is connected. AwaitConnection may be called before Start.
+// If ctx ends, the error contains the cause of ctx and the error of the last attempt to connect. If
+// the client stops, the error is the reason for that.
 //
 // AwaitConnection does not wait for subscriptions. On the new connection, the client sends
 // subscriptions made earlier, and then stored messages. A later call of Subscribe waits for the

@@ -53,11 +53,11 @@ func (c *Client) begin(t *task, f func(ctx context.Context)) {
 	c.run(&t.WaitGroup, func() { f(ctx) })
 }
 
-// Close ends the client and returns when all its goroutines have ended. It waits for running
-// handlers, acknowledges handled messages, publishes the offline status and sends DISCONNECT. This
-// takes at most CloseTimeout, and up to 1 s more if handlers need all of CloseTimeout. Then the
-// contexts of handlers end. Pending messages stay in the store, and the outcome in their Deliveries
-// is Abandoned.
+// Close ends the client and returns when all its goroutines have ended. Close waits for running
+// handlers, acknowledges handled messages, publishes the offline status and sends DISCONNECT. Close
+// waits at most CloseTimeout, and up to 1 s more if handlers need all of CloseTimeout. The contexts
+// of handlers end after CloseTimeout. Pending messages stay in the store, and the outcome in their
+// Deliveries is Abandoned.
 //
 // Close returns a *CloseTimeoutError if the disk does not answer by then, or if a handler or
 // another function of the application has not returned. The client ends as soon as they have, see

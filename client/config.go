@@ -31,8 +31,9 @@ type Config struct {
 	// store was used under another ClientID, the client publishes the stored messages and discards
 	// the stored session. With StrictSession, the client stops instead.
 	ClientID string
-	// Dir is the folder of the durable store. It is created if missing. One client at a time can
-	// open it. Default: a store in memory. Its pending messages are lost when the client ends.
+	// Dir is the folder of the durable store. The client creates the folder if it is missing. One
+	// client at a time can open it. Default: a store in memory. Pending messages are then lost when
+	// the client ends.
 	Dir string
 	// TLS configures mqtts and wss. Default: the system's root certificates. New copies the
 	// configuration. Unless they are set, it sets MinVersion to TLS 1.2 and ClientSessionCache to a
@@ -40,9 +41,9 @@ type Config struct {
 	// VerifyPeerCertificate is set, because a resumed session calls neither function.
 	TLS *tls.Config
 	// Logger receives a line at level Warn for each refusal, deferral, drop, failure and panic. The
-	// client logs the first problem of a kind at once. It counts further ones of that kind for a
-	// minute and then logs one line, "N more". See docs/guides/operating.md. Connections are logged
-	// at level Info. The reason why the client stopped is logged at level Error. Lines never
+	// client logs the first problem of a kind at once. It counts further problems of that kind for
+	// a minute and then logs one line, "N more". See docs/guides/operating.md. Connections are
+	// logged at level Info. The reason why the client stopped is logged at level Error. Lines never
 	// contain payloads or credentials. The log handler may call the client, except for methods that
 	// wait, such as Subscribe, Drain, and Publish with Block. Default: slog.Default, read for each
 	// line. slog.New(slog.DiscardHandler) logs nothing.
@@ -61,19 +62,19 @@ type Config struct {
 type ConnectionConfig struct {
 	Username string // sent in CONNECT; default: none
 	Password []byte // sent in CONNECT, up to 65,535 bytes; default: none
-	// Credentials returns the user name and password for each attempt to connect. It replaces
-	// Username and Password. Its calls do not overlap. The context of a call ends after
-	// ConnectTimeout. If Credentials returns an error or panics, the attempt fails with a
-	// *CredentialsError. With Credentials set, the client does not stop after the CONNACK codes
+	// Credentials returns the user name and password for each attempt to connect. Credentials
+	// replaces Username and Password. Calls of Credentials do not overlap. The context of a call
+	// ends after ConnectTimeout. If Credentials returns an error or panics, the attempt fails with
+	// a *CredentialsError. With Credentials set, the client does not stop after the CONNACK codes
 	// 0x86, 0x87 and 0x8C, but retries with backoff. Default: none.
 	Credentials func(ctx context.Context) (Credentials, error)
 	Auth        Authenticator // enhanced authentication (section 4.12 of MQTT 5); default: none
 	TLSFiles    *TLSFiles     // files read again for each attempt to connect, in place of Config.TLS; default: none
-	// WebSocketRequest is called for each attempt to open a WebSocket (ws, wss). It can change the
-	// headers of the HTTP request, such as Origin and Authorization, and its URL, for example to
-	// add a signature that expires. Its calls do not overlap. The context of a call ends after
-	// ConnectTimeout. If WebSocketRequest returns an error or panics, the attempt fails with a
-	// *WebSocketError. Default: the server's URL, without Origin.
+	// WebSocketRequest is called for each attempt to open a WebSocket (ws, wss). It can set headers
+	// of the HTTP request, such as Origin and Authorization. It can also change the URL, for
+	// example to add a signature that expires. Calls of WebSocketRequest do not overlap. The
+	// context of a call ends after ConnectTimeout. If WebSocketRequest returns an error or panics,
+	// the attempt fails with a *WebSocketError. Default: the server's URL, without Origin.
 	WebSocketRequest func(ctx context.Context, r *WebSocketRequest) error
 	UserProperties   []UserProperty // sent in each CONNECT, in this order; the server defines their meaning; default: none
 	// Proxy is the proxy for all servers except Unix sockets: http://user:password@host:3128,
@@ -88,9 +89,9 @@ type ConnectionConfig struct {
 	Dial func(ctx context.Context, server *url.URL) (net.Conn, error)
 
 	// KeepAlive is the longest time without a packet from the client, rounded up to seconds. After
-	// this time, the client sends a PINGREQ. It reconnects if no answer arrives within half of
-	// KeepAlive. Default 30 s; at most 65,535 s; NoKeepAlive disables it. The server may override
-	// it, see Connected.KeepAlive.
+	// this time, the client sends a PINGREQ. The client reconnects if no answer arrives within half
+	// of KeepAlive. Default 30 s; at most 65,535 s; NoKeepAlive disables it. The server may
+	// override it, see Connected.KeepAlive.
 	KeepAlive time.Duration
 	// MaximumPacketSize is the largest packet that the client accepts, in bytes. Default 16 MiB.
 	// The server does not deliver larger ones. A packet contains 5 bytes for each Subscription
@@ -104,8 +105,8 @@ type ConnectionConfig struct {
 	// the configuration, if no server has ever accepted the client, see StopPolicy.
 	StopOn StopPolicy
 
-	// Backoff is the delay between attempts to connect, with full jitter. It is reset after a
-	// connection that was up for StableAfter. Default: 100 ms, doubled each time, up to 1 minute.
+	// Backoff is the delay between attempts to connect, with full jitter. A connection that was up
+	// for StableAfter resets the delay. Default: 100 ms, doubled each time, up to 1 minute.
 	Backoff     reliability.Backoff
 	StableAfter time.Duration // how long a connection must be up to reset Backoff; default 10 s
 
@@ -165,15 +166,15 @@ type PublishingConfig struct {
 	Unsequenced      []string // filters of topics that are not numbered, such as reply topics; default: none
 	Publisher        string   // name that this client sends with its sequence numbers; default ClientID
 	// TopicAliases is the highest number of topic aliases that the client uses, if the server
-	// allows it. They stand for the topics used last, up to 16 MiB. Default 0; at most 65,535.
+	// allows it. Aliases stand for the topics used last, up to 16 MiB. Default 0; at most 65,535.
 	TopicAliases int
 	// Refusals selects what happens to messages that the server refuses (PUBACK or PUBREC with a
 	// reason code of 0x80 or above). The first matching rule applies. Default: no rules. Without a
-	// matching rule, a refused message has the outcome Refused if its code concerns the message
-	// itself, so that a retry cannot succeed (0x81, 0x82, 0x90, 0x95, 0x99 and the like). After all
-	// other codes, including 0x87, the client defers the message. A deferred message stays pending,
-	// and the client resends it after RetryBackoff until it expires. Meanwhile, later messages of
-	// the same topic and priority wait. Messages of other topics do not wait.
+	// matching rule, the outcome is Refused if the code concerns the message itself. A retry cannot
+	// succeed then (0x81, 0x82, 0x90, 0x95, 0x99 and the like). After all other codes, including
+	// 0x87, the client defers the message. A deferred message stays pending, and the client resends
+	// it after RetryBackoff until it expires. Meanwhile, later messages of the same topic and
+	// priority wait. Messages of other topics do not wait.
 	Refusals     []RefusalRule
 	RetryBackoff reliability.Backoff // delay before a deferred message is resent, with full jitter; default: 250 ms, doubled each time, up to 1 minute
 	// PoisonAttempts is how many connections in a row one message may end before the client defers
@@ -212,8 +213,8 @@ type ReceivingConfig struct {
 	UnhandledGrace time.Duration
 	SetAside       SetAsideConfig // limits of the list of messages that were set aside
 
-	// Dedupe suppresses messages that were handled before. It does not suppress retained messages
-	// that a new subscription delivers. Before the client handles a message, it claims the
+	// Dedupe suppresses messages that were handled before. Retained messages that a new
+	// subscription delivers are not suppressed. Before the client handles a message, it claims the
 	// message's key in the cache under its ClientID. While another client holds that claim, the
 	// message and later ones in the same queue wait. Close releases the claims and does not close
 	// the cache. Default: none.
@@ -235,8 +236,9 @@ type ReceivingConfig struct {
 	MaxBufferedBytes int
 }
 
-// Ordering restores the order of numbered messages, per publisher and topic. It does not apply to
-// Shared Subscriptions. Their messages are handled in order of receipt, without reports of gaps.
+// Ordering restores the order of numbered messages, per publisher and topic. Ordering does not
+// apply to Shared Subscriptions. Messages of Shared Subscriptions are handled in order of receipt,
+// without reports of gaps.
 //
 // If a message with the same number was handled before, the ID of the new message decides. A known
 // ID makes it a duplicate. A message with a new ID is handled, with Message.OutOfOrder set, and

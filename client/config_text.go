@@ -11,9 +11,9 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/link"
 )
 
-// String returns the fields that are set, without secrets. It hides passwords, tokens, payloads,
-// values of user properties, the password and query of URLs, and a user name without a password.
-// Functions, interfaces and TLS settings are shown by their types.
+// String returns the fields that are set, without secrets. String hides passwords, tokens,
+// payloads, values of user properties, the password and query of URLs, and a user name without a
+// password. Functions, interfaces and TLS settings are shown by their types.
 func (c Config) String() string {
 	c.Servers = slices.Clone(c.Servers)
 	for i, s := range c.Servers {

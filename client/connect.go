@@ -210,9 +210,9 @@ func (c linkObserver) redirected(end link.End, d link.Decision) {
 // is waiting for its next attempt, it connects at once and resets its backoff.
 //
 // If the client is connected, it sends a PINGREQ. If nothing arrives within half the keep alive or
-// 5 s, whichever is shorter, the client ends the connection with ErrKeepAlive and reconnects. It
-// sends no PINGREQ if the keep alive is 0 (NoKeepAlive). Several calls within 1 s count as one.
-// NetworkChanged never blocks.
+// 5 s, whichever is shorter, the client ends the connection with ErrKeepAlive and reconnects. The
+// client sends no PINGREQ if the keep alive is 0 (NoKeepAlive). Several calls within 1 s count as
+// one. NetworkChanged never blocks.
 func (c *Client) NetworkChanged() {
 	if c != nil {
 		c.link.NetworkChanged()

@@ -53,7 +53,7 @@ type Delivery struct {
 // Done returns a channel that is closed when the outcome is final.
 func (d *Delivery) Done() <-chan struct{} { return d.waiter.Done() }
 
-// Outcome returns the outcome as it is now. Its State is Pending until the outcome is final.
+// Outcome returns the outcome as it is now. The field State is Pending until the outcome is final.
 func (d *Delivery) Outcome() Outcome {
 	r := d.waiter.Result()
 	return Outcome{State: State(r.State), Reason: r.Reason, Err: r.Err}

@@ -16,14 +16,14 @@ import (
 type DisconnectOptions struct {
 	// Reason is the reason code. 0x00 is a normal end. 0x04 makes the server publish the will, and
 	// the client publishes no offline status. The other valid codes are those of 0x80 or above that
-	// a client may send (table 3-13 of MQTT 5). They also make the server publish the will.
+	// a client may send (table 3-13 of MQTT 5). These codes also make the server publish the will.
 	Reason byte
 	// The client omits ReasonString and UserProperties if the packet would exceed the server's
 	// Maximum Packet Size.
 	ReasonString   string
 	UserProperties []UserProperty
 	// SessionExpiry is how long the server keeps the session after the DISCONNECT. Default: the
-	// value in CONNECT. NoSession ends the session with the connection. It must be 0 if
+	// value in CONNECT. NoSession ends the session with the connection. SessionExpiry must be 0 if
 	// SessionConfig.Expiry is NoSession (section 3.14.2.2.2 of MQTT 5).
 	SessionExpiry time.Duration
 }

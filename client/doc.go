@@ -14,9 +14,9 @@
 //
 // # Guarantees
 //
-// Publishing at QoS 1 and 2: when Publish returns a nil error, the message is in the store. This
-// also holds while the client is offline. The store's sync policy selects which failures the
-// message survives. Each message is pending or has exactly one outcome. At every moment,
+// Publishing at QoS 1 and 2: when Publish returns a nil error, the message is in the store. Publish
+// works in the same way while the client is offline. The store's sync policy selects which failures
+// the message survives. Each message is pending or has exactly one outcome. At every moment,
 // Stats().Store satisfies accepted = acked + refused + expired + dropped + dead-lettered + pending.
 // The client keeps the order of messages that have the same priority (Message.Priority). At QoS 1
 // the server receives a message at least once. At QoS 2 the server receives the message exactly

@@ -56,7 +56,7 @@ var (
 	// acknowledged none of them for ConnectionConfig.AckTimeout.
 	ErrAckTimeout = link.ErrAckTimeout
 	// ErrKeepAlive is the reason why a connection ended if the server sent nothing for 1.5 times
-	// the keep alive. It is also the reason if the server did not answer the PINGREQ of
+	// the keep alive. ErrKeepAlive is also the reason if the server did not answer the PINGREQ of
 	// NetworkChanged.
 	ErrKeepAlive = link.ErrKeepAlive
 )
@@ -90,7 +90,7 @@ func (e *ConfigError) Unwrap() error { return e.cause }
 func (*ConfigError) SafeToRetry() bool { return true }
 
 // RefusedError reports that the server refused a message or a subscription with a reason code of
-// 0x80 or above, or that the server does not support a feature that it needs.
+// 0x80 or above, or does not support it.
 type RefusedError struct {
 	Code   byte   // the server's reason code, or the code that means that the server does not support the feature
 	Reason string // first 1,024 bytes of the server's reason string; may be empty
@@ -106,9 +106,9 @@ func (e *RefusedError) Error() string {
 
 func (e *RefusedError) ReasonCode() byte { return e.Code }
 
-// SafeToRetry returns true, because the server has not accepted the message or subscription. It
-// returns false for the two reason codes about packet identifiers (0x91 and 0x92), because the
-// server may then have the message.
+// SafeToRetry returns true, because the server has not accepted the message or subscription.
+// SafeToRetry returns false for the two reason codes about packet identifiers (0x91 and 0x92),
+// because the server may then have the message.
 func (e *RefusedError) SafeToRetry() bool { return e.Code != 0x91 && e.Code != 0x92 }
 
 // limitError returns the error for a packet that exceeds a limit of this server.
@@ -253,8 +253,8 @@ func (*DrainError) SafeToRetry() bool { return false }
 // SessionError reports that the client stopped because the session at the server is not that in the
 // store, see StrictSession. errors.Is reports that it is an ErrUnknownSession or an ErrSessionLost.
 type SessionError struct {
-	// Present is true if the server has a session that the store does not know. It is false if the
-	// store has a session that the server does not have.
+	// Present is true if the server has a session that the store does not know. Present is false if
+	// the store has a session that the server does not have.
 	Present bool
 	// If one of the following fields is set, the client has not connected.
 	ClientID  string // if not empty, the stored session belongs to this other client identifier

@@ -69,9 +69,9 @@ type Redirected struct {
 
 // SessionAdopted reports that the client resumes a session that the store does not know. Another
 // library began the session under this ClientID, or the store was lost. The client has closed the
-// connection, and resumes the session at once on the next connection. It receives the messages that
-// wait in the session, even those of subscriptions that it did not make. It ends all QoS 2
-// exchanges that the server may hold before it sends stored messages. With StrictSession, the
+// connection, and resumes the session at once on the next connection. The client receives the
+// messages that wait in the session, even those of subscriptions that it did not make. It ends all
+// QoS 2 exchanges that the server may hold before it sends stored messages. With StrictSession, the
 // client stops instead. CleanStart discards the session.
 type SessionAdopted struct{ Server string }
 
@@ -84,10 +84,10 @@ type SessionStuck struct{ NewSession bool }
 
 // PurgeGivenUp reports for how many packet identifiers the server did not answer PUBREL within 5 s
 // each, 2 minutes in all, or three connections. The client sends PUBREL to end QoS 2 exchanges that
-// the server may still hold: in an adopted session, after a loss of packet identifiers, and when
-// such exchanges make the server refuse messages. The client now uses the identifiers anyway. If
-// the server still holds an exchange, it drops a new message with that identifier as a duplicate,
-// but acknowledges it.
+// the server may still hold. It does so in an adopted session, after a loss of packet identifiers,
+// and when exchanges make the server refuse messages. The client now uses the identifiers anyway.
+// If the server still holds an exchange, it drops a new message with that identifier as a
+// duplicate, but acknowledges it.
 type PurgeGivenUp struct{ PacketIDs int }
 
 // SessionLost reports that the server has lost the session. Messages in flight, including those of
@@ -95,8 +95,9 @@ type PurgeGivenUp struct{ PacketIDs int }
 // SessionConfig.OnLost. InFlight is the sum of Republished and Failed.
 type SessionLost struct{ InFlight, Republished, Failed int }
 
-// Stopped reports that the client has ended. Only events of calls in progress can follow. Err is
-// the fatal error, or the cause that ended Start's context. Err is nil after Close and Drain.
+// Stopped reports that the client has ended. After Stopped, only events of calls in progress
+// follow. Err is the fatal error, or the cause that ended Start's context. Err is nil after Close
+// and Drain.
 type Stopped struct{ Err error }
 
 // MessageRefused reports an accepted message that will not be delivered. Either the server refused
@@ -209,8 +210,8 @@ type Gap struct {
 type LateDropped struct{ Message *Message }
 
 // NumberReused reports a received message with a sequence number that another message used before.
-// Its message ID is new, so it is handled, with Message.OutOfOrder. Either the publisher restarted
-// its numbers or was restored from a copy, or two publishers have the same name.
+// The message has a new ID, so it is handled, with Message.OutOfOrder. Either the publisher
+// restarted its numbers or was restored from a copy, or two publishers have the same name.
 type NumberReused struct{ Message *Message }
 
 // NumberRepeated reports a received message that was dropped because its sequence number was

@@ -7,9 +7,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// Forward returns a message that publishes the received message m on topic. It keeps the payload,
-// QoS, ContentType, ResponseTopic, CorrelationData, PayloadIsUTF8 and UserProperties. Expiry
-// becomes the remaining lifetime, or 1 ns if m has expired. The result shares memory with m.
+// Forward returns a message that publishes the received message m on topic. Forward keeps the
+// payload, QoS, ContentType, ResponseTopic, CorrelationData, PayloadIsUTF8 and UserProperties.
+// Expiry becomes the remaining lifetime, or 1 ns if m has expired. The result shares memory with m.
 //
 // If topic is the topic of m, for example between two servers, the ID stays the same. For another
 // topic, Forward derives the ID from m's ID and that topic. Receivers therefore treat a message
@@ -17,7 +17,7 @@ import (
 // IDs.
 //
 // Forward does not set Retain, Priority, Conflate, OnSessionLost, and the fields that only received
-// messages have. It does not set Origin either, because this client assigns its own sequence
+// messages have. Forward does not set Origin either, because this client assigns its own sequence
 // numbers.
 func (m *Message) Forward(topic string) Message {
 	f := Message{

@@ -49,8 +49,8 @@ func (s Severity) String() string {
 	return nameOf(s, "severity", "note", "wasteful", "exposes", "misleads", "loses")
 }
 
-// Lint returns findings about combinations of settings, the worst first. It does not connect. It
-// also accepts an invalid Config. Start logs a Note at level Info, and all other findings as
+// Lint returns findings about combinations of settings, the worst first. Lint does not connect to a
+// server. The Config may be invalid. Start logs a Note at level Info, and all other findings as
 // warnings. Lint cannot check messages. For example, a message with QoS 0, the default, is not
 // stored, even with Config.Dir.
 func (c Config) Lint() []Finding {

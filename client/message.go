@@ -26,8 +26,8 @@ const (
 )
 
 // Priority selects which waiting QoS 1 and 2 messages are sent first. A message overtakes waiting
-// messages of a lower priority. It does not overtake messages that were sent. Messages of the same
-// priority keep their order.
+// messages of a lower priority. A message does not overtake messages that were sent. Messages of
+// the same priority keep their order.
 type Priority = persistence.Priority
 
 // The priorities.
@@ -42,7 +42,7 @@ const (
 var streamSuffixes = [persistence.Priorities]string{"", "+high", "+urgent"}
 
 // UserProperty is a name-value pair that is sent with a message. Several properties may have the
-// same name. They keep their order.
+// same name. The properties keep their order.
 //
 //	type UserProperty struct{ Key, Value string }
 type UserProperty = wire.UserProperty
@@ -74,8 +74,8 @@ type Message struct {
 	// The following three fields have no effect at QoS 0.
 
 	// OnSessionLost selects what happens to this message if it is in flight when the server loses
-	// the session. It is stored with the message. Default: the process that detects the loss uses
-	// its SessionConfig.OnLost.
+	// the session. The policy is stored with the message. Default: the process that detects the
+	// loss uses its SessionConfig.OnLost.
 	OnSessionLost SessionLostPolicy
 	// Priority selects which messages this one overtakes. With PublishingConfig.Sequenced, each
 	// priority of a topic has its own numbers.
@@ -116,8 +116,8 @@ type Message struct {
 	Claim dedupe.Claim
 }
 
-// ExpiresAt returns when a received message expires. It returns the zero time if the message never
-// expires.
+// ExpiresAt returns when a received message expires. ExpiresAt returns the zero time if the message
+// never expires.
 func (m *Message) ExpiresAt() time.Time {
 	if m.Expiry == 0 || m.ReceivedAt.IsZero() {
 		return time.Time{}
@@ -188,9 +188,9 @@ func ParseMessageID(text string) MessageID {
 	return MessageID(sum[:16])
 }
 
-// PayloadKey is a ReceivingConfig.DedupeKey for publishers that send no message ID. It identifies a
-// message without an ID by its topic and payload. Different messages must therefore have different
-// payloads, for example with a timestamp.
+// PayloadKey is a ReceivingConfig.DedupeKey for publishers that send no message ID. PayloadKey
+// identifies a message without an ID by its topic and payload. Different messages must therefore
+// have different payloads, for example with a timestamp.
 func PayloadKey(m *Message) string {
 	if !m.ID.IsZero() {
 		return string(m.ID[:])
@@ -213,13 +213,13 @@ const (
 	// AsConfigured, in a Message, selects SessionConfig.OnLost. In SessionConfig.OnLost, it means
 	// Republish.
 	AsConfigured = persistence.AsConfigured
-	// Republish publishes the messages again under the same message IDs. They may arrive twice. A
-	// receiver that deduplicates by ID handles them once.
+	// Republish publishes the messages again under the same message IDs. Republished messages may
+	// arrive twice. A receiver that deduplicates by ID handles them once.
 	Republish = persistence.Republish
-	// FailInFlight ends the messages with ErrSessionLost. Such a message never arrives twice, but
-	// it may not arrive at all. After a crash, up to 4,096 unsent messages may be marked as sent
-	// and also fail. After damage to the store, all pending messages fail. A takeover by another
-	// client counts as a loss of the session.
+	// FailInFlight ends the messages with ErrSessionLost. A message with FailInFlight never arrives
+	// twice, but it may not arrive at all. After a crash, up to 4,096 unsent messages may be marked
+	// as sent and also fail. After damage to the store, all pending messages fail. A takeover by
+	// another client counts as a loss of the session.
 	FailInFlight = persistence.FailInFlight
 )
 

@@ -17,8 +17,8 @@ import (
 // Publish accepts a message for delivery. m may be changed after it returns.
 //
 // At QoS 1 and 2, Publish returns when the message is in the store and as durable as the store's
-// sync policy requires. This also works while the client is offline. The client then delivers the
-// message, across reconnects and restarts. The Delivery reports the outcome.
+// sync policy requires. Publish also accepts such messages while the client is offline. The client
+// then delivers the message, across reconnects and restarts. The Delivery reports the outcome.
 //
 // Publish passes a QoS 0 message to the connection and does not store it. Without a connection, the
 // error is ErrNotConnected. The connection writes the message at once. If another write is in
@@ -26,20 +26,19 @@ import (
 // ends first, the message is lost, and QoS0Lost reports the loss. Publish blocks while 64 KiB wait
 // to be written.
 //
-// Publish returns these errors:
-//   - *FieldError if the message is invalid in MQTT, has a reserved user property, or has an
-//     Origin (see Message.Forward)
-//   - persistence.ErrFull at a limit of the store (see Config.Store.WhenFull)
-//   - persistence.ErrPacketTooLarge
-//   - *RefusedError at QoS 2 if the server is known to support at most QoS 1 (see
-//     PublishingConfig.Refusals)
-//   - *reliability.OpenError at QoS 0 while the breaker is open
-//   - ErrClosed, ErrDraining, and the cause of ctx
+// Publish returns a *FieldError if the message is invalid in MQTT, has a reserved user property, or
+// has an Origin (see Message.Forward). At a limit of the store, Publish returns persistence.ErrFull
+// (see Config.Store.WhenFull). If the packet is too large, it returns
+// persistence.ErrPacketTooLarge. At QoS 2, it returns a *RefusedError if the server is known to
+// support at most QoS 1 (see PublishingConfig.Refusals). At QoS 0, it returns a
+// *reliability.OpenError while the circuit breaker is open. Other errors are ErrClosed,
+// ErrDraining, and the cause of ctx.
 //
 // After these errors, the message was not accepted. After an *OutcomeUnknownError, this is not
-// certain. Publish returns that error if the disk does not answer before ctx ends or within
-// Store.Options.WriteTimeout (30 s), or if the store fails during the write. The message may be
-// stored later, and then counts as accepted. The Delivery in the error reports its outcome.
+// certain. Publish returns an *OutcomeUnknownError if the store fails during the write. It also
+// does so if the disk does not answer before ctx ends or within Store.Options.WriteTimeout (30 s).
+// The message may be stored later, and then counts as accepted. The Delivery in the error reports
+// its outcome.
 func (c *Client) Publish(ctx context.Context, m Message) (*Delivery, error) {
 	if c == nil {
 		return nil, ErrNilClient

@@ -33,13 +33,13 @@ type Deferral struct {
 }
 
 // Receipt returns the outcome of the newest message with this ID that this process or an earlier
-// one accepted. It always finds pending and deferred messages.
+// one accepted. Receipt always finds pending and deferred messages.
 //
 // The store keeps the outcomes of ended messages within Store.Options.Retention (MaxReceipts,
 // ReceiptAge). If the store has no outcome for this ID, Receipt returns false. If the store keeps
 // no outcomes at all, the error is ErrNoReceipts. Receipt also returns errors of the store.
-// Outcome.Err is the same as in the Delivery, but it lacks the server's reason string and the cause
-// of a drop, because these are not stored.
+// Outcome.Err is the same as in the Delivery, except for the server's reason string and the cause
+// of a drop. Those are not stored.
 //
 // Receipt may read from the disk. If ctx ends first, Receipt returns its cause. For a custom store
 // without persistence.Receipts, it reads all pending messages.
@@ -219,7 +219,7 @@ func deadLetter(e *persistence.Entry, reason byte) (DeadLetter, error) {
 	return d, nil
 }
 
-// Discard removes a dead letter. It returns nil if the dead letter does not exist.
+// Discard removes a dead letter. Discard returns nil if the dead letter does not exist.
 func (c *Client) Discard(d DeadLetter) error {
 	letters, err := c.deadLetters()
 	if err != nil {
@@ -228,9 +228,9 @@ func (c *Client) Discard(d DeadLetter) error {
 	return letters.Discard(d.seq)
 }
 
-// Redeliver publishes a dead letter again under the same ID, and discards it. Its Expiry counts
-// from now. If publishing fails, the store keeps the dead letter. After a crash between the two
-// steps, both the new message and the dead letter exist.
+// Redeliver publishes a dead letter again under the same ID, and discards it. The Expiry of the
+// message counts from now. If publishing fails, the store keeps the dead letter. After a crash
+// between the two steps, both the new message and the dead letter exist.
 func (c *Client) Redeliver(ctx context.Context, d DeadLetter) (*Delivery, error) {
 	d.Message.Origin = Origin{} // Publish assigns a new number
 	delivery, err := c.Publish(ctx, d.Message)

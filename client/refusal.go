@@ -8,8 +8,8 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// RefusalRule selects what to do with messages that the server refuses. It also applies to messages
-// because of which the server ends connections, see PublishingConfig.PoisonAttempts.
+// RefusalRule selects what to do with messages that the server refuses. The rule also applies to
+// messages that make the server end connections, see PublishingConfig.PoisonAttempts.
 type RefusalRule struct {
 	Filter string // topic filter of the messages; default: all topics
 	// Codes are the reason codes of PUBACK and PUBREC to which the rule applies. Default: all codes

@@ -29,8 +29,8 @@ func (c *Client) ClearRetained(ctx context.Context, topic string) (*Delivery, er
 type RetainedOptions struct {
 	MaxMessages int // default 100,000
 	MaxBytes    int // limit of topics, payloads and properties in memory; default 64 MiB
-	// Silence is the time without a message after which a fetch is complete. It applies if the
-	// client published no marker. With a marker, ten times Silence applies. Default 1 s.
+	// Silence is the time without a message after which a fetch is complete. Silence applies if the
+	// client published no marker message. With a marker, ten times Silence applies. Default 1 s.
 	Silence time.Duration
 	// Queue limits the changes that wait for a reader of RetainedView.Changes. Default 1,024. The
 	// messages of these changes take at most MaxBytes.
@@ -53,15 +53,15 @@ type Retained struct {
 	End      SyncEnd    // ByMarker or BySilence; after BySilence, messages may be missing
 }
 
-// FetchRetained returns the retained messages of all topics that match filter. It waits for a
-// connection. If the connection is lost, FetchRetained starts again on the next connection, until
-// ctx ends.
+// FetchRetained returns the retained messages of all topics that match filter. FetchRetained waits
+// for a connection. If the connection is lost, FetchRetained starts again on the next connection,
+// until ctx ends.
 //
 // FetchRetained subscribes to filter while it runs. The application's own subscriptions stay
-// unchanged and miss no message, even if their filters overlap. Their handlers may receive retained
-// messages again if the server does not support Subscription Identifiers or if the application uses
-// RetainAsPublished. Without Subscription Identifiers, these handlers may also receive a message
-// twice that is published during the fetch.
+// unchanged and miss no message, even if their filters overlap. The application's handlers may
+// receive retained messages again if the server does not support Subscription Identifiers or if the
+// application uses RetainAsPublished. Without Subscription Identifiers, these handlers may also
+// receive a message twice that is published during the fetch.
 //
 // If another fetch of the same filter has not begun yet, both run as one. If the other fetch has
 // begun, the new one waits for its end. A watch or a mirror of the same filter also fetches its

@@ -65,10 +65,10 @@ type RetainedChange struct {
 //
 // On each connection the client fetches all messages again, as FetchRetained does. At the end of
 // the fetch, it removes messages that are no longer retained. Messages that are published without
-// the RETAIN flag do not change the view, with one exception. If a message is published during the
-// fetch and a handler's filter also matches its topic, the client cannot know whether the message
-// is retained. The client then repeats the fetch, up to three times. After the third time, it
-// treats the message as retained.
+// the RETAIN flag do not change the view. The exception is a message that is published during the
+// fetch on a topic that a handler's filter also matches. The client cannot know whether this
+// message is retained. The client then repeats the fetch, up to three times. After the third time,
+// it treats the message as retained.
 //
 // See FetchRetained and WatchStatus for the errors, and for the effect on the application's
 // subscriptions and on sessions that the server keeps.
@@ -101,9 +101,9 @@ func newRetainedView(o RetainedOptions) *RetainedView {
 	return v
 }
 
-// Synced waits until the client has received all retained messages on the present connection. It
-// returns how the client detected their end. Errors: the cause of ctx, *RefusedError, ErrClosed,
-// and *RetainedLimitError if the retained messages exceed a limit in RetainedOptions.
+// Synced waits until the client has received all retained messages on the present connection.
+// Synced returns how the client detected their end. Errors: the cause of ctx, *RefusedError,
+// ErrClosed, and *RetainedLimitError if the retained messages exceed a limit in RetainedOptions.
 func (v *RetainedView) Synced(ctx context.Context) (SyncEnd, error) {
 	end, err := v.synced(ctx)
 	v.held.Lock()
@@ -172,7 +172,8 @@ func (v *RetainedView) Refused() uint64 {
 // the view ends. At most RetainedOptions.Queue changes wait for the loop.
 func (v *RetainedView) Changes() iter.Seq[RetainedChange] { return v.changes.read() }
 
-// Close ends the view. Its content can still be read. It may be called more than once.
+// Close ends the view. The content of the view can still be read. Close may be called more than
+// once.
 func (v *RetainedView) Close() { v.close() }
 
 func (e *retainedEntry) expired() bool { return !e.expires.IsZero() && !time.Now().Before(e.expires) }

@@ -6,18 +6,18 @@ import "time"
 // it from the last CONNACK and the time since. Only the next CONNACK shows whether the session
 // exists, see Connected.SessionPresent and SessionLost.
 type SessionInfo struct {
-	// MayExist reports whether the server may still have the session. It is false before the first
-	// session and after the session has expired. With NoSession, it is also false while the client
-	// is disconnected.
+	// MayExist reports whether the server may still have the session. MayExist is false before the
+	// first session and after the session has expired. With NoSession, it is also false while the
+	// client is disconnected.
 	MayExist bool
 	// Expiry is how long the server keeps the session while the client is disconnected, according
-	// to the last CONNACK. It is 0 before the first CONNACK, and SessionNeverExpires if the session
-	// never expires.
+	// to the last CONNACK. Expiry is 0 before the first CONNACK, and SessionNeverExpires if the
+	// session never expires.
 	Expiry time.Duration
-	// Until is when the session expires unless the client connects before. It is zero while the
-	// client is connected, and if the session never expires. It is also zero if an earlier process
-	// used the session, because the store does not contain the time at which that process was
-	// disconnected.
+	// Until is when the session expires unless the client connects before. Until is zero while the
+	// client is connected, and if the session never expires. Until is also zero if an earlier
+	// process used the session, because the store does not contain the time at which that process
+	// was disconnected.
 	Until time.Time
 	Lost  uint64 // how often the server had lost the session
 }

@@ -21,10 +21,10 @@ var (
 	ErrSetAsideFull = setaside.ErrFull
 )
 
-// SetAsideList is the list of received messages that were acknowledged but not handled. Their
-// handler failed permanently, or no handler was declared for their topic. The list is as durable as
-// the store. It is in the folder "received" of Config.Dir. All methods are safe for concurrent use.
-// If the client has no list, they return ErrNoSetAside.
+// SetAsideList is the list of received messages that were acknowledged but not handled. Either the
+// handler of such a message failed permanently, or no handler was declared for its topic. The list
+// is as durable as the store. The list is in the folder "received" of Config.Dir. All methods are
+// safe for concurrent use. If the client has no list, they return ErrNoSetAside.
 type SetAsideList struct{ aside *aside }
 
 // SetAside returns the list of messages that were acknowledged but not handled.
@@ -58,9 +58,9 @@ func (l SetAsideList) All() iter.Seq2[SetAsideMessage, error] {
 // is full. A message that has no handler needs no Redeliver. When a handler is declared for its
 // topic, that handler receives the message.
 //
-// Redeliver and All read from the disk. They block without a limit while the disk does not answer.
-// Discard does not read from the disk. Errors: ErrNotSetAside, ErrSetAsideBusy, ErrClosed, and
-// those of the store.
+// Redeliver and All read from the disk. Both methods block without a limit while the disk does not
+// answer. Discard does not read from the disk. Errors: ErrNotSetAside, ErrSetAsideBusy, ErrClosed,
+// and those of the store.
 func (l SetAsideList) Redeliver(id uint64) error {
 	if l.aside == nil {
 		return ErrNoSetAside
@@ -78,8 +78,8 @@ func (l SetAsideList) Redeliver(id uint64) error {
 	return err
 }
 
-// Discard removes a message. It returns nil if the message is not in the list. If the message is
-// being redelivered, the client does not retry its handler.
+// Discard removes a message. Discard returns nil if the message is not in the list. If the message
+// is being redelivered, the client does not retry its handler.
 func (l SetAsideList) Discard(id uint64) error {
 	if l.aside == nil {
 		return ErrNoSetAside

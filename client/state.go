@@ -36,11 +36,11 @@ type ConnectionState struct {
 	Err     error     // why the last attempt failed or the last connection ended; nil while connected
 	RetryAt time.Time // in PhaseWaiting, when the next attempt begins, unless NetworkChanged is called earlier
 	// DisconnectedSince is when the last connection ended. Before the first connection, it is when
-	// Start was called, and before Start, when New was called. It is zero while the client is
-	// connected. Failed attempts to connect do not change it.
+	// Start was called, and before Start, when New was called. DisconnectedSince is zero while the
+	// client is connected. Failed attempts to connect do not change it.
 	DisconnectedSince time.Time
-	// StoreErr is a *persistence.DegradedError while the store accepts no messages. It is nil while
-	// the store accepts messages. It does not depend on the phase.
+	// StoreErr is a *persistence.DegradedError while the store accepts no messages. StoreErr is nil
+	// while the store accepts messages. The value does not depend on the phase.
 	StoreErr error
 }
 

@@ -44,9 +44,9 @@ type Status struct {
 	Version    string // version of the device's software, in UTF-8, up to 128 bytes; default: none; requires Structured
 
 	// Heartbeat is the time without a status message after which the client publishes "online"
-	// again. Its range is 1 s to 30 days. The client skips a heartbeat while a status message is
-	// unacknowledged. With Structured, each status message contains the interval, and watchers mark
-	// a device as stale after three intervals of silence. Default 0: no heartbeats.
+	// again. The range of Heartbeat is 1 s to 30 days. The client skips a heartbeat while a status
+	// message is unacknowledged. With Structured, each status message contains the interval, and
+	// watchers mark a device as stale after three intervals of silence. Default 0: no heartbeats.
 	Heartbeat time.Duration
 
 	// Delay is how long the server waits after the end of a connection before it publishes
@@ -124,9 +124,9 @@ func (e StatusContested) String() string {
 // unacknowledged. The server may forbid Status.Topic and enforce this by ending the connection.
 //
 // After PoisonAttempts such connections, the client defers the status message and sends stored
-// messages first. It then publishes "online" alone, when another message was acknowledged or when
-// no message waits, with a backoff of up to 5 minutes. The error is reported once for each
-// connection on which the status message is deferred.
+// messages first. The client then publishes "online" alone, after another message was acknowledged
+// or when no message waits. The backoff between attempts is up to 5 minutes. The error is reported
+// once for each connection on which the status message is deferred.
 type StatusDeferredError struct {
 	Connections int // connections in a row that ended while a status message was unacknowledged
 }

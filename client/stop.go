@@ -18,10 +18,10 @@ import (
 // for a while.
 //
 // The durable store remembers across restarts that the ClientID was accepted, but not the other
-// settings. So if the password is later changed to a wrong one, the client keeps retrying, and
-// reports this with ConnectFailed events and in the log. A store in memory remembers nothing across
-// restarts. If a process with such a store restarts while the authentication backend is
-// unavailable, its client stops, unless When is StopNever.
+// settings. If the password is later changed to a wrong one, the client therefore keeps retrying.
+// It reports the failures with ConnectFailed events and in the log. A store in memory remembers
+// nothing across restarts. If a process with such a store restarts while the authentication backend
+// is unavailable, its client stops, unless When is StopNever.
 type StopPolicy struct {
 	When StopWhen // when a refusal stops the client; default StopNew
 	// Codes are the reason codes that stop the client, each 0x80 or above. Default:

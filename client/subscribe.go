@@ -10,10 +10,10 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// Handle declares the handler for messages whose topic matches filter. It replaces an earlier
-// handler for the same filter. Handle does not subscribe. The handler receives messages that the
-// server sends for a resumed session or for another subscription. Declare handlers before Start, so
-// that the first message finds its handler.
+// Handle declares the handler for messages whose topic matches filter. The new handler replaces an
+// earlier handler for the same filter. Handle does not subscribe. The handler receives messages
+// that the server sends for a resumed session or for another subscription. Declare handlers before
+// Start, so that the first message finds its handler.
 func (c *Client) Handle(filter string, h Handler) error {
 	if c == nil {
 		return ErrNilClient
@@ -31,8 +31,8 @@ func (c *Client) Handle(filter string, h Handler) error {
 }
 
 // HandleUnmatched declares the handler for messages whose topic matches no other handler's filter.
-// It replaces an earlier handler for such messages. Without one, these messages wait for a handler
-// and are then set aside, see ReceivingConfig.UnhandledGrace.
+// The new handler replaces an earlier handler for such messages. Without one, these messages wait
+// for a handler and are then set aside, see ReceivingConfig.UnhandledGrace.
 func (c *Client) HandleUnmatched(h Handler) error {
 	if c == nil {
 		return ErrNilClient
@@ -67,13 +67,13 @@ func (c *Client) wrap(h Handler) (Handler, error) {
 // Without a connection, Subscribe returns at once with the state SubscriptionPending. The client
 // sends SUBSCRIBE on the next connection. With a connection, Subscribe waits for the SUBACK. If the
 // server refuses the subscription, the client does not keep it. The client restores all other
-// subscriptions on each connection until Unsubscribe is called. This also applies if ctx ends or
-// the connection is lost before the SUBACK.
+// subscriptions on each connection until Unsubscribe is called. The client restores a subscription
+// even if ctx ended or the connection was lost before the SUBACK.
 //
 // Subscribe replaces an earlier handler for the same filter. A filter of the form
-// $share/NAME/filter makes a Shared Subscription. Each of its messages goes to only one of the
-// clients that share it. If several filters match a message, each handler receives it once,
-// provided that the server supports Subscription Identifiers.
+// $share/NAME/filter makes a Shared Subscription. The server sends each message of a Shared
+// Subscription to only one of the clients that share it. If several filters match a message, each
+// handler receives it once, provided that the server supports Subscription Identifiers.
 //
 // Errors: *FieldError; *RefusedError after a refusal; *ProtocolError after an invalid SUBACK;
 // ErrClosed; and the cause of ctx.
@@ -88,10 +88,10 @@ func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handle
 	return list[0], err
 }
 
-// SubscribeAll subscribes to many filters at once, like Subscribe. It sends all requests together
-// and waits for all answers. It returns the states in the order of list. If the server refuses some
-// subscriptions, the client keeps the others, and the error is a *SubscribeError. If a request is
-// invalid, SubscribeAll changes nothing.
+// SubscribeAll subscribes to many filters at once, like Subscribe. SubscribeAll sends all requests
+// together and waits for all answers. It returns the states in the order of list. If the server
+// refuses some subscriptions, the client keeps the others, and the error is a *SubscribeError. If a
+// request is invalid, SubscribeAll changes nothing.
 func (c *Client) SubscribeAll(ctx context.Context, list []SubscribeRequest) ([]Subscription, error) {
 	if c == nil {
 		return nil, ErrNilClient

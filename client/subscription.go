@@ -92,7 +92,7 @@ type subscribing struct {
 	hasID bool
 }
 
-// NoLocal suppresses messages that this client published. It is not allowed for a Shared
+// NoLocal suppresses messages that this client published. NoLocal is not allowed for a Shared
 // Subscription [MQTT-3.8.3-4].
 func NoLocal() SubscribeOption { return func(s *subscribing) { s.NoLocal = true } }
 
@@ -124,7 +124,7 @@ func RetainHandling(when SendRetained) SubscribeOption {
 }
 
 // SubscriptionID makes the server send id with each message of this subscription, see
-// Message.SubscriptionIDs. Its range is 1 to 134,217,727. The client itself uses higher
+// Message.SubscriptionIDs. The range of id is 1 to 134,217,727. The client itself uses higher
 // identifiers, to find the subscription of a message.
 //
 // Several subscriptions may share an id. If their filters match the same message, their handlers

@@ -38,12 +38,13 @@ func (c Credentials) shownUser() string {
 
 // TLSFiles names the files for TLS connections. Each file is in PEM or DER, and up to 4 MiB long.
 // The client reads the files on each attempt to connect, so it uses a renewed file on the next
-// attempt. It resumes TLS sessions until a file changes. The minimum version is TLS 1.2.
+// attempt. The client resumes TLS sessions until a file changes. The minimum version is TLS 1.2.
 //
 // An attempt fails with a *TLSFileError if a file is missing, incomplete or not read within
-// ConnectTimeout, or if certificate and key do not match. The client ignores invalid certificates
-// in CA if another one is valid. New rejects files in other formats, such as PKCS#12, PKCS#7, SSH
-// keys and keys with a passphrase. The error of New contains the command that converts the file.
+// ConnectTimeout. It also fails if the certificate and the key do not match. The client ignores
+// invalid certificates in CA if another one is valid. New rejects files in other formats, such as
+// PKCS#12, PKCS#7, SSH keys and keys with a passphrase. The error of New contains the command that
+// converts the file.
 type TLSFiles struct {
 	CA   string // file of trusted certificate authorities; default: the system's, read once by the process
 	Cert string // file of the client certificate with its chain; default: none
@@ -58,8 +59,8 @@ type TLSFiles struct {
 const ProxyFromEnvironment = link.FromEnvironment
 
 // CredentialsError reports that Config.Connection.Credentials failed. The function returned an
-// error, panicked or did not return in time, or it returned values that are invalid in MQTT (Err is
-// then a *FieldError). The client tries again.
+// error, panicked, or did not return in time. If it returned values that are invalid in MQTT, Err
+// is a *FieldError. The client tries again.
 type CredentialsError struct{ Err error }
 
 func (e *CredentialsError) Error() string {
@@ -73,8 +74,8 @@ func (*CredentialsError) SafeToRetry() bool { return true }
 
 // WebSocketRequest is the HTTP request that opens a WebSocket for one attempt to connect.
 type WebSocketRequest struct {
-	// URL is the server's URL, with the scheme ws or wss. It may be changed, for example to add a
-	// signature.
+	// URL is the server's URL, with the scheme ws or wss. The function may change the URL, for
+	// example to add a signature.
 	URL *url.URL
 	// Header is initially empty. Set fields such as Origin, Authorization and Cookie. The client
 	// itself sets the fields Upgrade, Connection and Sec-WebSocket-*.
@@ -108,9 +109,9 @@ func (*WebSocketError) SafeToRetry() bool { return true }
 //
 // Data is limited to 65,535 bytes. If data is nil, the packet contains no data. In CONNECT, the
 // client does not send empty data either. If a method returns an error, the client sends DISCONNECT
-// 0x80 and ends the connection with an *AuthError. It then reconnects with backoff.
+// 0x80 and ends the connection with an *AuthError. The client then reconnects with backoff.
 type Authenticator interface {
-	// Method returns the Authentication Method. It must not change.
+	// Method returns the Authentication Method. The returned value must not change.
 	Method() string
 	// Start returns the data for CONNECT, or for the AUTH that begins a re-authentication.
 	Start(ctx context.Context) (data []byte, err error)

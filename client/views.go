@@ -246,9 +246,10 @@ func (v *views) publishMarker(up *link.Up, topic string, a retained.Action) {
 	}
 }
 
-// observe passes a received message to the views that it is for. only reports that no handler
-// requested the message. seen reports that it may have been sent only for the client's own
-// subscriptions; the handlers' subscriptions decide that.
+// observe passes a received message to the views that it is for. The result only is true if no
+// handler requested the message. The result seen is true if the server may have sent the message
+// only for internal subscriptions. Then the handlers' subscriptions show whether a handler receives
+// it.
 func (v *views) observe(m *Message, ids retained.IDs) (from origin, only, seen bool) {
 	from = newOrigin(ids.Application, ids.Status || len(ids.Views) > 0)
 	if ids.Status && len(ids.Views)+len(ids.Application) == 0 {

@@ -25,8 +25,8 @@ type WatchOptions struct {
 	// the JSON of Status.Structured. Parse must not block and must not call the client. A panic
 	// counts as an invalid payload.
 	Parse func(topic string, payload []byte) (presence.Status, error)
-	// OnChange receives the changes, one after the other. It may call the client's Close, which
-	// then returns at once. It must not call Drain. A panic is logged.
+	// OnChange receives the changes, one after the other. OnChange may call the client's Close,
+	// which then returns at once. OnChange must not call Drain. A panic is logged.
 	OnChange func(presence.Change)
 	// Queue limits the changes that wait for OnChange or for a reader of Changes. If there are
 	// more, the client drops all of them and inserts a presence.Missed instead. Default 1,024.
@@ -55,14 +55,14 @@ type StatusWatch struct {
 //
 // While the client is disconnected, no device becomes Offline, and Online devices become Stale
 // after StaleAfter. On each connection, even in a resumed session, the client fetches the retained
-// statuses again and reports changes. It forgets devices that no longer have a retained status. The
-// fetch uses QoS 0 and ends as in FetchRetained. Afterwards, the client changes the subscription to
-// QoS 1.
+// statuses again and reports changes. The client forgets devices that no longer have a retained
+// status. The fetch uses QoS 0 and ends as in FetchRetained. Afterwards, the client changes the
+// subscription to QoS 1.
 //
-// If a device ends without a message, it stays Online until the server publishes its will. That
-// takes at most 1.5 times the device's Keep Alive plus its Will Delay Interval. If the watching
-// client loses its connection meanwhile, add StaleAfter to this time. If this client detects its
-// loss late, also add up to 1.5 times its own Keep Alive.
+// If a device ends without a message, it stays Online until the server publishes its will. The
+// server publishes the will after at most 1.5 times the device's Keep Alive plus its Will Delay
+// Interval. If the watching client loses its connection meanwhile, add StaleAfter to this time. If
+// this client detects its loss late, also add up to 1.5 times its own Keep Alive.
 //
 // If the server keeps the session (Config.Session.Expiry), it also queues messages for the watch
 // while the client is disconnected. The server may then have no space for the application's
@@ -117,8 +117,9 @@ func (c *Client) recovered(parse func(string, []byte) (presence.Status, error)) 
 	}
 }
 
-// Synced waits until the client has received all retained statuses on the present connection. It
-// returns how the client detected their end. Errors: the cause of ctx, *RefusedError, ErrClosed.
+// Synced waits until the client has received all retained statuses on the present connection.
+// Synced returns how the client detected their end. Errors: the cause of ctx, *RefusedError,
+// ErrClosed.
 func (w *StatusWatch) Synced(ctx context.Context) (SyncEnd, error) { return w.synced(ctx) }
 
 // Get returns the device with this status topic. For an unknown device, ok is false and the State
@@ -127,14 +128,14 @@ func (w *StatusWatch) Get(topic string) (_ presence.Device, ok bool) {
 	return w.tracker.Get(topic, time.Now())
 }
 
-// All returns an iterator over all devices, in no particular order. It reads each device when the
+// All returns an iterator over all devices, in no particular order. All reads each device when the
 // loop reaches it.
 func (w *StatusWatch) All() iter.Seq[presence.Device] { return w.tracker.All(time.Now) }
 
 // Snapshot returns all devices at one point in time, in no particular order.
 func (w *StatusWatch) Snapshot() []presence.Device { return w.tracker.Snapshot(time.Now()) }
 
-// Counts returns the number of devices per state. It does not iterate over the devices.
+// Counts returns the number of devices per state. Counts does not iterate over the devices.
 func (w *StatusWatch) Counts() presence.Counts { return w.tracker.Counts(time.Now()) }
 
 // Changes returns the changes that happen after this call, for use in one loop. The loop ends when
