@@ -1,6 +1,6 @@
-// Package inspect reads the folder of a persistence.Log without changing it. It may be used while a
-// process has the log open. persistence.Open would repair damage, and fails while another process
-// has the log open.
+// Package inspect reads the folder of a persistence.Log without changing it. It works while a
+// process has the log open. persistence.Open is different: it repairs damage, and it fails while
+// another process has the log open.
 //
 //	f, err := inspect.Open(dir, persistence.Options{})
 //	if err != nil {
@@ -13,7 +13,7 @@
 //		return true
 //	})
 //
-// A [Folder] shows the state at the time of [Open]. docs/format.md describes the files.
+// A [Folder] shows the state of the log at the time of [Open]. docs/format.md describes the files.
 package inspect
 
 import (
@@ -35,41 +35,42 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// Folder is the content of the folder of a log. Its fields do not change. Its methods read the
-// files again, one record at a time. They are safe for concurrent use.
+// Folder describes the content of the folder of a log. Its fields do not change after Open. Its
+// methods read the files again, one record at a time. They are safe for concurrent use.
 type Folder struct {
 	Dir string
-	// InUse reports whether a process has the log open, as far as this system can tell. If so, the
-	// Folder shows the state at one moment, and a torn end may be a write in progress. PID is the
-	// ID of that process; 0: unknown.
+	// InUse reports whether a process has the log open, if the system can detect this. The Folder
+	// then shows the state at one moment, and a torn end may be a write in progress. PID is the ID
+	// of that process, or 0 if it is unknown.
 	InUse bool
 	PID   int
 
-	Stats   persistence.Stats // as after an opening; counters since the opening are zero
-	LastSeq uint64            // the highest sequence assigned to a message; 0: no message
-	Epoch   uint64            // 0: the folder contains no log
-	// Renewal is the reason why the next opening on this host will begin a new epoch. Reasons are
-	// that the folder was copied, is damaged, or was not closed and may have lost its end. For a
-	// folder in use, it is the reason that would apply if its process were killed now.
+	// Stats contains the counters that the log would have directly after an opening.
+	Stats   persistence.Stats
+	LastSeq uint64 // the highest sequence assigned to a message; 0 if no message was accepted
+	Epoch   uint64 // the epoch of the sequence numbers; 0 if the folder contains no log
+	// Renewal is the reason why the next opening on this host will begin a new epoch. Possible
+	// reasons are a copied folder, damage, and a log that was not closed and may have lost its end.
+	// For a folder in use, Renewal is the reason that would apply if the process were killed now.
 	Renewal  persistence.Renewal
 	Boot     uint64                         // how many times the log was opened
 	Session  bool                           // a session was begun with this log
-	ClientID string                         // of that session; empty: unknown
-	Clock    time.Time                      // the latest recorded time; zero: no time was recorded
-	Sent     [persistence.Priorities]uint64 // the sent watermarks
-	SeenIDs  []uint16                       // inbound packet identifiers
-	Streams  []Stream                       // in the order of registration
+	ClientID string                         // the ClientID of that session; empty if unknown
+	Clock    time.Time                      // the latest time recorded in the log; zero if no time was recorded
+	Sent     [persistence.Priorities]uint64 // the sent watermark of each priority
+	SeenIDs  []uint16                       // packet identifiers of inbound messages that were handled
+	Streams  []Stream                       // named sequences, in the order of registration
 
-	Segments []Segment  // oldest first
-	Receipts []Receipts // oldest first
+	Segments []Segment  // segments, oldest first
+	Receipts []Receipts // receipts files, oldest first
 	Copies   []string   // paths of the copies of damaged files
 	Others   []string   // paths of files that do not belong to the log
 
-	// Corruptions are the first 10,000 damaged places. Stats.Corruptions counts all of them. Copy
-	// is set if an earlier opening kept a copy of the file.
+	// Corruptions lists the first 10,000 damaged places. Stats.Corruptions counts all of them. The
+	// field Copy of a Corruption is set if an earlier opening kept a copy of the file.
 	Corruptions []persistence.Corruption
-	// Missing are the first 10,000 ranges of missing sequences, in ascending order. A sequence is
-	// missing if it belongs to a segment that has neither the message nor its result.
+	// Missing lists the first 10,000 ranges of missing sequences, in ascending order. A sequence is
+	// missing if its segment contains neither the message nor the result of the message.
 	Missing []Range
 
 	files     *snapshot
@@ -84,49 +85,49 @@ type Stream struct {
 	Last uint64
 }
 
-// Range is a range of sequences, including From and To.
+// Range is a range of sequences. It includes both From and To.
 type Range struct{ From, To uint64 }
 
-// Segment is a segment of the log.
+// Segment describes a segment file of the log.
 type Segment struct {
 	Number  uint64
-	File    string // path
-	Version uint16 // format version; 0: the header is damaged
+	File    string // path of the file
+	Version uint16 // format version; 0 if the header is damaged
 	Size    int64  // size of the file, in bytes
-	Used    int64  // bytes in use
-	// Void reports that no part of the segment is in use. The next opening removes it.
+	Used    int64  // bytes of the file that are in use
+	// Void reports that the log uses no part of the segment. The next opening removes the segment.
 	Void bool
-	// Torn reports that the segment ends with an unfinished write. Its messages were never accepted.
+	// Torn reports that the segment ends with an unfinished write. No message in it was accepted.
 	Torn bool
 
-	// Messages, Pending and DeadLetters count the messages whose record in this segment is in use.
+	// Messages, Pending and DeadLetters count the messages whose valid record is in this segment.
 	Messages, Pending, DeadLetters int
 }
 
 // Receipts is a file that contains the results of the messages of a removed segment.
 type Receipts struct {
 	Segment uint64
-	File    string // path
+	File    string // path of the file
 	Size    int64  // in bytes
 	Count   uint64
-	Newest  time.Time // time of the last result
+	Newest  time.Time // time of the newest result in the file
 }
 
 // maxListed bounds the lists of a Folder.
 const maxListed = 10_000
 
-// Open reads the folder of a log without changing it. The options should be those of
-// persistence.Open. It opens no file for writing and takes no lock.
+// Open reads the folder of a log without changing it. Pass the same options as to persistence.Open.
+// Open opens no file for writing and takes no lock.
 //
-// Damage is not an error: Corruptions lists it, and all readable data around it is included. A
-// process may have the log open and continue to use it. The Folder then shows the state at one
-// moment, which includes every message that was accepted before the call.
+// Damage is not an error. Open lists it in Corruptions, and reads all data around it. A process may
+// have the log open and continue to use it. The Folder then shows one moment, and includes every
+// message that was accepted before the call.
 //
-// Open needs 25 to 50 bytes of memory for each message in the segments. The caller must Close the
-// Folder, which keeps up to 8 files open. On systems that cannot remove open files (Windows), the
-// process that uses the log removes them after Close.
+// Open needs 25 to 50 bytes of memory for each message in the segments. The caller must call Close
+// on the Folder, which keeps up to 8 files open. Windows cannot remove open files. The process that
+// uses the log can then remove these files only after Close.
 //
-// Errors: *FolderError, *VersionError and *OptionError of package persistence.
+// Open returns *FolderError, *VersionError and *OptionError of package persistence.
 func Open(dir string, o persistence.Options) (*Folder, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
@@ -162,7 +163,7 @@ func open(dir string, o *persistence.Options) (*Folder, error) {
 	return f, nil
 }
 
-// Close closes the files. After that, the methods of f return [persistence.ErrClosed].
+// Close closes the files. After Close, the methods of f return [persistence.ErrClosed].
 func (f *Folder) Close() error { return f.files.close() }
 
 // read runs the recovery of the log on the snapshot.

@@ -12,33 +12,37 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// Message is a message in a segment.
+// Message describes a message in a segment.
 type Message struct {
 	persistence.Entry
-	Result     persistence.Result // Kind is 0 while the message is pending
-	Ended      time.Time          // time of the result; zero: unknown
-	DeadLetter bool               // the message is kept as a dead letter
+	Result     persistence.Result // the result; Kind is 0 while the message is pending
+	Ended      time.Time          // time of the result; zero if unknown
+	DeadLetter bool               // the log keeps the message as a dead letter
 	Key        string
-	Stream     string // name of its stream; empty: it has none
+	Stream     string // name of the named sequence; empty if the message is in no sequence
 	StreamSeq  uint64
 
-	Segment uint64 // number of the segment that contains its record
-	// Offset and Length are the place of the record in the segment, in bytes. If Offset is 0, the
-	// record is damaged, and only the sequence and the result are known.
+	Segment uint64 // number of the segment that contains the record of the message
+	// Offset and Length are the position and the size of the record in the segment, in bytes. If
+	// Offset is 0, the record is damaged, and only the sequence and the result are known.
 	Offset, Length int64
-	Moved          bool // the record was moved to a newer segment
+	Moved          bool // compaction has moved the record to a newer segment
 }
 
-// Filter selects messages. Combine the constants with |.
+// Filter selects messages by their state. Combine the constants with |.
 type Filter uint8
 
-// The states of messages.
+// The states that a Filter can select.
 const (
-	Pending     Filter = 1 << iota // without a result and not released; includes deferred messages
-	Released                       // without a result; the server has received them (PUBREC)
-	DeadLetters                    // kept dead letters
-	Done                           // with a result, if a segment still contains them
-	All         = Pending | Released | DeadLetters | Done
+	// Pending selects messages that have no result and are not released. It includes deferred
+	// messages.
+	Pending Filter = 1 << iota
+	// Released selects messages that have no result, and for which the server has sent PUBREC.
+	Released
+	DeadLetters // messages that are kept as dead letters
+	// Done selects messages that have a result, if a segment still contains them.
+	Done
+	All = Pending | Released | DeadLetters | Done
 )
 
 // has reports whether the filter selects a state. No filter selects lost messages.
@@ -50,13 +54,16 @@ func (f Filter) has(state uint8) bool {
 }
 
 // Messages calls yield for each message that the filter selects, by ascending sequence, until yield
-// returns false. The Message and its packet are only valid during the call of yield. Memory use
-// does not depend on the number of messages. Errors: [persistence.ErrClosed],
-// *persistence.ReadError. A ReadError that matches [fs.ErrNotExist] means that the process which
-// uses the log has removed a segment since Open; open the folder again.
+// returns false. The Message and its packet are only valid during the call of yield. The memory use
+// does not depend on the number of messages.
+//
+// Messages returns [persistence.ErrClosed] or a *persistence.ReadError. If the ReadError matches
+// [fs.ErrNotExist], the process that uses the log has removed a segment since Open. Open the folder
+// again.
 func (f *Folder) Messages(filter Filter, yield func(*Message) bool) error {
 	var m Message
-	// Moved records are in other places, so they have their own reader with its own read-ahead.
+	// Moved records are in other places of the log, so they have a separate reader with its own
+	// read-ahead.
 	straight, aside := f.reader(), f.reader()
 	for seq, r := range f.catalog.All {
 		if !filter.has(r.State()) {
@@ -76,8 +83,8 @@ func (f *Folder) Messages(filter Filter, yield func(*Message) bool) error {
 	return nil
 }
 
-// Message sets m to the message with this sequence, whatever its state. It returns false if no
-// segment contains the message any more. Errors: those of Messages.
+// Message sets m to the message with this sequence, in any state. It returns false if no segment
+// contains the message any more. It returns the same errors as Messages.
 func (f *Folder) Message(seq uint64, m *Message) (bool, error) {
 	catalog := f.catalog // a copy, because Committed changes it
 	r := catalog.Committed(seq)
@@ -100,7 +107,7 @@ func (f *Folder) fill(m *Message, seq uint64, r index.Ref, from *segment.Reader)
 	}
 	off := int64(r.Loc().Off)
 	if off == 0 {
-		return nil // only the done record is left
+		return nil // only the record of the result is left
 	}
 	var rec record.Record
 	err := from.Message(&rec, s.Number, seq, off, s.Size)
@@ -129,10 +136,10 @@ func result(r record.Result) persistence.Result {
 	return persistence.Result{Kind: persistence.ResultKind(r.Kind), Reason: r.Reason}
 }
 
-// EachReceipt calls yield for each receipt in the receipts files, until yield returns false. The
-// oldest file comes first; the order within a file is by message ID. Results of messages that are
-// still in a segment are returned by Messages instead. Errors: those of the disk,
-// [persistence.ErrClosed].
+// EachReceipt calls yield for each receipt in the receipts files, until yield returns false. It
+// begins with the oldest file. The receipts of one file are ordered by message ID. For messages
+// that are still in a segment, use Messages, which returns their results. EachReceipt returns
+// errors of the disk, and [persistence.ErrClosed].
 func (f *Folder) EachReceipt(yield func(id [16]byte, r persistence.Receipt) bool) error {
 	more := true
 	for _, x := range f.Receipts {

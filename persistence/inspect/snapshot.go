@@ -13,8 +13,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/recovery"
 )
 
-// snapshot is a folder at one moment, as a read-only file system. When the snapshot was taken, all
-// files except the newest segment were complete.
+// snapshot is a read-only file system that shows a folder at one moment. When the snapshot was
+// taken, all files except the newest segment were complete.
 type snapshot struct {
 	dir   string
 	names []string // ascending
@@ -35,7 +35,8 @@ var errChange = errors.New("inspect does not change the folder")
 // errRemoved is returned if a listed file was removed.
 var errRemoved = fmt.Errorf("a file was removed during the inspection: %w", fs.ErrNotExist)
 
-// maxLooks bounds the attempts of Open, which fail if a file is removed meanwhile.
+// maxLooks bounds the attempts of Open to take a snapshot. An attempt fails if a file is removed
+// during it.
 const maxLooks = 20
 
 func takeSnapshot(from fsys.FS, dir string) (*snapshot, error) {
@@ -127,9 +128,9 @@ func (s *snapshot) SyncDir(string) error             { return errChange }
 func (s *snapshot) Rename(string, string) error      { return errChange }
 func (s *snapshot) Lock(string) (fsys.Held, error)   { return nil, errChange }
 
-// still is a file as it was when it was opened. A process may append to it meanwhile, in ascending
-// order, in places that were zeros or did not exist. The bytes up to the last one that was not zero
-// do not change. All later bytes are read as zeros.
+// still is a file as it was when it was opened. A process may append to the file after that. It
+// writes in ascending order, and only where the file had zeros or ended. So the bytes up to the
+// last one that was not zero do not change. All later bytes are read as zeros.
 type still struct {
 	s        *snapshot
 	path     string

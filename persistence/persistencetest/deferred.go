@@ -23,7 +23,7 @@ func expectDeferred(t *testing.T, s persistence.Store, want map[uint64]persisten
 	t.Helper()
 	list := s.Deferred()
 	expect(t, "number of deferred messages", len(list), len(want))
-	if n := s.Stats().Deferred; n != 0 { // a custom store need not set it
+	if n := s.Stats().Deferred; n != 0 { // a custom store need not set this counter
 		expect(t, "Stats.Deferred", n, uint64(len(want)))
 	}
 	var e persistence.Entry
@@ -53,7 +53,7 @@ func releases(s persistence.Store) []persistence.Position {
 	return list
 }
 
-// testDeferred checks that a deferred message stays pending and leaves the sending order. The
+// testDeferred checks that a deferred message stays pending and that Next does not return it. The
 // message must keep its deferral across restarts and a lost session, until it ends.
 func testDeferred(t *testing.T, open Open) {
 	s, reopen := open(t, persistence.Options{})

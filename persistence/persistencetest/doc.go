@@ -1,6 +1,7 @@
-// Package persistencetest is the conformance test suite of persistence.Store. A store conforms if
-// [Run] reports no error. persistence.Log and persistence.Memory conform. The suite is a package of
-// its own, so that an application that uses a store does not link package testing.
+// Package persistencetest is the conformance test suite for implementations of persistence.Store. A
+// store conforms if [Run] reports no error. persistence.Log and persistence.Memory conform. The
+// suite is a separate package, so that an application that uses a store does not link package
+// testing.
 //
 //	func open(t *testing.T, o persistence.Options) (persistence.Store, func() persistence.Store) {
 //		path := filepath.Join(t.TempDir(), "store")

@@ -57,8 +57,8 @@ func dropping(t *testing.T, open Open, o persistence.Options) persistence.Store 
 	return s
 }
 
-// testDropOldestBytes checks that no more messages than necessary are dropped. For a packet that can
-// never be stored, no message may be dropped.
+// testDropOldestBytes checks that DropOldest drops no more messages than necessary. It must drop no
+// message for a packet that can never be stored.
 func testDropOldestBytes(t *testing.T, open Open) {
 	s := dropping(t, open, persistence.Options{Limits: persistence.Limits{MaxBytes: 100}})
 	appendN(t, s, 5) // 20 bytes each
@@ -75,8 +75,8 @@ func testDropOldestBytes(t *testing.T, open Open) {
 	expect(t, "a message that may have been sent is not dropped", errors.Is(err, persistence.ErrFull), true)
 }
 
-// testDropOldestPriority checks that messages of the lowest priority are dropped first, even if they
-// are not durable yet.
+// testDropOldestPriority checks that DropOldest first drops messages of the lowest priority, even
+// if these are not durable yet.
 func testDropOldestPriority(t *testing.T, open Open) {
 	s := dropping(t, open, persistence.Options{Limits: persistence.Limits{MaxMessages: 2}})
 	var all []persistence.Drop
@@ -97,7 +97,7 @@ func testDropOldestPriority(t *testing.T, open Open) {
 	expectList(t, "drops", all, []persistence.Drop{{Seq: 2}, {Seq: 1}})
 }
 
-// testReceipts checks that nothing is returned for an unknown message.
+// testReceipts checks that Receipt returns false for an unknown message.
 func testReceipts(t *testing.T, open Open) {
 	s, _ := open(t, persistence.Options{Retention: persistence.Retention{MaxReceipts: 10}})
 	_, ok, err := optional[persistence.Receipts](t, s).Receipt([16]byte{1})

@@ -9,14 +9,14 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// Open returns an empty store with these options. The function reopen closes the store and opens it
-// again with its state, like a restart of the application. The store must apply o.Limits. It may
-// ignore the other options.
+// Open creates an empty store with these options. It also returns a function reopen. This function
+// closes the store and opens it again with its state, like a restart of the application. The store
+// must apply o.Limits. It may ignore the other options.
 type Open func(t *testing.T, o persistence.Options) (store persistence.Store, reopen func() persistence.Store)
 
-// Run tests the stores that open returns. Each test is a subtest. The subtests for the optional
-// interfaces [persistence.Receipts] and [persistence.DeadLetters] are skipped if the store does not
-// implement them.
+// Run tests the stores that open returns. Each test is a subtest. If the store does not implement
+// the optional interface [persistence.Receipts] or [persistence.DeadLetters], Run skips the
+// subtests for this interface.
 func Run(t *testing.T, open Open) {
 	for _, c := range []struct {
 		name string
@@ -76,7 +76,8 @@ func appendN(t *testing.T, s persistence.Store, n int) {
 	}
 }
 
-// drain returns the sequences that Next returns, and checks their order and content.
+// drain returns the sequences of the messages that Next returns, and checks the order and the
+// content of the messages.
 func drain(t *testing.T, s persistence.Store) (seqs []uint64) {
 	t.Helper()
 	var e persistence.Entry
