@@ -1,10 +1,10 @@
-// Package ordering keeps the messages of each key in order. A key identifies the stream of one
-// publisher on one topic.
+// Package ordering restores the order of messages. It keeps the messages of each key in order. A
+// key identifies the messages of one publisher on one topic, which are called a stream.
 //
-// MQTT keeps the order of the messages of one client on one topic, unless messages are resent or
-// handled by parallel workers ([MQTT-4.6.0-1] to [MQTT-4.6.0-6]). With a number on each message,
-// the receiver can restore the order and detect gaps. With an ID on each message, it can recognize
-// copies.
+// MQTT keeps the order of the messages of one client on one topic ([MQTT-4.6.0-1] to
+// [MQTT-4.6.0-6]). The order is lost if a message is resent, or if parallel workers handle
+// messages. If each message has a number, the receiver can restore the order and detect gaps. If
+// each message has an ID, the receiver can detect duplicates.
 //
 //	r := ordering.NewResequencer[string](ordering.Options{OnGap: func(g ordering.Gap) {
 //		log.Println("messages", g.From, "to", g.To, "are missing:", g.Reason)
@@ -16,14 +16,15 @@
 //	next := r.Expire(handle)                            // gives up old gaps; call it again at next
 //
 // A publisher numbers the messages of each key 1, 2, 3 and so on, without gaps. The client of this
-// module does so with Config.Publishing.Sequenced. [Resequencer] restores the order and reports
-// each gap once. [Envelope] carries number, time and ID inside the payload, for peers that cannot
-// set MQTT 5 user properties.
+// module does so for the topics in Config.Publishing.Sequenced. [Resequencer] restores the order
+// and reports each gap once. [Envelope] carries the number, the time and the ID inside the payload.
+// It is for publishers and receivers that cannot use MQTT 5 user properties.
 //
-// Numbers determine the order, and IDs identify messages: a known number with a new ID is a new
-// message. If the counter of a publisher restarts, or a device is cloned or restored from a copy,
-// the order is lost, but no message is.
+// Numbers determine the order, and IDs identify messages. A message with a known number and a new
+// ID is therefore a new message. Numbers can repeat if the counter of a publisher restarts, or if a
+// device is cloned or restored from a copy. The order is then lost, but no message is lost.
 //
-// An epoch identifies the state of a publisher. A publisher that has lost its numbers starts from 1
-// in a higher epoch. The order of its messages can then be restored.
+// An epoch is a number that tells the receiver when a publisher has restarted its numbers. A
+// publisher that has lost its numbers starts from 1 in a higher epoch. The receiver can then
+// restore the order of the new messages.
 package ordering

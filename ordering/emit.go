@@ -1,7 +1,7 @@
 package ordering
 
-// runAll emits the output of all streams, beginning with the last. A panic in emit does not prevent
-// the others.
+// runAll emits the output of all streams, beginning with the last stream. After a panic in emit for
+// one stream, it still emits the other streams.
 func (r *Resequencer[T]) runAll(streams []*stream[T]) {
 	last := len(streams) - 1
 	if last > 0 {

@@ -13,8 +13,9 @@ import (
 	"unicode/utf8"
 )
 
-// Envelope carries the sequence number, time and ID of a message inside the payload, for peers that
-// cannot set MQTT 5 user properties. It is encoded as a JSON object:
+// Envelope carries the sequence number, the time and the ID of a message inside the payload. It is
+// for publishers and receivers that cannot use MQTT 5 user properties. It is encoded as a JSON
+// object:
 //
 //		{"id":"0192…","sequence":7,"timestamp":1700000000000,"payload":{"celsius":21.5}}
 //
@@ -24,18 +25,20 @@ import (
 //	  - payload (required): any JSON value; with "encoding":"base64", a string with
 //	    the bytes in standard base64.
 //
-// A payload that is valid JSON is embedded unchanged. Text without quotes is not JSON: for a peer
-// that writes "payload":"on", the payload is the four bytes of "on" including its quotes. Any other
-// payload is encoded in base64. This applies to binary data, unquoted text, and JSON that is
-// surrounded by space or nested deeper than 512. Both forms preserve every byte.
+// A payload that is valid JSON is embedded unchanged. Any other payload is encoded in base64.
+// Examples are binary data, text without quotes, and JSON that is surrounded by white space or
+// nested deeper than 512 levels. Both forms preserve every byte. Note that text without quotes is
+// not JSON. If a publisher writes "payload":"on", the payload is four bytes long and includes the
+// quotes.
 type Envelope struct {
-	ID        string // empty: the envelope has no ID
+	ID        string // message ID; empty if the envelope has no ID
 	Sequence  uint64
-	Timestamp time.Time // with a precision of 1 ms; zero: the envelope has no time
+	Timestamp time.Time // time with a precision of 1 ms; zero if the envelope has no time
 	Payload   []byte
 }
 
-// MaxEnvelopeBytes is the maximum size of an encoded envelope. It is that of an MQTT packet.
+// MaxEnvelopeBytes is the maximum size of an encoded envelope. MQTT packets have the same maximum
+// size.
 const MaxEnvelopeBytes = 268_435_455
 
 const (
@@ -44,15 +47,16 @@ const (
 	maxNesting   = 512                 // the limit of many JSON decoders is not far above
 )
 
-// ErrEnvelope matches every error of EncodeEnvelope and DecodeEnvelope.
+// ErrEnvelope is wrapped by every error of EncodeEnvelope and DecodeEnvelope.
 var ErrEnvelope = errors.New("ordering: invalid envelope")
 
 func badEnvelope(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrEnvelope, fmt.Sprintf(format, args...))
 }
 
-// EncodeEnvelope returns e as JSON. The error matches [ErrEnvelope]. It occurs if the ID is not
-// UTF-8 or too long, if the time is outside of 1970 to 9999, or if the result is too large.
+// EncodeEnvelope returns e as JSON. It returns an error if the ID is too long or not UTF-8, if the
+// time is not in the years 1970 to 9999, or if the result is too large. Every error matches
+// [ErrEnvelope].
 func EncodeEnvelope(e Envelope) ([]byte, error) {
 	switch {
 	case !utf8.ValidString(e.ID):
@@ -90,7 +94,7 @@ func EncodeEnvelope(e Envelope) ([]byte, error) {
 	return b, nil
 }
 
-// embeddable reports whether the envelope can contain payload as JSON without changing a byte.
+// embeddable reports whether the envelope can contain payload as JSON without a change of any byte.
 func embeddable(payload []byte) bool {
 	return len(payload) > 0 &&
 		!isSpace(payload[0]) && !isSpace(payload[len(payload)-1]) &&
@@ -120,7 +124,7 @@ func nesting(b []byte) (deepest int) {
 }
 
 // DecodeEnvelope parses an envelope. It rejects unknown and repeated fields, because they could
-// change the meaning of the others. All errors match [ErrEnvelope].
+// change the meaning of the other fields. Every error matches [ErrEnvelope].
 func DecodeEnvelope(data []byte) (Envelope, error) {
 	switch {
 	case len(data) > MaxEnvelopeBytes:
@@ -156,8 +160,8 @@ func DecodeEnvelope(data []byte) (Envelope, error) {
 
 var envelopeNames = []string{"id", "sequence", "timestamp", "payload", "encoding"}
 
-// envelopeFields splits the object into its fields. Unlike encoding/json, it does not ignore case
-// and repetition.
+// envelopeFields splits the JSON object into its fields. Unlike encoding/json, it distinguishes
+// upper and lower case, and rejects repeated fields.
 func envelopeFields(data []byte) (map[string]json.RawMessage, error) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {

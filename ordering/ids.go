@@ -5,15 +5,15 @@ import (
 	"slices"
 )
 
-// ID identifies a message. All copies of a message have the same ID, and no other message has it. A
-// UUID is a suitable ID. The zero ID means that a message has no ID.
+// ID identifies a message. All copies of a message have the same ID, and no other message has this
+// ID. A UUID is a suitable ID. The zero ID means that a message has no ID.
 type ID [16]byte
 
 // idBytes is the memory that an ID takes.
 const idBytes = int64(len(ID{}))
 
-// HashID converts an identity in another form to an ID. The ID is the first 16 bytes of the SHA-256
-// of text. For an empty text, it is zero.
+// HashID converts a text that identifies a message to an ID. The ID is the first 16 bytes of the
+// SHA-256 of text. For an empty text, the ID is zero.
 func HashID(text string) (id ID) {
 	if text != "" {
 		sum := sha256.Sum256([]byte(text))
@@ -22,8 +22,8 @@ func HashID(text string) (id ID) {
 	return id
 }
 
-// idRing contains the IDs of the last messages of a stream. When it is full, a new ID replaces the
-// oldest.
+// idRing contains the IDs of the last messages of a stream. When the ring is full, a new ID
+// replaces the oldest ID.
 type idRing struct {
 	ids    []ID
 	oldest int
@@ -72,8 +72,8 @@ func (r *Resequencer[T]) keep(st *stream[T], id ID) {
 	st.ids.add(id)
 }
 
-// growIDs gives a stream room for n IDs. If necessary, the least recently used streams forget their
-// IDs. It returns false if that is not enough.
+// growIDs gives a stream space for n IDs. If necessary, it makes the least recently used streams
+// forget their IDs. It returns false if that does not free enough space.
 func (r *Resequencer[T]) growIDs(st *stream[T], n int) bool {
 	var room []ID
 	more := int64(n)*idBytes - st.ids.bytes()

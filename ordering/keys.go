@@ -17,7 +17,7 @@ func (r *Resequencer[T]) stream(key string) *stream[T] {
 }
 
 // settle must be called after a change of a stream. It moves the stream to the streams with a
-// deadline, or to the idle streams. A stream that is being emitted is in neither of the two.
+// deadline, or to the idle streams. During its emission, a stream is in neither of the two lists.
 func (r *Resequencer[T]) settle(st *stream[T]) {
 	r.count(st)
 	r.resize(st, streamBytes+int64(len(st.key))+rangeBytes*int64(cap(st.missing)))
@@ -33,7 +33,7 @@ func (r *Resequencer[T]) settle(st *stream[T]) {
 	if len(st.held) > 0 || st.emitting || st.waiting() > 0 {
 		return
 	}
-	if !st.started { // Forget was called while the stream was being emitted
+	if !st.started { // Forget was called during the emission of the stream
 		r.drop(st)
 		return
 	}
@@ -64,8 +64,8 @@ func (r *Resequencer[T]) drop(st *stream[T]) {
 	}
 }
 
-// makeRoom enforces MaxHeld, MaxKeys and MaxStreamBytes after a change of st. It returns the other
-// streams in which it has given up gaps. The caller must emit them.
+// makeRoom enforces MaxHeld, MaxKeys and MaxStreamBytes after a change of st. It may give up gaps
+// in other streams. It returns these streams, and the caller must emit them.
 func (r *Resequencer[T]) makeRoom(st *stream[T], emit func(T, bool)) (others []*stream[T]) {
 	give := func(o *stream[T]) {
 		r.giveUp(o, Full, emit)
@@ -80,7 +80,7 @@ func (r *Resequencer[T]) makeRoom(st *stream[T], emit func(T, bool)) (others []*
 	r.shrink()
 	if r.crowded() {
 		// No stream is idle. Give up all gaps of the stream with the oldest gap. The stream is
-		// dropped after it was emitted.
+		// dropped after its emission.
 		if o := r.due.first(); o != nil && o != st {
 			for len(o.held) > 0 {
 				give(o)
@@ -100,15 +100,19 @@ func (r *Resequencer[T]) shrink() {
 	}
 }
 
-// Position is the progress of the stream of a key.
+// Position describes how far the stream of a key has progressed.
 type Position struct {
-	Epoch   uint64
-	Last    uint64  // the highest number that was in order
-	Missing []Range // numbers up to Last that were given up and may still arrive
-	IDs     []ID    // IDs of the last emitted messages, newest last; at most MaxIDs
+	Epoch uint64
+	Last  uint64 // the highest number that was in order
+	// Missing contains the numbers up to Last that were given up. Their messages may still arrive.
+	Missing []Range
+	// IDs contains the IDs of the last emitted messages, at most MaxIDs. The newest is the last
+	// one.
+	IDs []ID
 }
 
-// Position returns the progress of key, for Restore. ok is false if key is unknown.
+// Position returns the progress of the stream of key. Pass it to Restore after a restart. ok is
+// false if key is unknown.
 func (r *Resequencer[T]) Position(key string) (p Position, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -125,10 +129,12 @@ func (r *Resequencer[T]) Position(key string) (p Position, ok bool) {
 }
 
 // Restore sets the progress of key after a restart. All numbers up to Last are then known, except
-// those in Missing, and Last+1 is the next number. Missing and IDs are optional. Without Missing, a
-// message that was given up before the restart counts as known. Without IDs, a copy of a message
-// that was emitted before the restart is emitted again, as NumberReused. If key is known already,
-// Restore has no effect.
+// the numbers in Missing. The next number is Last+1. If key is already known, Restore has no
+// effect.
+//
+// The fields Missing and IDs are optional. Without Missing, the Resequencer treats a message that
+// was given up before the restart as known. Without IDs, it emits a copy of a message that was
+// emitted before the restart again, as NumberReused.
 func (r *Resequencer[T]) Restore(key string, p Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -165,8 +171,9 @@ func normal(in []Range, last uint64) ranges {
 	return out
 }
 
-// Forget removes the state and the IDs of key, so that its stream starts again. It returns the held
-// messages in order. It does not emit them and does not report their gaps.
+// Forget removes the state and the IDs of key. The next message with this key starts a new stream.
+// Forget returns the held messages in order. It does not emit these messages, and does not report
+// the gaps before them.
 func (r *Resequencer[T]) Forget(key string) (left []T) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -217,7 +224,7 @@ func (d *deadlines[T]) Pop() any {
 	return st
 }
 
-// idleList is a ring of streams. Starting from root, the least recently used stream comes first.
+// idleList is a ring of streams. The first stream after root is the least recently used one.
 type idleList[T any] struct{ root stream[T] }
 
 func (l *idleList[T]) init()       { l.root.older, l.root.newer = &l.root, &l.root }

@@ -10,24 +10,27 @@ import (
 type Result uint8
 
 const (
-	// Delivered: the message was in order, or a gap before it was given up. It has been emitted, or
-	// the goroutine that is emitting for its key will emit it.
+	// Delivered means that the message was in order, or that a gap before it was given up. The
+	// message has been emitted, or the goroutine that currently emits messages of this key will
+	// emit it.
 	Delivered Result = iota + 1
-	// Held: an earlier message is missing. The message will be emitted later.
+	// Held means that an earlier message is missing. The Resequencer will emit this message later.
 	Held
-	// Duplicate: a message with the same ID was emitted or is held. The message is dropped. If the
-	// first copy is only held, acknowledging the second one could lose the message in a crash. A
-	// dedupe cache before the Resequencer distinguishes the two cases.
+	// Duplicate means that a message with the same ID was emitted or is held. This message is
+	// dropped. If the first copy is still held, do not acknowledge the second copy, because a crash
+	// could then lose the message. To distinguish the two cases, use a dedupe cache before the
+	// Resequencer.
 	Duplicate
-	// Late: the number was given up, is before the start of the stream, or belongs to an older
-	// epoch. With DeliverLate the message is emitted out of order. With DropLate it is dropped.
+	// Late means that the number was given up, is lower than the start of the stream, or belongs to
+	// an older epoch. With DeliverLate, the message is emitted out of order. With DropLate, the
+	// message is dropped.
 	Late
-	// NumberReused: a message with the same number was emitted or is held, but the ID is new, so it
-	// is another message. The counter of the publisher has restarted or wrapped, or two publishers
-	// use one name. The message is emitted out of order, even with DropLate.
+	// NumberReused means that the number is known but the ID is new, so this is a different
+	// message. The counter of the publisher has restarted or overflowed, or two publishers use the
+	// same name. The message is emitted out of order, even with DropLate.
 	NumberReused
-	// NumberRepeated: a message with the same number was emitted or is held, and this one has no
-	// ID. It may be a copy or another message. It is dropped.
+	// NumberRepeated means that the number is known and this message has no ID. It may be a
+	// duplicate or a different message. It is dropped.
 	NumberRepeated
 )
 
@@ -40,23 +43,24 @@ func (r Result) String() string {
 		NumberReused: "number reused", NumberRepeated: "number repeated"}[r]
 }
 
-// Gap is a range of numbers that was given up. Each missing number is in exactly one Gap. If its
-// message arrives later, it is Late.
+// Gap is a range of numbers whose messages did not arrive in time. The Resequencer has given them
+// up, and no longer waits for them. Each missing number is in exactly one Gap. If a message of a
+// Gap arrives later, it is Late.
 type Gap struct {
 	Key      string
 	Epoch    uint64
-	From, To uint64 // including both
+	From, To uint64 // the range includes both numbers
 	Reason   GapReason
 }
 
-// GapReason is the reason why a gap was given up.
+// GapReason is the reason why the Resequencer gave up a gap.
 type GapReason uint8
 
 const (
-	TimedOut GapReason = iota + 1 // it was open for GapTimeout
+	TimedOut GapReason = iota + 1 // the gap was open for GapTimeout
 	Full                          // MaxHeldPerKey, MaxHeld, MaxKeys or MaxStreamBytes was reached
 	NewEpoch                      // the publisher has started a new epoch
-	Flushed                       // Flush was called
+	Flushed                       // the application called Flush
 )
 
 // String returns the name of the reason in lower case.
@@ -71,63 +75,67 @@ func (r GapReason) String() string {
 type Start uint8
 
 const (
-	// Adopt starts with the number of the first message that arrives. Messages with lower numbers
-	// are Late.
+	// Adopt starts a stream with the number of the first message that arrives. Messages with lower
+	// numbers are Late.
 	Adopt Start = iota
-	// FromOne starts with 1. For peers that count from 0, it starts with 0 if that arrives first.
-	// Missing numbers from there on are a gap. FromOne suits a receiver whose session is older than
-	// the publisher. It also applies to a key that was evicted and arrives again.
+	// FromOne starts a stream with 1. If the first message has the number 0, the stream starts with
+	// 0, for publishers that count from 0. Missing numbers from the start on are a gap. FromOne
+	// suits a receiver whose session began before the publisher started. It also applies when a key
+	// arrives again after it was evicted.
 	FromOne
 )
 
-// LatePolicy selects what happens to a message that arrives after its number was given up.
+// LatePolicy selects what happens to a message that arrives after the Resequencer gave up its
+// number.
 type LatePolicy uint8
 
 const (
 	// DeliverLate emits the message out of order and counts it.
 	DeliverLate LatePolicy = iota
-	// DropLate drops the message and counts it. It suits values of which only the newest matters.
-	// Push returns Late, so the caller can acknowledge the message at once. DropLate does not apply
-	// to NumberReused.
+	// DropLate drops the message and counts it. It suits streams in which only the newest value
+	// matters. Push returns Late, so the caller can acknowledge the message at once. DropLate does
+	// not apply to NumberReused.
 	DropLate
 )
 
-// Options configure a Resequencer. Zero means the default.
+// Options configure a Resequencer. A zero field selects the default.
 type Options struct {
 	// MaxKeys limits the number of streams. At the limit, the least recently used stream without
-	// held messages is removed; its key starts again when it arrives again. If all streams hold
-	// messages, the oldest gap is given up. Default: 65,536.
+	// held messages is removed. If the key of this stream arrives again, a new stream starts. If
+	// all streams hold messages, the oldest gap is given up. Default: 65,536.
 	MaxKeys int
 	// MaxStreamBytes limits the memory of all streams, in the same way as MaxKeys. A stream takes
-	// 256 bytes, its key, and 16 bytes for each given-up range. It matters because publishers
-	// choose the keys. Default: 64 MiB.
+	// 256 bytes, the length of its key, and 16 bytes for each range of given-up numbers. Without
+	// this limit, publishers could fill the memory with long keys. Default: 64 MiB.
 	MaxStreamBytes int64
-	// MaxHeldPerKey limits the held messages of a stream. At the limit, the first gap of the stream
-	// is given up. No message is lost. Default: 1,024.
+	// MaxHeldPerKey limits the number of held messages of a stream. At the limit, the first gap of
+	// the stream is given up. No message is lost. Default: 1,024.
 	MaxHeldPerKey int
-	// MaxHeld limits the held messages of all streams. At the limit, the oldest gap of all streams
-	// is given up. No message is lost. Default: 65,536.
+	// MaxHeld limits the number of held messages of all streams together. At the limit, the oldest
+	// gap of all streams is given up. No message is lost. Default: 65,536.
 	MaxHeld int
-	// MaxRanges limits the given-up ranges that are recorded per stream. At the limit, the lowest
-	// range is removed, and every number up to its end is Late. Default: 64.
+	// MaxRanges limits how many ranges of given-up numbers are recorded per stream. At the limit,
+	// the lowest range is removed. Every number up to the end of that range is then Late. Default:
+	// 64.
 	MaxRanges int
-	// MaxIDs limits the IDs that are kept per stream, which are those of the last emitted messages.
-	// A copy of an older message is emitted again, as NumberReused. MaxIDs should be at least the
-	// number of messages that can be redelivered at once. Default: 1,024.
+	// MaxIDs limits how many IDs are kept per stream. They are the IDs of the last emitted
+	// messages. A copy of an older message is emitted again, as NumberReused. MaxIDs should be at
+	// least the number of messages that the server can redeliver at once. Default: 1,024.
 	MaxIDs int
-	// MaxIDBytes limits the memory of all IDs, which take 16 bytes each. It is allocated as
+	// MaxIDBytes limits the memory of all IDs. Each ID takes 16 bytes. The memory is allocated as
 	// messages arrive. At the limit, the least recently used streams forget their IDs. Default: 16
 	// MiB.
 	MaxIDBytes int64
 	GapTimeout time.Duration // how long a gap can stay open; default: 5 s
-	Start      Start         // the first number of an unknown key; default: Adopt
+	Start      Start         // how the first number of an unknown key is chosen; default: Adopt
 	Late       LatePolicy    // what happens to a message whose number was given up; default: DeliverLate
-	// OnGap is called for each gap that is given up. For one key, the calls of OnGap and OnEpoch
-	// are in order with the emitted messages: after those before the gap and before those after it.
-	// They may call the Resequencer. Default: none.
+	// OnGap is called for each gap that is given up. For one key, the call comes after the messages
+	// before the gap were emitted, and before the messages after the gap are emitted. OnGap may
+	// call the Resequencer. Default: nil.
 	OnGap func(Gap)
-	// OnEpoch is called for each new epoch of a publisher, in the same order as OnGap. Default:
-	// none.
+	// OnEpoch is called for each new epoch of a publisher. For one key, the call comes after the
+	// messages of the old epoch were emitted, and before the messages of the new epoch are emitted.
+	// OnEpoch may call the Resequencer. Default: nil.
 	OnEpoch func(key string, old, new uint64)
 }
 
@@ -143,25 +151,26 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Stats are counters since NewResequencer. Keys, StreamBytes, Held, Waiting and IDBytes are present
-// values. If Forget was not called, the number of pushed messages is the sum of Delivered, Late,
-// NumbersReused, Duplicates, NumbersRepeated and Held.
+// Stats contains counters that start at zero in NewResequencer. Keys, StreamBytes, Held, Waiting
+// and IDBytes are not counters but present values. If Forget was not called, the number of pushed
+// messages is the sum of Delivered, Late, NumbersReused, Duplicates, NumbersRepeated and Held.
 type Stats struct {
 	Keys        int   // number of streams
-	StreamBytes int64 // memory of the streams, see Options.MaxStreamBytes
+	StreamBytes int64 // memory of the streams, as limited by Options.MaxStreamBytes
 	Held        int   // messages that are held because an earlier one is missing
-	Waiting     int   // messages that are next in their order and are not emitted yet
-	IDBytes     int64 // memory of the IDs
+	Waiting     int   // messages whose turn has come, but that are not yet emitted
+	IDBytes     int64 // memory of all IDs
 
-	Delivered       uint64 // messages in order
-	Late            uint64 // Late messages, emitted or dropped
-	NumbersReused   uint64 // messages whose number was used before, and that were emitted because their ID was new
-	Duplicates      uint64 // messages dropped because their ID was known
-	NumbersRepeated uint64 // messages dropped under a known number, because they had no ID
-	Gaps            uint64 // gaps given up
-	Missing         uint64 // numbers in these gaps; at most 2^64-1
+	Delivered uint64 // messages emitted in order
+	Late      uint64 // messages with the result Late, emitted or dropped
+	// Messages that were emitted because their ID was new, although their number was known.
+	NumbersReused   uint64
+	Duplicates      uint64 // messages that were dropped because their ID was known
+	NumbersRepeated uint64 // messages that were dropped because their number was known and they had no ID
+	Gaps            uint64 // gaps that were given up
+	Missing         uint64 // numbers in these gaps; the counter stops at 2^64-1
 	Epochs          uint64 // new epochs
-	EvictedKeys     uint64 // streams removed because of MaxKeys or MaxStreamBytes
-	RangesDropped   uint64 // ranges removed because of MaxRanges
-	ForgottenIDs    uint64 // IDs removed because of MaxIDBytes
+	EvictedKeys     uint64 // streams that were removed because of MaxKeys or MaxStreamBytes
+	RangesDropped   uint64 // ranges that were removed because of MaxRanges
+	ForgottenIDs    uint64 // IDs that were removed because of MaxIDBytes
 }

@@ -5,7 +5,7 @@ import (
 	"sort"
 )
 
-// Range is a range of sequence numbers, including both ends.
+// Range is a range of sequence numbers. It includes both ends.
 type Range struct {
 	From, To uint64
 }

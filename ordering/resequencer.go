@@ -8,18 +8,20 @@ import (
 )
 
 // Resequencer restores the order of the messages of each key and emits each message once. It is
-// safe for concurrent use. It has no timer, so the caller must call Expire when it is due.
+// safe for concurrent use. It has no timer, so the caller must call Expire when a gap is due.
 //
-// Push, PushNew, Expire and Flush call emit for each message that is ready. emit may call the
-// Resequencer, also with the same key. outOfOrder is true for a message that is Late or
-// NumberReused. For one key, the calls of emit do not overlap. If another goroutine is emitting for
-// the key, Push leaves the message to that goroutine and returns earlier. A message has therefore
-// been handled when emit has returned, and not when Push has returned. A held message is emitted by
-// the call that closes the gap before it, with the emit function of that call. The caller must
-// limit how many messages wait in this way. With one goroutine per key, these are at most the
-// messages that a concurrent Expire releases.
+// Push, PushNew, Expire and Flush take a function emit, and call it for each message that is ready.
+// emit may call the Resequencer, also with the same key. The argument outOfOrder is true for a
+// message that is Late or NumberReused. For one key, the calls of emit do not overlap. The call
+// that closes the gap before a held message emits this message, with its own emit function.
 //
-// A panic in emit reaches the caller. The message then counts as emitted. The next call for the key
+// If another goroutine is emitting messages of the key, Push leaves its message to that goroutine
+// and returns earlier. So a message has been handled when emit has returned, but not always when
+// Push has returned. The caller must limit how many messages wait in this way. With one goroutine
+// per key, only a concurrent Expire can make messages wait. Their number is at most the number of
+// messages that Expire releases.
+//
+// A panic in emit reaches the caller. The message counts as emitted. The next call for the key
 // emits the messages after it.
 type Resequencer[T any] struct {
 	opts    Options
@@ -39,23 +41,24 @@ func NewResequencer[T any](o Options) *Resequencer[T] {
 }
 
 // Push adds the message with number seq in an epoch of key, and emits all messages that are now in
-// order. The Result describes this message. If its number is known, or its epoch is lower than that
-// of the stream, its ID is compared with the IDs of the last messages of the key.
+// order. The Result describes what happened to this message. In two cases, Push compares the ID
+// with the IDs of the last messages of the key: if the number is known, and if the epoch is lower
+// than the epoch of the stream.
 //
-// A higher epoch means that the publisher has lost its numbers. The held messages of the old epoch
-// are then emitted, their gaps are reported, and the stream starts again. A message of a lower
-// epoch is a Duplicate if its ID is known, and otherwise Late.
+// A higher epoch means that the publisher has lost its numbers. Push then emits the held messages
+// of the old epoch, reports their gaps, and starts the stream again. A message of a lower epoch is
+// a Duplicate if its ID is known, and Late if it is not.
 func (r *Resequencer[T]) Push(key string, epoch, seq uint64, id ID, v T, emit func(v T, outOfOrder bool)) Result {
 	return r.add(key, epoch, seq, identity{ID: id}, v, emit)
 }
 
-// PushNew is Push for a message that is known not to be a copy, for example because a dedupe cache
-// was asked before. It never returns Duplicate or NumberRepeated, and does not keep the ID.
+// PushNew is Push for a message that is certainly not a duplicate, for example because a dedupe
+// cache has checked it. PushNew never returns Duplicate or NumberRepeated, and keeps no ID.
 func (r *Resequencer[T]) PushNew(key string, epoch, seq uint64, v T, emit func(v T, outOfOrder bool)) Result {
 	return r.add(key, epoch, seq, identity{isNew: true}, v, emit)
 }
 
-// identity identifies a message independent of its number.
+// identity identifies a message independently of its number.
 type identity struct {
 	ID
 	isNew bool // the message is known not to be a copy
@@ -108,7 +111,7 @@ func (r *Resequencer[T]) push(st *stream[T], epoch, seq uint64, id identity, v T
 	return Held
 }
 
-// passed handles a message of the current epoch whose number is below the next one.
+// passed handles a message of the current epoch whose number is lower than the next number.
 func (r *Resequencer[T]) passed(st *stream[T], seq uint64, id identity, v T, emit func(T, bool)) Result {
 	switch {
 	case r.knows(st, id):
@@ -124,7 +127,8 @@ func (r *Resequencer[T]) passed(st *stream[T], seq uint64, id identity, v T, emi
 	return r.known(st, id, ID{}, v, emit)
 }
 
-// known handles a message whose number was emitted, or is held by a message with the ID held.
+// known handles a message whose number is known. If a message with this number is held, held is the
+// ID of that message.
 func (r *Resequencer[T]) known(st *stream[T], id identity, held ID, v T, emit func(T, bool)) Result {
 	switch {
 	case id.isNew:
@@ -199,8 +203,9 @@ func (r *Resequencer[T]) release(st *stream[T], emit func(T, bool)) {
 	r.stats.Delivered += uint64(n)
 }
 
-// Expire gives up every gap that has been open for GapTimeout, and emits the messages after it. It
-// returns the time at which the next gap is due, or zero if no message is held.
+// Expire gives up every gap that has been open for GapTimeout, and emits the messages after the
+// gap. It returns the time at which the next gap is due. It returns the zero time if no message is
+// held.
 func (r *Resequencer[T]) Expire(emit func(v T, outOfOrder bool)) (next time.Time) {
 	now := time.Now()
 	return r.giveUpWhile(TimedOut, emit, func(since time.Time) bool {
@@ -214,8 +219,8 @@ func (r *Resequencer[T]) Flush(emit func(v T, outOfOrder bool)) {
 	r.giveUpWhile(Flushed, emit, func(since time.Time) bool { return !since.After(now) })
 }
 
-// giveUpWhile gives up gaps, beginning with the oldest. It handles one stream at a time, so that a
-// panic in emit leaves a consistent state.
+// giveUpWhile gives up gaps, beginning with the oldest gap. It handles one stream at a time, so
+// that the state stays consistent after a panic in emit.
 func (r *Resequencer[T]) giveUpWhile(why GapReason, emit func(T, bool), due func(since time.Time) bool) (next time.Time) {
 	for {
 		r.mu.Lock()

@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// stream is the order of one key: the next number, the held messages, and the numbers that were
-// given up. Messages that are in order are appended to out, and so are the reports of gaps and
-// epochs. The Resequencer emits out.
+// stream is the state of one key. It contains the next number, the held messages, and the numbers
+// that were given up. Messages that are in order, and the reports of gaps and epochs, are appended
+// to out. The Resequencer emits out.
 //
-// The memory of a stream depends on its held messages and ranges, and not on the distance between
-// numbers.
+// The memory of a stream depends on its held messages and ranges. It does not depend on the
+// distance between numbers.
 type stream[T any] struct {
 	key     string
 	started bool
 	epoch   uint64
 
-	next  uint64 // the number that is in order now
-	ended bool   // the number 2^64-1 was passed, and next is 0
+	next  uint64 // the number that is next in order
+	ended bool   // the number 2^64-1 was passed, so next is 0
 
 	held    []held[T] // ascending, all above next
 	missing ranges    // numbers below next that were not emitted
@@ -41,14 +41,14 @@ type stream[T any] struct {
 
 type held[T any] struct {
 	seq uint64
-	// since is the time at which the gap before this message opened, when the first message after
-	// the gap arrived. The times are ascending.
+	// since is the time at which the gap before this message opened. A gap opens when the first
+	// message after it arrives. The times are ascending.
 	since time.Time
 	id    ID
 	v     T
 }
 
-// event is a call to make. Exactly one of emit, gap and epochs is set.
+// event is a callback that the Resequencer has to call. Exactly one of emit, gap and epochs is set.
 type event[T any] struct {
 	emit   func(v T, outOfOrder bool)
 	v      T
@@ -76,8 +76,8 @@ func (st *stream[T]) passed(seq uint64) bool { return st.ended || seq < st.next 
 // advance sets the next number to the one after seq.
 func (st *stream[T]) advance(seq uint64) { st.next, st.ended = seq+1, seq == math.MaxUint64 }
 
-// hold stores a message for later. If a message with the same number is held, it returns that
-// message and stores nothing.
+// hold stores a message for later. If a message with the same number is already held, hold returns
+// that message and stores nothing.
 func (st *stream[T]) hold(seq uint64, id ID, v T, now time.Time) (other *held[T]) {
 	i, n := len(st.held), len(st.held)
 	if n > 0 && seq <= st.held[n-1].seq {
@@ -110,7 +110,8 @@ func (st *stream[T]) giveUp(o *Options, why GapReason) Gap {
 	return g
 }
 
-// limit removes the lowest ranges above the limit maxRanges, and returns their number.
+// limit removes the lowest ranges until at most maxRanges are left. It returns the number of
+// removed ranges.
 func (st *stream[T]) limit(maxRanges int) int {
 	n := len(st.missing) - maxRanges
 	if n <= 0 {
