@@ -32,7 +32,7 @@ func (c *conn) authorize(topic string, write bool) (reason byte) {
 	return reason
 }
 
-// watch calls OnPacket with a packet. It returns false if the connection must not continue.
+// watch calls OnPacket with a packet. It returns false if the connection must end.
 func (c *conn) watch(dir Direction, packet []byte) bool {
 	hook := c.b.opts.OnPacket
 	if hook == nil {
@@ -44,8 +44,7 @@ func (c *conn) watch(dir Direction, packet []byte) bool {
 	return dir == ToServer && !c.closing || dir == ToClient && !c.severed
 }
 
-// change returns the bytes to send in place of a packet. ok is false if the connection must not
-// continue.
+// change returns the bytes to send in place of a packet. ok is false if the connection must end.
 func (c *conn) change(f *Fault, packet []byte) (out []byte, ok bool) {
 	c.hooks[ToClient].call("the function of Reply.Edit", c.clientID, func(context.Context) { out = f.change(packet) })
 	c.b.state.Lock()

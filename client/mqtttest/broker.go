@@ -23,15 +23,15 @@ type Broker struct {
 	messageID uint64
 	sessionID uint64
 	log       *journal // nil without Options.Dir
-	dirty     []*conn  // connections with something to write; wake wakes their writers
+	dirty     []*conn  // connections that have data to write; wake wakes their writers
 	stats     Stats
 	closed    bool
-	changed   chan struct{} // closed by the next event; nil without waiters
+	changed   chan struct{} // closed by the next event; nil if no goroutine waits
 
-	ctx       context.Context // ends when the broker begins to end
+	ctx       context.Context // canceled when the broker begins to stop
 	cancel    context.CancelFunc
-	done      chan struct{} // closed when the broker begins to end
-	stopped   chan struct{} // closed when it has ended
+	done      chan struct{} // closed when the broker begins to stop
+	stopped   chan struct{} // closed when the broker has stopped
 	stopErr   error         // valid after stopped is closed
 	wg        sync.WaitGroup
 	listeners []io.Closer
@@ -42,8 +42,9 @@ type Broker struct {
 
 func (b *Broker) lock() { b.state.Lock() }
 
-// unlock ends the event that lock began. Its changes become one transaction of the journal, which
-// is written before any packet that results from them is sent.
+// unlock ends the event that lock began. The changes of the event become one transaction of the
+// journal. The transaction is written before the broker sends any packet that results from these
+// changes.
 func (b *Broker) unlock() {
 	b.log.commit()
 	b.log.compact()
@@ -54,8 +55,8 @@ func (b *Broker) unlock() {
 	b.state.Unlock()
 }
 
-// wake flushes the journal and then wakes the writers of all connections that have something to
-// write. A reader calls it before it waits for more bytes, so a burst of packets is answered by a
+// wake flushes the journal. It then wakes the writers of all connections that have data to write. A
+// reader calls wake before it waits for more bytes, so the broker answers a burst of packets with a
 // burst.
 func (b *Broker) wake() {
 	if err := b.log.flush(); err != nil {
@@ -71,7 +72,7 @@ func (b *Broker) wake() {
 	b.dirty = b.dirty[:0]
 }
 
-// mark records that c has something to write.
+// mark records that c has data to write.
 func (b *Broker) mark(c *conn) {
 	if c != nil && !c.dirty {
 		c.dirty = true

@@ -11,15 +11,15 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// conn is one Network Connection. Its reader handles packets, and its writer sends them. finish
-// ends it with DISCONNECT after a flush; cut ends it at once.
+// conn is one Network Connection. Its reader goroutine handles packets, and its writer goroutine
+// sends them. finish flushes and then ends the connection with DISCONNECT. cut ends it at once.
 type conn struct {
 	b   *Broker
 	nc  net.Conn
-	raw net.Conn // connection below TLS or WebSocket; closing it is abrupt
+	raw net.Conn // connection below TLS or WebSocket; Close ends it abruptly
 
 	// set before CONNACK, then constant
-	clientID   string // also set for a CONNACK that refuses
+	clientID   string // also set if the CONNACK refuses the client
 	receiveMax int    // of the client
 	maxPacket  uint32 // of the client
 	keepAlive  time.Duration
@@ -33,12 +33,12 @@ type conn struct {
 	session  *session
 	out      []byte
 	late     []byte              // delayed packets that are due
-	closing  bool                // nothing is written after out
-	severed  bool                // a hook of the writer has cut the connection; only earlier packets are sent
+	closing  bool                // the writer sends out and nothing after it
+	severed  bool                // a hook of the writer has cut the connection, so only earlier packets are sent
 	dirty    bool                // in Broker.dirty
 	open     map[uint16]struct{} // QoS 2 messages of this connection that wait for PUBREL
 	unsaid   int                 // PUBACKs that are not yet written
-	draining atomic.Bool         // the reader only waits for the client to close
+	draining atomic.Bool         // the reader only waits for the client to close the connection
 
 	hooks [2]hookCalls // of the reader (ToServer) and of the writer (ToClient)
 
@@ -51,14 +51,15 @@ type conn struct {
 const (
 	// outFill is the number of bytes that the writer collects before it writes.
 	outFill = 64 << 10
-	// outLimit is the number of unwritten bytes at which the reader stops reading. It is reached if
-	// a client does not read its acknowledgements.
+	// outLimit is the number of unwritten bytes at which the reader stops reading. A client that
+	// does not read its acknowledgements reaches this limit.
 	outLimit = 256 << 10
-	// linger is how long the broker waits after its last packet for the client to close the
-	// connection. Closing earlier, with unread bytes, could discard that packet.
+	// linger is how long the broker waits for the client to close the connection, after it has sent
+	// its last packet. If the broker closed a socket with unread bytes earlier, the network could
+	// discard that packet.
 	linger = 500 * time.Millisecond
-	// spareConns is the number of connections allowed above Options.MaxConnections, for those
-	// before CONNECT and those that end.
+	// spareConns is the number of additional connections above Options.MaxConnections. They are for
+	// connections that have not sent CONNECT yet, and for connections that are ending.
 	spareConns = 64
 )
 
@@ -77,8 +78,8 @@ var (
 	errGoodbye = errors.New("mqtttest: the client sent DISCONNECT")
 )
 
-// finish queues DISCONNECT, if the session allows it. The writer then flushes and closes the
-// connection.
+// finish queues a DISCONNECT, if MQTT allows one at this time. The writer then flushes and closes
+// the connection.
 func (c *conn) finish(reason byte, detail string) {
 	if c.closing {
 		return
@@ -96,8 +97,9 @@ func (c *conn) finish(reason byte, detail string) {
 	}
 }
 
-// cut ends the connection without DISCONNECT. In a hook of this connection, it ends it before the
-// packet that the hook was called for, and after all earlier packets. Otherwise it ends it at once.
+// cut ends the connection without DISCONNECT. If a hook of this connection calls cut, the
+// connection ends after all earlier packets, and before the packet for which the hook was called.
+// If cut is called elsewhere, the connection ends at once.
 func (c *conn) cut() {
 	c.closing = true
 	c.b.mark(c)
@@ -117,8 +119,8 @@ func refusal(t wire.Type, code byte, format string, args ...any) error {
 	return &wire.Error{Code: code, Packet: t, Detail: fmt.Sprintf(format, args...)}
 }
 
-// do runs one event under the lock, unless the connection has ended. It then waits while too many
-// answers are unread by the client.
+// do runs one event under the lock, unless the connection has ended. It then waits as long as the
+// client has left too many answers unread.
 func (c *conn) do(event func(*session) error) error {
 	b := c.b
 	b.lock()

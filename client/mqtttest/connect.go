@@ -112,8 +112,8 @@ func (c *conn) accept(p *control.Connect, ack *control.Connack) {
 	ack.SharedUnavailable = o.DisableShared
 }
 
-// enter attaches the connection to a new or an existing session. In the same event it ends an older
-// connection and an older session of the client, and publishes their wills.
+// enter attaches the connection to a new or an existing session. In the same event, it ends an
+// older connection and an older session of the client, and publishes their wills.
 func (c *conn) enter(p *control.Connect, ack *control.Connack) error {
 	b := c.b
 	b.lock()

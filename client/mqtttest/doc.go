@@ -8,13 +8,14 @@
 //	err = fault.Wait(ctx)
 //
 // The broker supports QoS 0, 1 and 2, sessions with expiry, retained messages, wills with delay,
-// shared subscriptions, subscription identifiers, flow control and limits, over TCP, TLS, WebSocket
-// and in-process pipes. It does not support enhanced authentication: it refuses a CONNECT with an
-// Authentication Method with 0x8C. With [WithDir] its state survives a restart and SIGKILL.
+// shared subscriptions, subscription identifiers, flow control and limits. Clients connect over
+// TCP, TLS, WebSocket or in-process pipes. The broker does not support enhanced authentication. It
+// answers a CONNECT that has an Authentication Method with 0x8C. With [WithDir], the state of the
+// broker survives a restart and SIGKILL.
 //
 // A test can cut a connection, drop a session, kill the broker, observe every packet, and lower
-// each limit. [Broker.Next] changes one packet that the broker sends: it swallows, duplicates,
-// delays, refuses, edits or replaces it. [Broker.Publish] publishes a message.
+// each limit. With [Broker.Next], a test changes one packet that the broker sends. It can drop,
+// duplicate, delay, refuse, edit or replace the packet. [Broker.Publish] publishes a message.
 // [Broker.WaitConnected] and [Broker.WaitSubscribed] wait for a client. [Broker.Subscriptions] and
 // [Broker.Queue] return the broker's state for a client. [Proxy] breaks connections.
 //
@@ -23,5 +24,6 @@
 //
 // With [Options.MQTT311], the broker also serves clients of MQTT 3.1.1.
 //
-// Every queue has a limit and every drop a counter, see [Options] and [Stats].
+// Every queue has a limit, see [Options]. Every reason to drop a message has a counter, see
+// [Stats].
 package mqtttest

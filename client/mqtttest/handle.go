@@ -7,8 +7,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// handle processes one packet of a connected client. It returns a *wire.Error if the broker must
-// send DISCONNECT with its reason code.
+// handle processes one packet of a connected client. If it returns a *wire.Error, the broker must
+// send DISCONNECT with the reason code of the error.
 func (c *conn) handle(f wire.Frame) error {
 	switch t := f.Type(); t {
 	case wire.PUBLISH:
@@ -41,8 +41,8 @@ func (c *conn) handle(f wire.Frame) error {
 	}
 }
 
-// onAck processes the four acknowledgements. PUBREL belongs to messages from the client, the others
-// to messages for the client.
+// onAck processes the four acknowledgement packets. PUBREL acknowledges a step for messages from
+// the client. The other three acknowledge messages to the client.
 func (c *conn) onAck(s *session, a wire.Ack) error {
 	if a.Type == wire.PUBREL {
 		return c.onPubrel(s, a.PacketID)
@@ -53,7 +53,7 @@ func (c *conn) onAck(s *session, a wire.Ack) error {
 		c.out = wire.AppendAck(c.out, wire.Ack{Type: wire.PUBREL, PacketID: a.PacketID, Reason: wire.ReasonPacketIDNotFound})
 		return nil
 	case f == nil:
-		return nil // of an exchange that ended before the session was resumed
+		return nil // the exchange has ended before the session was resumed
 	case (a.Type == wire.PUBACK) != (f.qos == 1), a.Type == wire.PUBCOMP && !f.released:
 		return refusal(a.Type, wire.ReasonProtocolError, "packet identifier %d awaits another acknowledgement", a.PacketID)
 	case a.Type == wire.PUBREC && a.Reason < 0x80:

@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// Disconnect sends DISCONNECT with a reason code to a client, closes its connection and publishes
-// its will. It reports whether the client was connected.
+// Disconnect sends DISCONNECT with a reason code to a client, closes the connection of the client
+// and publishes its will. It reports whether the client was connected.
 func (b *Broker) Disconnect(clientID string, reason byte) bool {
 	return b.part(clientID, func(c *conn) { c.finish(reason, "") })
 }
@@ -31,8 +31,9 @@ func (b *Broker) part(clientID string, how func(*conn)) bool {
 	return true
 }
 
-// DropSession makes the broker forget a session: its queue, its subscriptions and its will, which
-// is not published. It also cuts the client's connection. It reports whether there was a session.
+// DropSession makes the broker forget the session of a client, with its queue, its subscriptions
+// and its will. The broker does not publish the will. DropSession also cuts the client's
+// connection. It reports whether the client had a session.
 func (b *Broker) DropSession(clientID string) bool {
 	b.lock()
 	defer b.wake()
@@ -45,8 +46,8 @@ func (b *Broker) DropSession(clientID string) bool {
 	return true
 }
 
-// DropSessions calls DropSession for all sessions and returns their number. Retained messages are
-// kept.
+// DropSessions calls DropSession for all sessions and returns the number of sessions. The broker
+// keeps its retained messages.
 func (b *Broker) DropSessions() int {
 	b.lock()
 	defer b.wake()
@@ -80,7 +81,8 @@ func (b *Broker) Connected(clientID string) bool {
 	return s != nil && s.conn != nil
 }
 
-// Session reports whether the broker has a session for a client, connected or not.
+// Session reports whether the broker has a session for a client. The client may be connected or
+// not.
 func (b *Broker) Session(clientID string) bool {
 	b.state.Lock()
 	defer b.state.Unlock()
@@ -101,9 +103,9 @@ func (b *Broker) Retained(topic string) (payload []byte, ok bool) {
 // ErrClosed is returned by methods of a closed broker.
 var ErrClosed = errors.New("mqtttest: the broker is closed")
 
-// WaitFor waits until done returns true. It calls done at once and after each event of the broker.
-// done is called without a lock and may use the broker's methods. If ctx ends first, WaitFor
-// returns an error.
+// WaitFor waits until the function done returns true. It calls done at once, and again after each
+// event of the broker. It holds no lock during the call, so done may use the broker's methods. If
+// ctx ends first, WaitFor returns an error.
 func (b *Broker) WaitFor(ctx context.Context, done func() bool) error {
 	for {
 		b.state.Lock()

@@ -6,14 +6,14 @@ import "math"
 type flight struct {
 	entry
 	id         uint16
-	released   bool  // PUBREC was received: PUBREL follows, and PUBLISH is not sent again
-	sentOn     *conn // the connection it was last sent on
+	released   bool  // PUBREC was received, so the broker sends PUBREL and not PUBLISH
+	sentOn     *conn // the connection on which the message was last sent
 	prev, next *flight
 }
 
-// inflight is the window of messages from the broker to the client of a session. It keeps the order
-// of sending, which resends must follow [MQTT-4.6.0-1]. Its packet identifiers are independent of
-// those of the other direction.
+// inflight contains the messages that the broker has sent to the client of a session and that are
+// not completely acknowledged. It keeps the order of sending, because resends must be in this order
+// [MQTT-4.6.0-1]. The packet identifiers are independent of those of messages from the client.
 type inflight struct {
 	byID        map[uint16]*flight
 	first, last *flight
@@ -22,8 +22,8 @@ type inflight struct {
 	lastID      uint16
 }
 
-// nextID returns an unused packet identifier. The caller must call add next, and have fewer than
-// 65,535 flights.
+// nextID returns an unused packet identifier. The caller must call add next. There must be fewer
+// than 65,535 flights.
 func (w *inflight) nextID() uint16 {
 	for {
 		if w.lastID++; w.lastID == 0 {
@@ -70,5 +70,5 @@ func (w *inflight) remove(f *flight, on *conn) {
 	}
 }
 
-// rewind marks all messages to be resent on a new connection.
+// rewind marks all messages for resending on a new connection.
 func (w *inflight) rewind() { w.resend, w.open = w.first, 0 }

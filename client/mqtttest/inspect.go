@@ -13,28 +13,30 @@ import (
 )
 
 // Next selects the next packet of type t that the broker sends to a client. An empty clientID
-// selects all clients. Packets that only clients send, such as SUBSCRIBE, never match.
+// selects all clients. A type that only clients send, such as SUBSCRIBE, never matches.
 //
 //	lost := b.Next("pump", mqtttest.PUBACK).Swallow()
 func (b *Broker) Next(clientID string, t PacketType) Reply { return Reply{&b.replies, clientID, t} }
 
 // Message is an application message.
 type Message struct {
-	Topic           string
-	Payload         []byte
-	QoS             byte
-	Retain          bool
-	Expiry          time.Duration // rounded up to seconds; 0: never expires
+	Topic   string
+	Payload []byte
+	QoS     byte
+	Retain  bool
+	// Time until the message expires, rounded up to seconds; 0 means that it never expires.
+	Expiry          time.Duration
 	ContentType     string
 	ResponseTopic   string
 	CorrelationData []byte
 	User            []UserProperty
 }
 
-// Publish publishes a message like a client would: to all matching subscriptions, and to the
-// retained messages if Retain is set. It returns the number of receiving sessions and groups of
-// Shared Subscriptions. It calls no hooks. It returns an error if m is invalid, if a limit is
-// reached, or if the broker is closed ([ErrClosed]).
+// Publish publishes a message like a client. The message goes to all matching subscriptions. If
+// Retain is set, it also becomes the retained message of its topic. Publish calls no hooks. It
+// returns how many subscribers receive the message. A group of a Shared Subscription counts as one
+// subscriber. Publish returns an error if m is invalid or a limit is reached. If the broker is
+// closed, it returns [ErrClosed].
 func (b *Broker) Publish(m Message) (subscribers int, err error) {
 	p := wire.Publish{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain, ContentType: m.ContentType,
 		ResponseTopic: m.ResponseTopic, CorrelationData: m.CorrelationData, HasExpiry: m.Expiry > 0, MessageExpiry: wire.Seconds(m.Expiry)}
@@ -42,7 +44,7 @@ func (b *Broker) Publish(m Message) (subscribers int, err error) {
 		p.User = append(p.User, wire.UserProperty{Key: u.Key, Value: u.Value})
 	}
 	if m.QoS > 0 {
-		p.PacketID = 1 // required by the check; subscribers get their own
+		p.PacketID = 1 // the check requires an identifier; the broker assigns another one for each subscriber
 	}
 	switch err := p.Check(); {
 	case err != nil:
@@ -71,8 +73,8 @@ func (b *Broker) Publish(m Message) (subscribers int, err error) {
 	return len(r.targets) + len(r.shared), nil
 }
 
-// WaitConnected waits until a client is connected. If ctx ends first, the error lists the connected
-// clients.
+// WaitConnected waits until the client is connected. If ctx ends first, the error lists the
+// connected clients.
 func (b *Broker) WaitConnected(ctx context.Context, clientID string) error {
 	err := b.WaitFor(ctx, func() bool { return b.Connected(clientID) })
 	if err != nil {
@@ -81,8 +83,9 @@ func (b *Broker) WaitConnected(ctx context.Context, clientID string) error {
 	return nil
 }
 
-// WaitSubscribed waits until a client's session, connected or not, has a subscription with exactly
-// this filter. If ctx ends first, the error lists the session's filters.
+// WaitSubscribed waits until the session of a client has a subscription with exactly this filter.
+// The client may be connected or not. If ctx ends first, the error lists the filters of the
+// session.
 func (b *Broker) WaitSubscribed(ctx context.Context, clientID, filter string) error {
 	err := b.WaitFor(ctx, func() bool { return b.subscribed(clientID, filter) })
 	if err != nil {
@@ -128,15 +131,15 @@ func list(names []string) string {
 
 // Subscription is a subscription of a session.
 type Subscription struct {
-	Filter            string // with $share/NAME/
+	Filter            string // Topic Filter, including $share/NAME/
 	QoS               byte   // granted QoS
 	NoLocal           bool
 	RetainAsPublished bool
-	ID                uint32 // Subscription Identifier; 0: none
+	ID                uint32 // Subscription Identifier; 0 if the subscription has none
 }
 
 // Subscriptions returns the subscriptions of a client's session, sorted by filter. It returns nil
-// if there is no session.
+// if the client has no session.
 func (b *Broker) Subscriptions(clientID string) (all []Subscription) {
 	b.state.Lock()
 	defer b.state.Unlock()
@@ -155,15 +158,16 @@ func (b *Broker) Subscriptions(clientID string) (all []Subscription) {
 	return all
 }
 
-// Queued is a message that a client has not completely acknowledged.
+// Queued is a message to a client that the client has not completely acknowledged.
 type Queued struct {
-	Message         // with the QoS and Retain for this client, and the rest of the Expiry
+	// Message has the QoS and the Retain flag for this client. Expiry is the remaining time.
+	Message
 	PacketID uint16 // 0 if the message was not sent yet
-	Released bool   // PUBREC was received for a QoS 2 message, so PUBREL is resent
+	Released bool   // the client has sent PUBREC for a QoS 2 message, so the broker resends PUBREL
 }
 
-// Queue returns copies of a client's messages: first those in flight, in the order of sending, then
-// the waiting ones. It returns nil if there are none.
+// Queue returns copies of the queued messages of a client. The messages in flight come first, in
+// the order of sending. The waiting messages follow. Queue returns nil if there are no messages.
 func (b *Broker) Queue(clientID string) (all []Queued) {
 	b.state.Lock()
 	defer b.state.Unlock()

@@ -12,12 +12,12 @@ import (
 )
 
 // journal stores the broker's state in one append-only file of transactions. Each transaction has a
-// length and a CRC-32C. All changes of one event are one transaction, so a crash keeps all or none
-// of them. A nil journal stores nothing.
+// length and a CRC-32C. All changes of one event are one transaction. After a crash, the file
+// therefore contains all changes of an event or none. A nil journal stores nothing.
 //
-// Broker.state guards tx, which collects the records of an event. commit moves them to pending.
-// flush writes pending to the operating system, once for all waiting callers. It is called before
-// packets are sent.
+// Broker.state guards tx, which collects the records of an event. commit moves the records to
+// pending. flush writes pending to the operating system, once for all waiting callers. The broker
+// calls flush before it sends packets.
 type journal struct {
 	dir      string
 	sync     bool
@@ -35,15 +35,16 @@ type journal struct {
 	mu      sync.Mutex // guards the following fields
 	file    *os.File
 	pending []byte
-	err     error // first failure; nothing is written after it
-	dead    bool  // killed: later writes are skipped without an error
+	err     error // the first failure; the journal writes nothing after it
+	dead    bool  // the broker was killed; the journal skips later writes without an error
 }
 
 const (
 	journalName   = "mqtttest.journal"
 	journalHeader = "mqtttest journal 1\n"
 	frameHeader   = 8
-	// journalSlack is how much a journal may grow, in addition to doubling, before it is compacted.
+	// journalSlack is a number of bytes. A journal is compacted when it is larger than twice its
+	// size after the last compaction plus journalSlack.
 	journalSlack = 32 << 20
 )
 
@@ -182,9 +183,9 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// ErrCorrupt is returned by New if a journal is damaged before its end. An incomplete last
-// transaction, which a crash leaves, is not damage. To start without the journal, move the folder
-// away.
+// ErrCorrupt is the error of New if a journal is damaged before its end. An incomplete last
+// transaction is not damage, because a crash can leave one. To start without the journal, move the
+// folder away.
 var ErrCorrupt = errors.New("mqtttest: the journal is corrupt")
 
 func corrupt(dir string, offset int64, why error) error {

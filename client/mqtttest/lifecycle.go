@@ -82,8 +82,9 @@ func (s *session) complete(f *flight) {
 	s.b.mark(s.conn)
 }
 
-// detach separates a session from its connection. If send is false, because the client has sent
-// DISCONNECT 0x00, it discards the will. It ends a session that does not outlive the connection.
+// detach separates a session from its connection. If send is false, it discards the will. This is
+// the case if the client has sent DISCONNECT 0x00. detach ends a session that must end with its
+// connection.
 func (b *Broker) detach(s *session, send bool) {
 	s.conn = nil
 	b.stats.Connections--
@@ -103,7 +104,8 @@ func (b *Broker) detach(s *session, send bool) {
 	b.log.session(s)
 }
 
-// await starts the timers for the will and the end of a session whose connection ended at lostAt.
+// await starts the timers for the will and for the end of a session. The connection of the session
+// has ended at lostAt.
 func (b *Broker) await(s *session) {
 	if s.will != nil {
 		due := s.lostAt.Add(time.Duration(s.will.delay) * time.Second)
@@ -125,9 +127,8 @@ func (b *Broker) await(s *session) {
 	}
 }
 
-// endSession ends a session that has no connection. It publishes the will
-// [MQTT-3.1.2-8] and gives the unfinished messages of Shared Subscriptions to other
-// members.
+// endSession ends a session that has no connection. It publishes the will [MQTT-3.1.2-8]. It gives
+// the unfinished messages of Shared Subscriptions to other members of the group.
 func (b *Broker) endSession(s *session) {
 	b.forget(s)
 	b.publishWill(s)

@@ -80,22 +80,24 @@ func (b *Broker) listenWebSocket() error {
 	return nil
 }
 
-// URL returns the broker's address, mqtt://127.0.0.1:port. It is empty with Options.NoTCP.
+// URL returns the broker's address in the form mqtt://127.0.0.1:port. With Options.NoTCP, it
+// returns "".
 func (b *Broker) URL() string { return address("mqtt://", b.addrs.tcp, "") }
 
-// Addr returns the host and port of URL. Use it as Options.Addr of a later broker on the same port.
+// Addr returns the host and port of URL. To start a later broker on the same port, use the result
+// as Options.Addr.
 func (b *Broker) Addr() string { return b.addrs.tcp }
 
-// TLSURL returns the address of the TLS listener, mqtts://127.0.0.1:port. It is empty without
-// Options.TLS.
+// TLSURL returns the address of the TLS listener in the form mqtts://127.0.0.1:port. Without
+// Options.TLS, it returns "".
 func (b *Broker) TLSURL() string { return address("mqtts://", b.addrs.tls, "") }
 
-// WebSocketURL returns the address of the WebSocket listener, ws://127.0.0.1:port/mqtt. It is empty
-// without Options.WebSocket.
+// WebSocketURL returns the address of the WebSocket listener in the form ws://127.0.0.1:port/mqtt.
+// Without Options.WebSocket, it returns "".
 func (b *Broker) WebSocketURL() string { return address("ws://", b.addrs.ws, "/mqtt") }
 
-// TLSConfig returns the configuration with which a client trusts the TLS listener. It is nil
-// without Options.TLS.
+// TLSConfig returns a configuration for clients that trusts the certificate of the TLS listener.
+// Without Options.TLS, it returns nil.
 func (b *Broker) TLSConfig() *tls.Config {
 	if b.trust == nil {
 		return nil

@@ -6,14 +6,14 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// message is an immutable application message. It is stored once, and the queues of all sessions
-// refer to it.
+// message is an immutable application message. The broker stores it once, and the queues of all
+// sessions refer to it.
 type message struct {
 	id      uint64 // increases in the order of receipt
 	topic   string
 	payload []byte
-	// props are the properties in the order of receipt, without the Message Expiry Interval, and
-	// without those of the connection (alias, subscription identifiers).
+	// props are the properties in the order in which they were received. They do not include the
+	// Message Expiry Interval, the Topic Alias and Subscription Identifiers.
 	props   wire.Properties
 	qos     byte
 	retain  bool
@@ -24,7 +24,8 @@ type message struct {
 
 func (m *message) size() int { return len(m.topic) + len(m.payload) + len(m.props) }
 
-// expired reports whether onward delivery must no longer begin [MQTT-3.3.2-5].
+// expired reports whether the message has expired. The broker must then not start to deliver it
+// [MQTT-3.3.2-5].
 func (m *message) expired() bool { return !m.expires.IsZero() && !time.Now().Before(m.expires) }
 
 // newMessage copies a received PUBLISH.
@@ -69,7 +70,7 @@ func (e *entry) packet(id uint16, dup bool) wire.Publish {
 		SubscriptionIDs: e.subIDs, Extra: e.msg.props, Payload: e.msg.payload,
 	}
 	if !e.msg.expires.IsZero() {
-		// The rest of the expiry is rounded up, so that rounding never shortens it.
+		// Round the remaining expiry up, so that rounding never shortens it.
 		left := (time.Until(e.msg.expires) + time.Second - 1) / time.Second
 		p.HasExpiry, p.MessageExpiry = true, uint32(max(left, 0))
 	}

@@ -11,37 +11,46 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// QoS0Only, as [Options.MaximumQoS], limits the broker to QoS 0.
+// QoS0Only is a value for [Options.MaximumQoS]. It limits the broker to QoS 0.
 const QoS0Only = -1
 
 // NeverExpires is the Session Expiry Interval of a session that never expires.
 const NeverExpires = math.MaxUint32
 
-// Options configure a [Broker]. The zero value selects all features of MQTT 5 except enhanced
-// authentication, a free port of the loopback interface, and state in memory.
+// Options configure a [Broker]. With the zero value, the broker supports all features of MQTT 5
+// except enhanced authentication. It then listens on a free port of the loopback interface, and
+// keeps its state in memory.
 //
-// Authenticate, Authorize and OnPacket are hooks. They run on the goroutines of the connections,
-// without a lock. They may call the broker's methods and must be safe for concurrent use. They must
-// return when their context ends, which is when the connection or the broker ends. Close waits up
-// to 2 s for them. Cut in a hook ends the connection before the packet that the hook was called
-// for, after all earlier packets were sent.
+// The functions Authenticate, Authorize and OnPacket are hooks. They run on the goroutines of the
+// connections, without a lock. They may call the broker's methods and must be safe for concurrent
+// use. A hook must return when its context ends. The context ends when the connection or the broker
+// ends. Close waits up to 2 s for hooks. If a hook calls Cut, the connection ends before the packet
+// for which the hook was called. All earlier packets are sent first.
 type Options struct {
-	Addr      string // TCP address to listen on; default 127.0.0.1:0
-	NoTCP     bool   // no listener, only Dial and Serve; required in a testing/synctest bubble
-	WebSocket bool   // also listen for WebSocket on a free loopback port
-	TLS       bool   // also listen for TLS on a free loopback port
+	Addr string // TCP address to listen on; default: 127.0.0.1:0
+	// NoTCP disables the TCP listener, so that clients connect only with Dial and Serve. It is
+	// required in a testing/synctest bubble.
+	NoTCP     bool
+	WebSocket bool // also listen for WebSocket connections on a free loopback port
+	TLS       bool // also listen for TLS connections on a free loopback port
 
-	Dir  string // folder for the state, created if missing; default: the state is in memory
-	Sync bool   // fsync before each acknowledgement; otherwise the state survives SIGKILL but not a power cut
+	// Dir is the folder for the state of the broker. The broker creates it if it does not exist.
+	// Default: the state is kept in memory.
+	Dir string
+	// Sync makes the broker call fsync before each acknowledgement. Without it, the state in Dir
+	// survives SIGKILL, but not a power failure.
+	Sync bool
 
-	ReceiveMaximum    uint16 // unacknowledged QoS 1 and 2 messages per client; default 65,535
-	MaximumPacketSize uint32 // largest packet that the broker accepts, in bytes; default 16 MiB
+	// Maximum number of unacknowledged QoS 1 and 2 messages from each client; default: 65,535.
+	ReceiveMaximum    uint16
+	MaximumPacketSize uint32 // largest packet that the broker accepts, in bytes; default: 16 MiB
 	MaximumQoS        int    // 1 or QoS0Only; default: no limit
-	TopicAliasMaximum uint16 // topic aliases per client; default 1,024
-	MaxSessionExpiry  uint32 // in seconds; default: no limit
-	ServerKeepAlive   uint16 // sent to clients, in seconds; default: the client's value applies
+	TopicAliasMaximum uint16 // maximum number of topic aliases per client; default: 1,024
+	MaxSessionExpiry  uint32 // maximum session expiry in seconds; default: no limit
+	// Keep alive that the broker sends to clients, in seconds; default: the client's value is used.
+	ServerKeepAlive uint16
 
-	MQTT311 bool // also serve MQTT 3.1.1; otherwise such clients are refused with CONNACK 0x84
+	MQTT311 bool // also serve MQTT 3.1.1 clients, which are refused with CONNACK 0x84 by default
 
 	DisableTopicAlias bool
 	DisableRetain     bool
@@ -49,41 +58,49 @@ type Options struct {
 	DisableShared     bool
 	DisableSubID      bool
 
-	MaxConnections    int // more are refused with 0x97; default 10,000
-	MaxSessions       int // more are refused with 0x97; default 100,000
-	MaxSubscriptions  int // per session; more are refused with 0x97; default 10,000
-	MaxRetained       int // topics; more are refused with 0x97; default 65,536
-	MaxRetainedBytes  int // of topics, payloads and properties; more are refused with 0x97; default 256 MiB
-	MaxQueuedMessages int // per session; the newest is dropped; default 1,000,000
-	MaxQueuedBytes    int // per session; the newest is dropped; default 1 GiB
+	MaxConnections   int // maximum number of connections; more are refused with 0x97; default: 10,000
+	MaxSessions      int // maximum number of sessions; more are refused with 0x97; default: 100,000
+	MaxSubscriptions int // maximum per session; more are refused with 0x97; default: 10,000
+	MaxRetained      int // maximum number of retained messages; more are refused with 0x97; default: 65,536
+	// MaxRetainedBytes bounds the total size of topics, payloads and properties of the retained
+	// messages. More are refused with 0x97. Default: 256 MiB.
+	MaxRetainedBytes  int
+	MaxQueuedMessages int // maximum per session; at the limit, new messages are dropped; default: 1,000,000
+	MaxQueuedBytes    int // maximum per session; at the limit, new messages are dropped; default: 1 GiB
 
-	ConnectTimeout time.Duration // from accept to CONNECT; default 10 s
-	WriteTimeout   time.Duration // a client that reads nothing for this time is cut (with TLS or WebSocket: less than 64 KiB or a packet); default 30 s
+	ConnectTimeout time.Duration // time from accepting a connection to its CONNECT; default: 10 s
+	// WriteTimeout is how long a client may read no bytes before the broker cuts its connection.
+	// With TLS or WebSocket, the client must read 64 KiB or a whole packet in this time. Default:
+	// 30 s.
+	WriteTimeout time.Duration
 
-	// Authenticate returns 0 to accept a client, or the CONNACK reason code that refuses it. The
-	// MQTT 3.1.1 codes 4 and 5 count as 0x86 and 0x87; other codes below 0x80 count as 0x80.
+	// Authenticate returns 0 to accept a client. To refuse the client, it returns the reason code
+	// for CONNACK. The MQTT 3.1.1 codes 4 and 5 count as 0x86 and 0x87. Other codes below 0x80
+	// count as 0x80.
 	Authenticate func(ctx context.Context, clientID, user string, password []byte) byte
-	// Authorize returns 0 to allow a publish to topic (write) or a subscription to the filter
-	// topic. To refuse it, it returns the reason code for PUBACK, PUBREC or SUBACK, 0x80 or above.
-	// For a subscription, 1 and 2 limit the QoS. Other codes below 0x80 count as 0. A refused QoS 0
-	// message is dropped. A refused will is refused in CONNACK.
+	// Authorize decides whether a client may use a topic. If write is true, the client publishes to
+	// topic. If write is false, the client subscribes to the filter topic. Authorize returns 0 to
+	// allow the request. To refuse it, Authorize returns a reason code of 0x80 or above for PUBACK,
+	// PUBREC or SUBACK. For a subscription, 1 and 2 limit the QoS. Other codes below 0x80 count as
+	// 0. The broker drops a refused QoS 0 message, and refuses a CONNECT with a refused will.
 	Authorize func(ctx context.Context, clientID, topic string, write bool) byte
-	// OnPacket is called with each whole packet, before the broker processes or sends it. packet is
-	// valid only during the call. clientID is empty before CONNECT was read.
+	// OnPacket is called with each whole packet, before the broker processes or sends the packet.
+	// The slice packet is valid only during the call. clientID is empty until the broker has read
+	// the CONNECT.
 	OnPacket func(ctx context.Context, dir Direction, clientID string, packet []byte)
 
-	Logger *slog.Logger // default: no log
+	Logger *slog.Logger // default: the broker writes no log
 }
 
-// Option changes the options of [Start]. It may be a function literal:
+// Option changes the options of [Start]. An Option can be a function literal:
 //
 //	mqtttest.Start(t, func(o *mqtttest.Options) { o.ReceiveMaximum = 2 })
 type Option func(*Options)
 
-// With replaces all options.
+// With returns an Option that replaces all options with o.
 func With(o Options) Option { return func(dst *Options) { *dst = o } }
 
-// WithDir keeps the broker's state in dir.
+// WithDir returns an Option that keeps the broker's state in the folder dir.
 func WithDir(dir string) Option { return func(o *Options) { o.Dir = dir } }
 
 // check sets the defaults and returns an error for invalid options.
@@ -133,7 +150,7 @@ func fill[T comparable](field *T, value T) {
 	}
 }
 
-// maxQoS returns the Maximum QoS as a number that can be compared.
+// maxQoS returns the Maximum QoS as a number from 0 to 2.
 func (o *Options) maxQoS() byte {
 	switch o.MaximumQoS {
 	case QoS0Only:

@@ -6,22 +6,25 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// Packet is a packet that the broker sends. [Reply.Edit] can change it. Fields that do not apply to
-// its type are ignored. Nothing is validated, so packets that violate MQTT are sent too.
+// Packet is a packet that the broker sends. The function of [Reply.Edit] can change it. The broker
+// ignores fields that do not apply to the packet type. It does not validate the packet, so it also
+// sends packets that violate MQTT.
 type Packet struct {
 	Type           PacketType
 	Flags          byte   // bits 3-0 of the fixed header
-	SessionPresent bool   // of CONNACK
-	Topic          string // of PUBLISH
-	PacketID       uint16 // of PUBLISH with QoS 1 or 2, PUBACK to PUBCOMP, SUBACK and UNSUBACK
-	Reasons        []byte // one reason code; in SUBACK and UNSUBACK one per filter
-	ReasonString   string // empty for none
-	User           []UserProperty
-	Properties     []byte // other properties, encoded: identifier and value, one after the other
-	Payload        []byte // of PUBLISH
+	SessionPresent bool   // Session Present flag of CONNACK
+	Topic          string // topic of PUBLISH
+	// PacketID is the packet identifier. PUBLISH with QoS 1 or 2, PUBACK, PUBREC, PUBREL, PUBCOMP,
+	// SUBACK and UNSUBACK have one.
+	PacketID     uint16
+	Reasons      []byte // one reason code; SUBACK and UNSUBACK have one for each filter
+	ReasonString string // the Reason String; empty if the packet has none
+	User         []UserProperty
+	Properties   []byte // all other properties, encoded as identifier and value, one after the other
+	Payload      []byte // payload of PUBLISH
 }
 
-// UserProperty is a name-value pair. Names may repeat; the order is kept.
+// UserProperty is a name-value pair. Names may repeat. The broker keeps the order of the pairs.
 type UserProperty struct{ Key, Value string }
 
 // packetParts are the parts of each type of packet (section 3).

@@ -18,20 +18,21 @@ const (
 	proxyDialTimeout    = 10 * time.Second
 )
 
-// Proxy forwards connections between MQTT clients and a broker, and injects faults: it cuts
-// connections, truncates packets, loses acknowledgements, stalls and delays. Without a fault it
-// forwards bytes unchanged.
+// Proxy forwards connections between MQTT clients and a broker, and injects faults. It can cut
+// connections, truncate packets, drop acknowledgements, and stall or delay bytes. Without a fault,
+// it forwards all bytes unchanged.
 //
 // There are two kinds of faults. Faults on bytes (Cut, CutAfter, Stall, Delay, Throttle, Fragment)
 // work for any stream, including TLS and WebSocket. Faults on packets (CutInside, Lose, OnPacket)
-// require an MQTT stream. Other streams are forwarded unchanged and counted in [ProxyStats.Opaque].
+// require an unencrypted MQTT stream. They have no effect on other streams, which
+// [ProxyStats.Opaque] counts.
 //
-// Cut resets both ends at once and may discard bytes in transit. Every other fault that ends a
-// connection first delivers all earlier bytes. Then it ends the receiver's stream and resets the
-// sender.
+// Cut resets the connections of both ends at once, and may discard bytes in transit. Every other
+// fault that ends a connection first delivers all earlier bytes. It then ends the stream to the
+// receiver, and resets the connection of the sender.
 //
 // All methods are safe for concurrent use. A Proxy buffers at most 1 MiB per connection and
-// direction. When the buffer is full, the sender blocks as on a real link.
+// direction. When the buffer is full, the sender blocks, like on a real network.
 type Proxy struct {
 	url      string
 	listener net.Listener // nil if only Dial is used
@@ -57,8 +58,8 @@ type Proxy struct {
 	closed    bool
 }
 
-// StartProxy starts a proxy to target on a free local port and closes it when the test ends. If it
-// fails, the test fails.
+// StartProxy starts a proxy to target on a free local port, and closes it when the test ends. If
+// the start fails, the test fails.
 func StartProxy(t testing.TB, target string) *Proxy {
 	t.Helper()
 	p, err := NewProxy("127.0.0.1:0", target)
@@ -73,8 +74,9 @@ func StartProxy(t testing.TB, target string) *Proxy {
 	return p
 }
 
-// NewProxy listens on addr and forwards each connection to target. Use "127.0.0.1:0" for a free
-// port. target is "mqtt://host:port" or "host:port". The caller must call Close.
+// NewProxy returns a proxy that listens on addr and forwards each connection to target. The address
+// "127.0.0.1:0" selects a free port. target is "mqtt://host:port" or "host:port". The caller must
+// call Close.
 func NewProxy(addr, target string) (*Proxy, error) {
 	dial, err := proxyDialer(target)
 	if err != nil {
@@ -90,9 +92,9 @@ func NewProxy(addr, target string) (*Proxy, error) {
 	return p, nil
 }
 
-// NewPipeProxy returns a proxy without a port. Clients use [Proxy.Dial], and dial opens a
-// connection to the broker for each. If all connections are in memory, it works in a
-// testing/synctest bubble.
+// NewPipeProxy returns a proxy without a port. Clients connect with [Proxy.Dial]. For each client,
+// the proxy calls dial to open a connection to the broker. If all connections are in memory, the
+// proxy works in a testing/synctest bubble.
 func NewPipeProxy(dial func(context.Context) (net.Conn, error)) *Proxy {
 	p := &Proxy{dial: dial, links: map[*proxyLink]struct{}{}, seed: 1}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
@@ -100,14 +102,16 @@ func NewPipeProxy(dial func(context.Context) (net.Conn, error)) *Proxy {
 	return p
 }
 
-// URL returns the proxy's address for clients, "mqtt://host:port". It is empty for a pipe proxy.
+// URL returns the proxy's address for clients in the form "mqtt://host:port". For a pipe proxy, it
+// returns "".
 func (p *Proxy) URL() string { return p.url }
 
 // Addr returns the host and port of URL.
 func (p *Proxy) Addr() string { return strings.TrimPrefix(p.url, "mqtt://") }
 
-// SetTarget forwards new connections to another broker, like a failover. Existing connections are
-// not changed; Cut makes their clients reconnect. It returns an error if target is invalid.
+// SetTarget makes the proxy forward new connections to another broker, like a failover. It does not
+// change existing connections. To make their clients reconnect, call Cut. SetTarget returns an
+// error if target is invalid.
 func (p *Proxy) SetTarget(target string) error {
 	dial, err := proxyDialer(target)
 	if err != nil {
@@ -119,8 +123,8 @@ func (p *Proxy) SetTarget(target string) error {
 	return nil
 }
 
-// Dial opens an in-memory connection through the proxy. Refuse and Blackhole apply to it. It fails
-// only after Close.
+// Dial opens an in-memory connection through the proxy. Refuse and Blackhole also apply to this
+// connection. Dial returns an error only after Close.
 func (p *Proxy) Dial() (net.Conn, error) {
 	near, far := net.Pipe()
 	if !p.admit(far) {
@@ -130,8 +134,8 @@ func (p *Proxy) Dial() (net.Conn, error) {
 	return near, nil
 }
 
-// Close cuts all connections, stops all schedules and waits for all goroutines, except when called
-// in an OnPacket hook. It returns an error if a hook has not returned after 2 s.
+// Close cuts all connections, stops all schedules and waits for all goroutines. If an OnPacket hook
+// calls Close, Close does not wait. It returns an error if a hook has not returned after 2 s.
 func (p *Proxy) Close() error {
 	p.mu.Lock()
 	first := !p.closed

@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// Cut ends all connections at once, with a reset of both ends where the platform supports it. Bytes
-// in transit are lost, except on the connection of an OnPacket hook that calls Cut.
+// Cut ends all connections at once. It resets both ends if the platform supports that. Bytes in
+// transit are lost. If an OnPacket hook calls Cut, no bytes are lost on the connection of that
+// hook.
 func (p *Proxy) Cut() {
 	for _, l := range p.snapshot() {
 		if hook := l.inside(); hook != nil {
@@ -18,16 +19,17 @@ func (p *Proxy) Cut() {
 	}
 }
 
-// Refuse makes the proxy close new connections at once while on is set. Existing ones are not
-// affected.
+// Refuse(true) makes the proxy close new connections at once. Refuse(false) ends this. Existing
+// connections are not affected.
 func (p *Proxy) Refuse(on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.refuse = on
 }
 
-// Blackhole accepts new connections and never answers them while on is set. No byte is forwarded in
-// either direction. Such a connection remains until its client gives up or Cut ends it.
+// Blackhole(true) makes the proxy accept new connections but never answer them. The proxy forwards
+// no byte in either direction. Such a connection remains until its client gives up or Cut ends it.
+// Blackhole(false) applies to later connections.
 func (p *Proxy) Blackhole(on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -36,12 +38,12 @@ func (p *Proxy) Blackhole(on bool) {
 
 // ProxyStep is a step of a schedule.
 type ProxyStep struct {
-	After time.Duration // since the previous step
-	Do    func(*Proxy)  // for example (*Proxy).Cut
+	After time.Duration // time since the previous step
+	Do    func(*Proxy)  // the action, for example (*Proxy).Cut
 }
 
-// Schedule runs the steps one after the other in the background, until stop is called or the proxy
-// is closed. stop waits for a running step. A step must not call stop or Close.
+// Schedule runs the steps one after the other in the background. It ends when stop is called or the
+// proxy is closed. stop waits for a running step. A step must not call stop or Close.
 func (p *Proxy) Schedule(steps ...ProxyStep) (stop func()) {
 	next := 0
 	return p.repeat(func() (ProxyStep, bool) {
@@ -53,8 +55,8 @@ func (p *Proxy) Schedule(steps ...ProxyStep) (stop func()) {
 	})
 }
 
-// CutEvery cuts all connections repeatedly, at random intervals between least and most, until stop
-// is called or the proxy is closed. See [Proxy.Seed].
+// CutEvery cuts all connections repeatedly, at random intervals between least and most. It ends
+// when stop is called or the proxy is closed. [Proxy.Seed] sets the seed of the intervals.
 func (p *Proxy) CutEvery(least, most time.Duration) (stop func()) {
 	p.mu.Lock()
 	random := rand.New(rand.NewPCG(p.seed, 0))

@@ -1,7 +1,7 @@
 package mqtttest
 
-// proxyBodyLimit is the length of the body that OnPacket receives. So much of a packet is held back
-// until the hook returns.
+// proxyBodyLimit is the maximum length of the body that OnPacket receives. The proxy holds back
+// this part of a packet until the hook returns.
 const proxyBodyLimit = 256 << 10
 
 type proxyHook func(dir Direction, header byte, body []byte) Action
@@ -21,21 +21,21 @@ type proxyLoss struct {
 	left  int
 }
 
-// CutInside forwards only the first half of the next packet of type t in direction dir, and then
-// cuts its connection. Calls add up.
+// CutInside truncates the next packet of type t in direction dir. It forwards the first half of the
+// packet and then cuts the connection. Each call applies to one more packet.
 func (p *Proxy) CutInside(dir Direction, t PacketType) {
 	p.arm(dir, func(r *proxyRules) { r.inside[t&0x0F]++ })
 }
 
-// Lose drops the next packet of one of the types in direction dir, and then cuts its connection.
-// Without types it drops the next packet of any type. It is LoseNext with n = 1.
+// Lose drops the next packet of one of the types in direction dir, and then cuts the connection.
+// Without types, it drops the next packet of any type. It is the same as LoseNext with n = 1.
 func (p *Proxy) Lose(dir Direction, types ...PacketType) { p.LoseNext(dir, 1, types...) }
 
 // LoseNext drops the next n packets of the given types in direction dir, and then cuts the
-// connection. Without types it drops packets of any type. As on a TCP connection that loses bytes,
-// nothing after the first lost packet is delivered in this direction. If the connection ends before
-// n packets were lost, the rest is lost on the next one. Calls add up; each waits for the previous
-// one.
+// connection. Without types, it drops packets of any type. After the first dropped packet, the
+// connection delivers nothing more in this direction, like a TCP connection that loses bytes. If
+// the connection ends before n packets were dropped, the proxy drops the remaining number on the
+// next connection. Several calls take effect one after the other.
 func (p *Proxy) LoseNext(dir Direction, n int, types ...PacketType) {
 	if n < 1 {
 		return
@@ -50,13 +50,14 @@ func (p *Proxy) LoseNext(dir Direction, n int, types ...PacketType) {
 	p.arm(dir, func(r *proxyRules) { r.lose = append(r.lose, loss) })
 }
 
-// OnPacket sets a hook that decides about each packet, before other packet faults apply. nil
-// removes the hook. It is not called for a packet that is already partly forwarded. body is
-// truncated at 256 KiB and valid only during the call.
+// OnPacket sets a hook that decides what happens to each packet, before other packet faults apply.
+// nil removes the hook. The proxy does not call the hook for a packet that it has already partly
+// forwarded. The slice body is truncated at 256 KiB and valid only during the call.
 //
-// The hook runs on the goroutine that forwards the bytes, one per connection and direction. So it
-// may be called concurrently, and the link and Close wait for it. It may call any method of the
-// Proxy. Cut in the hook ends its own connection before the packet, like ActionCutBefore.
+// The hook runs on the goroutine that forwards the bytes. There is one such goroutine for each
+// connection and direction, so the hook may be called concurrently. The connection and Close wait
+// for the hook. The hook may call any method of the Proxy. If it calls Cut, its own connection ends
+// before the packet, like with ActionCutBefore.
 func (p *Proxy) OnPacket(hook func(dir Direction, header byte, body []byte) Action) {
 	if hook == nil {
 		p.hook.Store(nil)
@@ -66,8 +67,8 @@ func (p *Proxy) OnPacket(hook func(dir Direction, header byte, body []byte) Acti
 	p.hook.Store(&h)
 }
 
-// ClearFaults removes all pending faults and all conditions: rules, hook, stall, delay, throttle,
-// fragments, Refuse and Blackhole. Schedules continue.
+// ClearFaults removes all pending faults and the OnPacket hook. It also resets Stall, Delay,
+// Throttle, Fragment, Refuse and Blackhole. Schedules continue.
 func (p *Proxy) ClearFaults() {
 	p.OnPacket(nil)
 	p.mu.Lock()
@@ -140,14 +141,16 @@ func (r *proxyRules) judge(t PacketType) proxyVerdict {
 	return proxyDrop
 }
 
-// CutAfter forwards n more bytes in direction dir, counted over all connections, and then cuts the
-// connection of the last byte, even inside a packet. The receiver gets exactly these bytes. With n
-// = 0, it cuts when the next byte arrives. A later call replaces an earlier one.
+// CutAfter forwards this number of further bytes in direction dir, counted over all connections. It
+// then cuts the connection that carried the last byte, even inside a packet. The receiver gets
+// exactly these bytes. With 0 bytes, it cuts the connection when the next byte arrives. A later
+// call replaces an earlier one.
 func (p *Proxy) CutAfter(dir Direction, bytes int) {
 	p.arm(dir, func(r *proxyRules) { r.after, r.cut = max(bytes, 0), true })
 }
 
-// ration returns how many of n bytes CutAfter allows, and whether the connection is cut after them.
+// ration returns how many of n bytes CutAfter allows, and whether the connection is cut after these
+// bytes.
 func (p *Proxy) ration(dir Direction, n int) (pass int, cut bool) {
 	if n == 0 || !p.armed[dir].Load() {
 		return n, false

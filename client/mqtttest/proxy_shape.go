@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// proxyShape describes how bytes are forwarded at present. It is immutable. When it is replaced,
-// changed is closed.
+// proxyShape describes how the proxy forwards bytes at present. It is immutable. When another
+// proxyShape replaces it, changed is closed.
 type proxyShape struct {
 	delay, jitter time.Duration
 	rate          int // bytes per second; 0: no limit
@@ -16,7 +16,7 @@ type proxyShape struct {
 	changed       chan struct{}
 }
 
-// stall reports whether dir is stalled, and for how much longer (0: until Resume).
+// stall reports whether dir is stalled, and for how much longer. The duration 0 means until Resume.
 func (s *proxyShape) stall(dir Direction) (bool, time.Duration) {
 	if !s.stalled[dir] {
 		return false, 0
@@ -28,12 +28,13 @@ func (s *proxyShape) stall(dir Direction) (bool, time.Duration) {
 	return left > 0, left
 }
 
-// Stall stops forwarding in the given directions until Resume. Without directions it stops both.
-// Connections stay open, and neither end learns that the other one has closed. This simulates a
-// half-open connection, for example after a lost radio signal or a NAT timeout.
+// Stall stops forwarding in the given directions until Resume is called. Without arguments, it
+// stops both directions. Connections stay open. If one end closes its connection, the proxy does
+// not inform the other end. This simulates a half-open connection, for example after a lost radio
+// signal or a NAT timeout.
 func (p *Proxy) Stall(dirs ...Direction) { p.stall(time.Time{}, dirs) }
 
-// StallFor is a Stall that ends after d.
+// StallFor is like Stall, but the stall ends after d.
 func (p *Proxy) StallFor(d time.Duration, dirs ...Direction) { p.stall(time.Now().Add(d), dirs) }
 
 func (p *Proxy) stall(until time.Time, dirs []Direction) {
@@ -45,8 +46,8 @@ func (p *Proxy) stall(until time.Time, dirs []Direction) {
 	})
 }
 
-// Resume ends a stall of the given directions, or of both without directions. Waiting bytes are
-// delivered in order.
+// Resume ends a stall of the given directions. Without arguments, it ends a stall of both
+// directions. The proxy delivers the waiting bytes in order.
 func (p *Proxy) Resume(dirs ...Direction) {
 	p.reshape(func(s *proxyShape) {
 		for _, dir := range proxyBoth(dirs) {
@@ -55,25 +56,27 @@ func (p *Proxy) Resume(dirs ...Direction) {
 	})
 }
 
-// Delay delivers every byte after d plus a random time up to jitter, in each direction. The order
-// is kept. Delay(0, 0) removes the delay for bytes that are received from now on. See [Proxy.Seed].
+// Delay makes the proxy deliver every byte after d plus a random time up to jitter, in each
+// direction. The bytes stay in order. Delay(0, 0) removes the delay for bytes that the proxy
+// receives from now on. [Proxy.Seed] sets the seed of the jitter.
 func (p *Proxy) Delay(d, jitter time.Duration) {
 	p.reshape(func(s *proxyShape) { s.delay, s.jitter = max(d, 0), max(jitter, 0) })
 }
 
-// Throttle limits the bytes per second of each connection and direction. Zero means no limit.
+// Throttle limits how many bytes per second the proxy forwards, for each connection and direction.
+// Zero means no limit.
 func (p *Proxy) Throttle(bytesPerSecond int) {
 	p.reshape(func(s *proxyShape) { s.rate = max(bytesPerSecond, 0) })
 }
 
-// Fragment writes at most n bytes at a time, so that packets arrive in pieces. Over TCP, a slow
-// reader may receive several pieces at once. Zero means no limit.
+// Fragment makes the proxy write at most n bytes at a time, so that packets arrive in pieces. Over
+// TCP, a slow reader may receive several pieces at once. Zero means no limit.
 func (p *Proxy) Fragment(n int) {
 	p.reshape(func(s *proxyShape) { s.fragment = max(n, 0) })
 }
 
-// Seed sets the seed of the jitter and of CutEvery, for connections and schedules that begin
-// afterwards. The default is 1.
+// Seed sets the seed of the random jitter and of CutEvery. It applies to connections and schedules
+// that begin after the call. The default seed is 1.
 func (p *Proxy) Seed(seed uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -99,8 +102,8 @@ func proxyBoth(dirs []Direction) []Direction {
 	return dirs
 }
 
-// proxyWait waits for d (0: no limit) or until changed is closed. It returns false if ctx has
-// ended.
+// proxyWait waits for d, or until changed is closed. If d is 0, only changed ends the wait. It
+// returns false if ctx has ended.
 func proxyWait(ctx context.Context, d time.Duration, changed <-chan struct{}) bool {
 	var over <-chan time.Time
 	if d > 0 {

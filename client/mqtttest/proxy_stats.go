@@ -12,9 +12,9 @@ func (p *Proxy) Stats() ProxyStats {
 	return p.stats
 }
 
-// WaitFor waits until the statistics satisfy done. A test can so wait for a fault without sleeping.
-// done is called under a lock and must not call the proxy. If ctx ends first, the error contains
-// the statistics.
+// WaitFor waits until the function done returns true for the statistics. A test can use it to wait
+// for a fault without sleeping. WaitFor calls done with a lock held, so done must not call methods
+// of the proxy. If ctx ends first, the error contains the statistics.
 func (p *Proxy) WaitFor(ctx context.Context, done func(ProxyStats) bool) error {
 	for {
 		p.mu.Lock()

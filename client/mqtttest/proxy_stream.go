@@ -7,7 +7,7 @@ type proxyVerdict byte
 
 const (
 	proxyPass      proxyVerdict = iota
-	proxySilence                // drop this packet and all that follow
+	proxySilence                // drop this packet and all following packets
 	proxyDrop                   // drop this packet, then cut
 	proxyTear                   // forward half of it, then cut
 	proxyCutBefore              // cut before its first byte

@@ -43,40 +43,42 @@ const (
 	AUTH        = PacketType(wire.AUTH)
 )
 
-// String returns the name in the specification.
+// String returns the name of the packet type in the MQTT specification.
 func (t PacketType) String() string { return wire.Type(t).String() }
 
-// Action is the decision of a [Proxy.OnPacket] hook about a packet. All earlier packets are
-// delivered before a cut.
+// Action is the decision of a [Proxy.OnPacket] hook about a packet. Before a cut, the proxy
+// delivers all earlier packets.
 type Action byte
 
 // Actions of an OnPacket hook.
 const (
 	ActionPass      Action = iota // forward the packet
-	ActionDrop                    // read the whole packet, forward nothing of it, then cut
-	ActionTear                    // forward the first half, then cut
-	ActionCutBefore               // cut at once, without reading the rest
-	ActionCutAfter                // forward the packet, then cut
+	ActionDrop                    // read the whole packet, forward none of it, and then cut the connection
+	ActionTear                    // forward the first half of the packet, and then cut the connection
+	ActionCutBefore               // cut the connection at once, without reading the rest of the packet
+	ActionCutAfter                // forward the packet, and then cut the connection
 )
 
 // ProxyStats are the counters of a [Proxy].
 type ProxyStats struct {
-	Connections int // connections joined to the target
-	Open        int // of those, still open
-	Refused     int // closed at once, by Refuse or at the limit of open connections
-	Blackholed  int // accepted and never answered
-	DialErrors  int // closed because the target was unreachable
-	Cuts        int // connections ended by a fault
-	Stalls      int // calls of Stall and StallFor
+	Connections int // connections that were joined to the target
+	Open        int // connections that are open now
+	Refused     int // connections that were closed at once, by Refuse or at the limit of open connections
+	Blackholed  int // connections that were accepted and never answered
+	DialErrors  int // connections that were closed because the target was unreachable
+	Cuts        int // connections that a fault has ended
+	Stalls      int // number of calls of Stall and StallFor
 	Torn        int // packets of which only a part was forwarded
-	Lost        int // packets dropped as a whole: Lose, LoseNext, ActionDrop
-	Opaque      int // streams (one per direction) that are not MQTT; packet faults do not apply to them
+	Lost        int // packets that Lose, LoseNext or ActionDrop dropped
+	// Opaque is the number of streams that are not MQTT. Each connection has two streams, one per
+	// direction. Packet faults do not apply to these streams.
+	Opaque int
 
 	ToServer, ToClient ProxyFlow
 }
 
 // ProxyFlow counts the forwarded bytes and packets of one direction.
 type ProxyFlow struct {
-	Bytes   int64 // written to the receiver
-	Packets int64 // whole packets forwarded, if the stream is MQTT
+	Bytes   int64 // bytes that were written to the receiver
+	Packets int64 // whole packets that were forwarded, if the stream is MQTT
 }

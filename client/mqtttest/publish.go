@@ -39,7 +39,7 @@ func (c *conn) onPublish(f wire.Frame) error {
 	})
 }
 
-// topic resolves the Topic Alias (section 3.3.2.3.4) and rejects properties that a client must not
+// topic resolves the Topic Alias (section 3.3.2.3.4). It rejects properties that a client must not
 // send.
 func (c *conn) topic(v wire.PublishView) (string, error) {
 	for props := v.Properties; len(props) > 0; {
@@ -63,8 +63,8 @@ func (c *conn) topic(v wire.PublishView) (string, error) {
 	return topic, nil
 }
 
-// quota enforces the broker's Receive Maximum [MQTT-3.3.4-7]. A PUBACK counts as sent when the
-// writer takes it, so a client that respects the limit is never refused.
+// quota enforces the broker's Receive Maximum [MQTT-3.3.4-7]. A PUBACK counts as sent as soon as
+// the writer takes it. A client that respects the limit is therefore never refused.
 func (c *conn) quota() error {
 	if len(c.open)+c.unsaid >= int(c.b.opts.ReceiveMaximum) {
 		return refusal(wire.PUBLISH, wire.ReasonReceiveMaximumExceeded, "more than %d messages are unacknowledged", c.b.opts.ReceiveMaximum)

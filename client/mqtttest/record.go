@@ -7,9 +7,9 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// The records of the journal. Each consists of its type and the fields that the method of the same
-// name writes. Numbers are varints; texts and bytes follow their length. Sessions and messages are
-// identified by their numbers.
+// The records of the journal. Each record consists of its type and the fields that the method of
+// the same name writes. Numbers are varints. The length of a text or byte slice comes before its
+// content. Sessions and messages are identified by their numbers.
 const (
 	recSession byte = iota + 1
 	recEnded
@@ -157,14 +157,15 @@ func (j *journal) queued(s *session, e *entry) {
 	}
 }
 
-// dropped records that a message left the queue unsent. index counts only messages in the journal.
+// dropped records that a message was removed from the queue without being sent. index counts only
+// messages in the journal.
 func (j *journal) dropped(s *session, index int) {
 	if j != nil {
 		j.begin(recDropped, s.id, uint64(index))
 	}
 }
 
-// sent records that the first message of the queue is sent as id.
+// sent records that the first message of the queue is sent with the packet identifier id.
 func (j *journal) sent(s *session, id uint16) {
 	if j != nil {
 		j.begin(recSent, s.id, uint64(id))

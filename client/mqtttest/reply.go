@@ -10,17 +10,18 @@ import (
 	"time"
 )
 
-// Reply selects the next packet of a type to a client. Each method arms a [Fault] for that packet
-// and returns at once. The connection continues, and the broker acts as if it had sent the original
-// packet. Several faults for the same packets apply one after the other, in the order of the calls.
-// A fault waits for a match, also on later connections.
+// Reply selects the next packet of a type to a client. Each method creates a [Fault] for that
+// packet and returns at once. The fault waits for a matching packet, also on later connections. The
+// connection continues after the fault, and the broker behaves as if it had sent the original
+// packet. If several faults match the same packets, each matching packet uses one fault, in the
+// order of the calls.
 type Reply struct {
 	rules    *replyRules
 	clientID string
 	t        PacketType
 }
 
-// Fault is a change to one packet that the broker sends. Its methods are safe for concurrent use.
+// Fault is a change of one packet that the broker sends. Its methods are safe for concurrent use.
 type Fault struct {
 	reply  Reply
 	change func(packet []byte) []byte // returns the bytes to send instead
@@ -29,23 +30,24 @@ type Fault struct {
 	done   chan struct{}
 }
 
-// Swallow drops the packet.
+// Swallow makes the broker drop the packet.
 func (r Reply) Swallow() *Fault {
 	return r.arm(&Fault{change: func([]byte) []byte { return nil }, raw: true})
 }
 
-// Duplicate sends the packet twice.
+// Duplicate makes the broker send the packet twice.
 func (r Reply) Duplicate() *Fault {
 	return r.arm(&Fault{change: func(p []byte) []byte { return append(slices.Clip(p), p...) }})
 }
 
-// Delay sends the packet after d. Later packets overtake it, but not if it is a CONNACK or the last
-// packet of the connection. If the connection ends earlier, the packet is lost.
+// Delay makes the broker send the packet after d. Later packets overtake the delayed packet, unless
+// it is a CONNACK or the last packet of the connection. If the connection ends before d has passed,
+// the packet is lost.
 func (r Reply) Delay(d time.Duration) *Fault { return r.arm(&Fault{delay: d}) }
 
-// Refuse sends the packet with another reason code and, if it is not empty, a Reason String. SUBACK
-// and UNSUBACK get the code for each filter. PUBLISH and PINGRESP have no reason code and are not
-// changed.
+// Refuse makes the broker send the packet with another reason code. If reasonString is not empty,
+// the packet also has this Reason String. SUBACK and UNSUBACK contain the code for each filter.
+// PUBLISH and PINGRESP have no reason code and are not changed.
 func (r Reply) Refuse(code byte, reasonString string) *Fault {
 	return r.Edit(func(p *Packet) {
 		if len(p.Reasons) == 0 {
@@ -58,8 +60,9 @@ func (r Reply) Refuse(code byte, reasonString string) *Fault {
 	})
 }
 
-// Edit sends the packet after edit has changed it. edit runs on a goroutine of the connection, like
-// a hook. It may call the broker's methods and must not wait.
+// Edit makes the broker call edit, which can change the packet, before it sends the packet. The
+// function edit runs on a goroutine of the connection, like a hook. It may call the broker's
+// methods and must not block.
 func (r Reply) Edit(edit func(p *Packet)) *Fault {
 	return r.arm(&Fault{change: func(raw []byte) []byte {
 		p := parsePacket(raw)
@@ -68,14 +71,15 @@ func (r Reply) Edit(edit func(p *Packet)) *Fault {
 	}})
 }
 
-// Replace sends other bytes instead of the packet, for example several packets or a malformed one.
+// Replace makes the broker send other bytes instead of the packet, for example several packets or a
+// malformed packet.
 func (r Reply) Replace(with []byte) *Fault {
 	with = bytes.Clone(with)
 	return r.arm(&Fault{change: func([]byte) []byte { return with }, raw: true})
 }
 
-// Wait waits until the fault has happened. A delayed packet may be sent later. If ctx ends first,
-// the error names the packet that was not sent.
+// Wait waits until the fault has been applied to a packet. A delayed packet may be sent after Wait
+// has returned. If ctx ends first, the error names the packet type that was not sent.
 func (f *Fault) Wait(ctx context.Context) error {
 	select {
 	case <-f.done:

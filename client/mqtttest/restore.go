@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// restore loads the state that the last broker left in the folder, and begins a new journal with
-// it.
+// restore loads the state that the last broker has left in the folder. It begins a new journal with
+// this state.
 func (b *Broker) restore() error {
 	dir := b.opts.Dir
 	if dir == "" {

@@ -1,8 +1,8 @@
 package mqtttest
 
-// next returns the next member of a Shared Subscription. It selects connected members with space in
-// their queue in turn. If there is none, it selects another one, which receives the message after
-// it connects.
+// next returns the next member of a Shared Subscription. Connected members with space in their
+// queue take turns. If there is no such member, next selects another member, which receives the
+// message after it has connected.
 func (g *subscribers) next(m *message) *subscription {
 	var second *subscription
 	for i := range g.list {
@@ -28,8 +28,8 @@ func (b *Broker) share(g *subscribers, m *message, retain bool) {
 	sub.session.enqueue(entry{msg: m, qos: min(m.qos, sub.qos), retain: retain && sub.asPublished, subIDs: sub.ids, share: sub.filter})
 }
 
-// redistribute gives a message to another member, because the session of the first member ended
-// before the message was complete.
+// redistribute gives a message to another member of the group. It is called if the session of the
+// first member ended before the message was completely acknowledged.
 func (b *Broker) redistribute(e *entry) {
 	if g := b.tree.filters.Get(e.share); g != nil && !e.msg.expired() {
 		b.stats.Redistributed++

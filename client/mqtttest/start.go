@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// Start starts a broker for a test and closes it when the test ends. If it fails, the test fails.
+// Start starts a broker for a test, and closes the broker when the test ends. If the start fails,
+// the test fails.
 func Start(t testing.TB, opts ...Option) *Broker {
 	t.Helper()
 	var o Options
@@ -28,8 +29,8 @@ func Start(t testing.TB, opts ...Option) *Broker {
 	return b
 }
 
-// New starts a broker. With Options.Dir it continues with the state of the last broker in that
-// folder. The caller must call Close.
+// New starts a broker. With Options.Dir, the broker continues with the state of the last broker in
+// that folder. The caller must call Close.
 func New(o Options) (*Broker, error) {
 	if err := o.check(); err != nil {
 		return nil, err
@@ -57,16 +58,17 @@ func New(o Options) (*Broker, error) {
 }
 
 // Close sends DISCONNECT 0x8B to all clients, writes the state to the folder and stops all
-// goroutines. The next broker on the same folder publishes the wills of the connected clients, as
-// section 3.1.2.5 allows.
+// goroutines. The next broker that uses the folder publishes the wills of the clients that were
+// connected. Section 3.1.2.5 of MQTT 5 allows this.
 //
-// Close waits up to 2 s. It then returns an error that names a hook that has not returned. Except
-// in a hook, every call waits for the end and returns the same error.
+// Close waits up to 2 s for hooks. After this time, it returns an error that names a hook that has
+// not returned. Every call of Close waits for the end of the broker and returns the same error.
+// Only a call from inside a hook does not wait.
 func (b *Broker) Close() error { return b.end(false) }
 
-// Kill ends the broker like SIGKILL. It cuts connections without DISCONNECT and loses data that was
-// not written to the operating system. It stops all goroutines and waits like Close, so that a new
-// broker can use the folder and the address.
+// Kill ends the broker like the signal SIGKILL. It cuts connections without DISCONNECT. Data that
+// was not written to the operating system is lost. Kill stops all goroutines and waits like Close,
+// so that a new broker can use the folder and the address.
 func (b *Broker) Kill() { _ = b.end(true) }
 
 // closeGrace is how long Close waits for connections to flush.
@@ -165,18 +167,19 @@ func (b *Broker) cutAll() {
 	}
 }
 
-// Dial returns the client's end of an in-memory connection. After Close, the broker's end is
-// closed.
+// Dial returns the client's end of an in-memory connection. If the broker is closed, the other end
+// of the connection is already closed.
 func (b *Broker) Dial() net.Conn {
 	client, server := net.Pipe()
 	b.Serve(server)
 	return client
 }
 
-// Serve serves a connection that the caller has opened, and returns at once. The broker closes nc.
+// Serve serves a connection that the caller has opened, and returns at once. The broker closes nc
+// when the connection ends.
 func (b *Broker) Serve(nc net.Conn) { b.serve(nc, nc) }
 
-// Stats returns a snapshot.
+// Stats returns a snapshot of the gauges and counters.
 func (b *Broker) Stats() Stats {
 	b.state.Lock()
 	defer b.state.Unlock()

@@ -13,8 +13,8 @@ type tree struct {
 	routes  map[string]*route        // by topic; emptied when a subscription changes
 }
 
-// subscribers are the subscriptions to one Topic Filter. Those of a Shared Subscription take turns:
-// only one of them receives each message.
+// subscribers contains the subscriptions to one Topic Filter. The members of a Shared Subscription
+// take turns, so only one member receives each message.
 type subscribers struct {
 	list []*subscription
 	turn int // of a Shared Subscription: index in list of the next member
@@ -36,8 +36,8 @@ type route struct {
 	shared  []*subscribers
 }
 
-// target is a session that receives messages of a topic, with its matching subscriptions. It
-// receives one copy of each message [MQTT-3.3.4-2].
+// target is a session that receives messages of a topic, with its matching subscriptions. The
+// session receives one copy of each message [MQTT-3.3.4-2].
 type target struct {
 	session *session
 	subs    []*subscription
@@ -45,7 +45,7 @@ type target struct {
 	noLocal bool // one of subs has No Local
 }
 
-// delivery describes how a session receives a message because of a set of its subscriptions.
+// delivery describes how a session receives a message, depending on the subscriptions that match.
 type delivery struct {
 	qos         byte
 	asPublished bool

@@ -8,11 +8,11 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// With Options.MQTT311, the broker serves MQTT 3.1.1 by translation at the edge of the connection.
-// A packet from such a client is converted into the equivalent MQTT 5 packet. Packets to the client
-// are converted back, without properties that MQTT 3.1.1 does not have. The rest of the broker
-// handles MQTT 5 only. References to statements of MQTT 3.1.1 are marked as such, because their
-// numbers differ from MQTT 5.
+// With Options.MQTT311, the broker serves MQTT 3.1.1 clients by translation. It converts a packet
+// from such a client into the equivalent MQTT 5 packet. It converts packets to the client back, and
+// omits properties, which MQTT 3.1.1 does not have. The rest of the broker handles MQTT 5 only.
+// References to statements of MQTT 3.1.1 are marked, because their numbers differ from those of
+// MQTT 5.
 
 // v311Head begins the variable header of an MQTT 3.1.1 CONNECT.
 const v311Head = "\x00\x04MQTT\x04"
@@ -61,9 +61,9 @@ func upgrade(f wire.Frame) (wire.Frame, error) {
 	return f, nil
 }
 
-// upgradeConnect converts a CONNECT. Clean Session 1 becomes a session for this connection only; 0
-// becomes a session that continues and never expires. The will has no delay, so it is published
-// when the connection ends.
+// upgradeConnect converts a CONNECT. Clean Session 1 becomes a session for this connection only.
+// Clean Session 0 becomes a session that continues and never expires. The will has no delay, so the
+// broker publishes it when the connection ends.
 func upgradeConnect(f wire.Frame) (wire.Frame, error) {
 	const passwordAlone, clean, will = 0x40, 0x02, 0x04
 	const idAt = len(v311Head) + 3 // after Connect Flags and Keep Alive
@@ -153,8 +153,8 @@ func downgrade(dst, b []byte) []byte {
 	return dst
 }
 
-// returnCode converts a reason code into a Connect Return Code of MQTT 3.1.1 (section 3.2.2.3). For
-// a malformed packet there is none, and the connection just ends.
+// returnCode converts a reason code into a Connect Return Code of MQTT 3.1.1 (section 3.2.2.3).
+// There is no code for a malformed packet, so ok is false and the connection just ends.
 func returnCode(reason byte) (code byte, ok bool) {
 	switch reason {
 	case wire.ReasonSuccess:

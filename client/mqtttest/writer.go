@@ -9,7 +9,7 @@ import (
 )
 
 // write sends the bytes in out and the messages of the session's queue, in as few writes as
-// possible, until the connection ends. Then it closes the connection.
+// possible. When the connection ends, write closes it.
 func (c *conn) write() {
 	var spare []byte
 	for {
@@ -47,8 +47,8 @@ func (c *conn) write() {
 	b.unlock()
 }
 
-// take returns the bytes to write next and the due delayed packets. last is true if nothing
-// follows.
+// take returns the bytes to write next, and the delayed packets that are due. last is true if no
+// bytes follow.
 func (c *conn) take(spare []byte) (buf, late []byte, last bool) {
 	b := c.b
 	b.lock()
@@ -63,8 +63,8 @@ func (c *conn) take(spare []byte) (buf, late []byte, last bool) {
 	return buf, late, c.closing
 }
 
-// send writes late and buf. It flushes the journal first, so that each acknowledgement and message
-// is sent after its record is written.
+// send writes late and buf. It flushes the journal first, so that the record of each
+// acknowledgement and message is written before the packet is sent.
 func (c *conn) send(buf, late []byte, last bool) bool {
 	b := c.b
 	if err := b.log.flush(); err != nil {
@@ -87,7 +87,8 @@ func (c *conn) transmit(buf []byte) bool {
 		_ = c.nc.SetWriteDeadline(time.Now().Add(c.b.opts.WriteTimeout)) // Write returns the error
 		n, err := c.nc.Write(buf)
 		buf = buf[n:]
-		// A slow client is not a stalled one. TLS and WebSocket cannot continue after a timeout.
+		// A client that reads slowly is not stalled, so continue. TLS and WebSocket cannot continue
+		// after a timeout.
 		slow := n > 0 && errors.Is(err, os.ErrDeadlineExceeded) && c.nc == c.raw
 		if err != nil && !slow {
 			_ = c.raw.Close() // the connection ends in any case
@@ -97,8 +98,8 @@ func (c *conn) transmit(buf []byte) bool {
 	return true
 }
 
-// pump appends messages to out: first those to resend, in their order [MQTT-4.4.0-1], then new
-// ones, within the client's Receive Maximum [MQTT-3.3.4-9].
+// pump appends messages to out. It first appends the messages to resend, in their order
+// [MQTT-4.4.0-1]. It then appends new messages, up to the client's Receive Maximum [MQTT-3.3.4-9].
 func (c *conn) pump() {
 	s, w := c.session, &c.session.flights
 	for f := w.resend; f != nil && len(c.out) < outFill; f = w.resend {

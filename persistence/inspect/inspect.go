@@ -39,9 +39,8 @@ import (
 // methods read the files again, one record at a time. They are safe for concurrent use.
 type Folder struct {
 	Dir string
-	// InUse reports whether a process has the log open, if the system can detect this. The Folder
-	// then shows the state at one moment, and a torn end may be a write in progress. PID is the ID
-	// of that process, or 0 if it is unknown.
+	// InUse reports whether a process has the log open, if the system can detect this. A torn end
+	// may then be a write in progress. PID is the ID of that process, or 0 if it is unknown.
 	InUse bool
 	PID   int
 
