@@ -13,9 +13,9 @@ import (
 
 // faultsNamed are the faults that docs/faults.md must list, each with a test.
 var faultsNamed = []string{
-	"DNS gone and back", "refused", "TLS expired and renewed", "wrong password then right", "proxy down", "server redirect",
-	"takeover", "half-open, we hear nothing", "half-open, they hear nothing", "CONNACK never comes", "broker restart during each state",
-	"1,000 cuts in a row", "Close in every state", "Close from a handler",
+	"DNS fails and recovers", "the server refuses TCP connections", "TLS files expire and are renewed", "the password is wrong at first", "the proxy is down", "the server redirects the client",
+	"another client takes over the session", "the client receives nothing more", "the server receives nothing more", "the server sends no CONNACK", "the broker restarts in any state",
+	"the connection is cut 1,000 times in a row", "Close is called in any state", "a handler calls Close",
 }
 
 var testInTable = regexp.MustCompile("`(?:([a-z/]+) )?((?:Test|Benchmark)[A-Za-z0-9_]+)`")
