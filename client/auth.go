@@ -19,10 +19,10 @@ func (noneToAuthenticate) Error() string {
 // Reauthenticate makes the server authenticate the present connection again. Reauthenticate waits
 // for the answer, up to Config.Connection.ConnectTimeout. New connections do not need this call.
 //
-// Errors: ErrNotConnected; *AuthError; and *ConnectionError or *ProtocolError if the server ends
-// the connection. After an error, the connection has ended and the client reconnects. There are two
-// exceptions. The connection stays up after an error of Authenticator.Start, and if ctx ended
-// before the exchange began.
+// Reauthenticate returns ErrNotConnected or an *AuthError, or a *ConnectionError or *ProtocolError
+// if the server ends the connection. After an error, the connection has ended and the client
+// reconnects. However, the connection stays up after an error of Authenticator.Start, and if ctx
+// ended before the exchange began.
 func (c *Client) Reauthenticate(ctx context.Context) error {
 	if c == nil {
 		return ErrNilClient

@@ -51,9 +51,10 @@ func (c *changes[T]) push(v T) {
 	c.changed.Notify()
 }
 
-// read adds a reader and returns its values from now on. The sequence ends after changes is closed
-// and all values were read. It is for one loop, and the end of the loop removes the reader. A later
-// loop receives values from its own start on. Two loops at the same time share the values.
+// read adds a reader and returns the values that are pushed after this call. The sequence ends
+// after changes is closed and all values were read. It is for one loop, and the end of the loop
+// removes the reader. A later loop receives the values that are pushed after its start. Two loops
+// at the same time share the values.
 func (c *changes[T]) read() iter.Seq[T] {
 	r := &reader[T]{}
 	c.join(r, 0)

@@ -194,7 +194,7 @@ func (c *Client) run(group *sync.WaitGroup, f func()) {
 
 // AwaitConnection waits until the client is connected. AwaitConnection may be called before Start.
 // If ctx ends, the error contains the cause of ctx and the error of the last attempt to connect. If
-// the client stops, the error is the reason for that.
+// the client stops, the error is the reason why it stopped.
 //
 // AwaitConnection does not wait for subscriptions. On the new connection, the client sends
 // subscriptions made earlier, and then stored messages. A later call of Subscribe waits for the

@@ -60,8 +60,8 @@ func (c *Client) begin(t *task, f func(ctx context.Context)) {
 // Deliveries is Abandoned.
 //
 // Close returns a *CloseTimeoutError if the disk does not answer by then, or if a handler or
-// another function of the application has not returned. The client ends as soon as they have, see
-// Done. Dir remains in use until then.
+// another function of the application has not returned. The client ends as soon as these calls have
+// returned, see Done. Dir remains in use until then.
 //
 // In a handler, in OnEvent or in another function that this client calls, Close returns at once.
 // The client ends after that function has returned, see Done.
@@ -133,8 +133,8 @@ func (c *Client) Drain(ctx context.Context) error {
 	return err
 }
 
-// end begins to end the client. Only the first call has an effect. If disconnect is nil, the client
-// sends no DISCONNECT.
+// end starts the end of the client. Only the first call has an effect. If disconnect is nil, the
+// client sends no DISCONNECT.
 func (c *Client) end(cause error, disconnect *DisconnectOptions) {
 	l := &c.life
 	l.mu.Lock()

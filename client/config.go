@@ -20,20 +20,20 @@ import (
 // restarts also sets ClientID and Dir. Every zero value, also in nested structs, is a safe default.
 type Config struct {
 	// Servers lists the server's addresses: mqtt://host:1883, mqtts://host:8883, ws://host:80/mqtt,
-	// wss://host:443/mqtt or unix:///path. These ports are the default. The scheme tcp means mqtt,
-	// and ssl and tls mean mqtts. New returns an error for URL parts that the client would ignore.
-	// The client tries the servers in turn. It starts with the last server to which a connection
-	// was up for StableAfter. Several servers should be nodes of one cluster. Delivery is exactly
-	// once only if all servers share sessions. Required.
+	// wss://host:443/mqtt or unix:///path. An address without a port uses the port shown here. The
+	// scheme tcp means mqtt, and ssl and tls mean mqtts. New returns an error for URL parts that
+	// the client would ignore. The client tries the servers in turn. It starts with the last server
+	// to which a connection was up for StableAfter. Several servers should be nodes of one cluster.
+	// Delivery is exactly once only if all servers share sessions. Required.
 	Servers []string
 	// ClientID identifies the session at the server. Keep it the same across restarts. Default: a
 	// random identifier if the store is in memory. The session then ends with the client. If the
 	// store was used under another ClientID, the client publishes the stored messages and discards
 	// the stored session. With StrictSession, the client stops instead.
 	ClientID string
-	// Dir is the folder of the durable store. The client creates the folder if it is missing. One
-	// client at a time can open it. Default: a store in memory. Pending messages are then lost when
-	// the client ends.
+	// Dir is the folder of the durable store. The client creates a missing folder. One client at a
+	// time can open it. Default: a store in memory. Pending messages are then lost when the client
+	// ends.
 	Dir string
 	// TLS configures mqtts and wss. Default: the system's root certificates. New copies the
 	// configuration. Unless they are set, it sets MinVersion to TLS 1.2 and ClientSessionCache to a
@@ -84,8 +84,8 @@ type ConnectionConfig struct {
 	// requests, even for ws. The proxy resolves host names. The client verifies an https proxy with
 	// the same roots as the servers, and sends it no client certificate. Default: no proxy.
 	Proxy string
-	// Dial opens the transport in place of the built-in dialer. Config.TLS, TLSFiles,
-	// WebSocketRequest and Proxy are then ignored. Default: the built-in dialer.
+	// Dial opens the transport in place of the built-in dialer. The client then ignores Config.TLS,
+	// TLSFiles, WebSocketRequest and Proxy. Default: the built-in dialer.
 	Dial func(ctx context.Context, server *url.URL) (net.Conn, error)
 
 	// KeepAlive is the longest time without a packet from the client, rounded up to seconds. After
@@ -106,7 +106,7 @@ type ConnectionConfig struct {
 	StopOn StopPolicy
 
 	// Backoff is the delay between attempts to connect, with full jitter. A connection that was up
-	// for StableAfter resets the delay. Default: 100 ms, doubled each time, up to 1 minute.
+	// for StableAfter resets it. Default: 100 ms, doubled each time, up to 1 minute.
 	Backoff     reliability.Backoff
 	StableAfter time.Duration // how long a connection must be up to reset Backoff; default 10 s
 
@@ -132,7 +132,7 @@ type SessionConfig struct {
 	// OnLost selects what happens to messages in flight, including those of an earlier process,
 	// when the server loses the session. Message.OnSessionLost overrides it. Default Republish.
 	OnLost  SessionLostPolicy
-	OnStuck StuckPolicy // what to do when only a new session makes the server accept messages; default StuckRenewIfUnsubscribed
+	OnStuck StuckPolicy // what to do when the server accepts new messages only in a new session; default StuckRenewIfUnsubscribed
 	// AssignedClientID lets the server choose the client identifier. The client keeps the
 	// identifier of the first CONNACK for all later connections, see Client.ClientID.
 	// AssignedClientID requires a store in memory and an empty ClientID. With Sequenced, it also
@@ -144,7 +144,7 @@ type SessionConfig struct {
 // StoreConfig configures the store of accepted messages.
 type StoreConfig struct {
 	Options persistence.Options // options of the store in Config.Dir, or in memory
-	Custom  persistence.Store   // store of the application, in place of Config.Dir; Close does not close it; default: none
+	Custom  persistence.Store   // store of the application, in place of Config.Dir; the client does not close this store; default: none
 	// WhenFull selects what Publish does at a limit of the store. Default: Options.Limits.WhenFull,
 	// which is Reject. For a Custom store, set DropOldest in its own options.
 	WhenFull FullPolicy
@@ -162,7 +162,7 @@ type PublishingConfig struct {
 	// survive restarts. The store numbers the messages of at most MaxStreams (default 1,024) pairs
 	// of topic and priority. Messages of further pairs have no number, see MessageUnnumbered.
 	Sequenced        bool
-	RejectUnnumbered bool     // Publish returns persistence.ErrFull for a message that would have no number because of MaxStreams
+	RejectUnnumbered bool     // Publish rejects messages that MaxStreams leaves without a number, and returns persistence.ErrFull
 	Unsequenced      []string // filters of topics that are not numbered, such as reply topics; default: none
 	Publisher        string   // name that this client sends with its sequence numbers; default ClientID
 	// TopicAliases is the highest number of topic aliases that the client uses, if the server
@@ -194,7 +194,7 @@ type PublishingConfig struct {
 type ReceivingConfig struct {
 	Concurrency int // how many messages are handled at the same time; default 8
 	// OrderingKey returns the key of a message. Messages with the same key are handled one after
-	// the other, in order of receipt. Default: the topic. New rejects it together with Ordering.
+	// the other, in order of receipt. Default: the topic. Do not set OrderingKey with Ordering.
 	OrderingKey func(*Message) string
 	Middleware  []Middleware // wraps every handler; the first one is outermost; default: none
 	// HandlerAttempts is how often the client calls a failing handler for a message before it sets
@@ -220,8 +220,8 @@ type ReceivingConfig struct {
 	// the cache. Default: none.
 	Dedupe dedupe.Cache
 	// DedupeKey returns the key of a message. Messages with the same key are duplicates. A message
-	// with an empty key is always handled. Default: the message ID. For publishers that send no ID,
-	// use PayloadKey.
+	// with an empty key is always handled. Default: the message ID. If publishers send no ID, use
+	// PayloadKey.
 	DedupeKey func(*Message) string
 	Ordering  *Ordering // restores the order of numbered messages; default: none
 

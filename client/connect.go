@@ -251,8 +251,8 @@ func (c *Client) purgeFailed(n int) {
 	report(c, lossPurge, about(MessageID{}, nil, slog.Int("packet_identifiers", n)), PurgeGivenUp{PacketIDs: n})
 }
 
-// sessionStuck reports that only a new session makes the server accept messages. It begins one if
-// the policy selects that.
+// sessionStuck reports that only a new session makes the server accept messages. It begins a new
+// session if the policy selects that.
 func (c *Client) sessionStuck() {
 	policy := c.cfg.Session.OnStuck
 	renew := policy == StuckRenew || policy == StuckRenewIfUnsubscribed && !c.subs.Receives()

@@ -17,7 +17,7 @@ type State uint8
 const (
 	Pending      State = iota
 	Acked              // acknowledged by the server (PUBACK or PUBCOMP), or at QoS 0 passed to the connection
-	Refused            // refused by the server; Outcome.Err has the reason
+	Refused            // refused by the server; Outcome.Err contains the reason
 	Expired            // the message expired before it was sent
 	Dropped            // dropped by a policy (WhenFull, Conflate, FailInFlight) or by Cancel, or damaged on disk
 	DeadLettered       // refused by the server, and kept as a dead letter, see Config.Store.DeadLetters
@@ -33,8 +33,8 @@ func (s State) String() string {
 }
 
 // Outcome is the result of publishing a message to the server. MQTT does not report whether a
-// subscriber received or refused the message. To learn that, request a response with
-// Message.ResponseTopic.
+// subscriber received or refused the message. To learn whether a subscriber received it, request a
+// response with Message.ResponseTopic.
 type Outcome struct {
 	State  State
 	Reason byte  // the server's reason code; while the message is pending, that of the last refusal

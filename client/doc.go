@@ -28,9 +28,9 @@
 // after the handler has acted and before the client has recorded that. To cover this case too, keep
 // Config.Receiving.Dedupe in the database to which the handler writes. With
 // Config.Receiving.Ordering, the client handles numbered messages in order, and reports every
-// missing number. A message that no handler matches waits for a handler. Later the client
-// acknowledges the message and keeps it in a list (see Client.SetAside). The client never discards
-// such a message silently.
+// missing number. If no handler matches a message, the message waits for a handler to be declared.
+// If none is declared in time, the client acknowledges the message and keeps it in a list (see
+// Client.SetAside). The client never discards such a message silently.
 //
 // Presence: with Config.Presence.Status, a retained topic shows whether the client is online.
 //
@@ -39,8 +39,8 @@
 // All methods of Client and Delivery are safe for concurrent use, also in handlers. Messages with
 // the same ordering key (by default the topic) are handled one after the other. Messages with
 // different keys are handled in parallel, in up to Config.Receiving.Concurrency goroutines. When
-// Done is closed, all goroutines of the client have ended. Close and Drain normally wait until
-// then.
+// Done is closed, all goroutines of the client have ended. Close and Drain normally wait until all
+// goroutines have ended.
 //
 // # Further reading
 //

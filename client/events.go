@@ -101,7 +101,7 @@ type SessionLost struct{ InFlight, Republished, Failed int }
 type Stopped struct{ Err error }
 
 // MessageRefused reports an accepted message that will not be delivered. Either the server refused
-// or does not support it, or the session was lost and OnSessionLost is FailInFlight.
+// the message or does not support it, or the session was lost and OnSessionLost is FailInFlight.
 type MessageRefused struct {
 	ID         MessageID
 	Topic      string

@@ -29,7 +29,8 @@ type StoreRenewed struct {
 // write first. The store retries by itself.
 type StoreDegraded struct{ Err error }
 
-// StoreRecovered reports that the disk accepts writes again. After is how long it refused them.
+// StoreRecovered reports that the disk accepts writes again. After is how long the disk refused
+// writes.
 type StoreRecovered struct{ After time.Duration }
 
 // StoreDamaged reports damaged bytes in the log in Config.Dir. The client still uses the records

@@ -223,7 +223,7 @@ const (
 	FailInFlight = persistence.FailInFlight
 )
 
-// identity appends the user properties that identify a message, encoded.
+// identity appends the encoded user properties that identify a message.
 func identity(dst []byte, id MessageID, o Origin) []byte {
 	var text [36]byte
 	user := func(name string, value []byte) {

@@ -39,10 +39,10 @@ type Deferral struct {
 // ReceiptAge). If the store has no outcome for this ID, Receipt returns false. If the store keeps
 // no outcomes at all, the error is ErrNoReceipts. Receipt also returns errors of the store.
 // Outcome.Err is the same as in the Delivery, except for the server's reason string and the cause
-// of a drop. Those are not stored.
+// of a drop. The store does not keep these two.
 //
-// Receipt may read from the disk. If ctx ends first, Receipt returns its cause. For a custom store
-// without persistence.Receipts, it reads all pending messages.
+// Receipt may read from the disk. If ctx ends first, Receipt returns its cause. If a custom store
+// does not implement persistence.Receipts, Receipt reads all pending messages.
 func (c *Client) Receipt(ctx context.Context, id MessageID) (Receipt, bool, error) {
 	if c == nil {
 		return Receipt{}, false, ErrNilClient

@@ -73,7 +73,7 @@ const NoSession time.Duration = -1
 //
 // If a connection fails without an error, the client then detects this by AckTimeout while messages
 // are in flight. If no messages are in flight, it can detect this only by WriteTimeout or through
-// the operating system. A client that only receives may never detect it.
+// the operating system. A client that only receives messages may never detect a failed connection.
 const NoKeepAlive time.Duration = -1
 
 // NoMarker, as Config.Presence.MarkerTopic, disables the marker. The client then detects the end of

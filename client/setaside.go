@@ -55,8 +55,8 @@ func (l SetAsideList) All() iter.Seq2[SetAsideMessage, error] {
 // Redeliver passes a message to its handler again, at once. If the handler accepts the message, the
 // client removes the message from the list. If the handler fails, the client retries and may set
 // the message aside again. The message then has another ID in the list, or the same ID if the list
-// is full. A message that has no handler needs no Redeliver. When a handler is declared for its
-// topic, that handler receives the message.
+// is full. Redeliver is unnecessary for a message that has no handler. When a handler is declared
+// for its topic, that handler receives the message.
 //
 // Redeliver and All read from the disk. Both methods block without a limit while the disk does not
 // answer. Discard does not read from the disk. Errors: ErrNotSetAside, ErrSetAsideBusy, ErrClosed,

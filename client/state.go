@@ -35,9 +35,10 @@ type ConnectionState struct {
 	Attempt int       // number of the attempt since the last connection, from 1; 0 before the first attempt
 	Err     error     // why the last attempt failed or the last connection ended; nil while connected
 	RetryAt time.Time // in PhaseWaiting, when the next attempt begins, unless NetworkChanged is called earlier
-	// DisconnectedSince is when the last connection ended. Before the first connection, it is when
-	// Start was called, and before Start, when New was called. DisconnectedSince is zero while the
-	// client is connected. Failed attempts to connect do not change it.
+	// DisconnectedSince is when the last connection ended. Before the first connection, it is the
+	// time at which Start was called. Before Start, it is the time at which New was called.
+	// DisconnectedSince is zero while the client is connected. Failed attempts to connect do not
+	// change it.
 	DisconnectedSince time.Time
 	// StoreErr is a *persistence.DegradedError while the store accepts no messages. StoreErr is nil
 	// while the store accepts messages. The value does not depend on the phase.

@@ -84,7 +84,7 @@ type DeferredStats struct {
 	Bytes    int64     // size of the packets of these messages
 	Topics   int       // topics with such messages, counted once per priority
 	Oldest   time.Time // when the first of these topics was refused; zero if there is no such topic
-	Code     byte      // the last reason code for that topic
+	Code     byte      // last reason code for the topic that Oldest describes
 }
 
 // Stats returns a snapshot of the client's counters.

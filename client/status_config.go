@@ -109,8 +109,9 @@ type StatusStats struct {
 }
 
 // StatusContested reports that another process, with another boot ID, publishes "online" on this
-// client's status topic. The event is reported at most once a minute. StatusStats counts every such
-// message. The client can detect this only with Status.Structured.
+// client's status topic. The event is reported at most once a minute. StatusStats.Contested counts
+// every online message of another process. The client detects other processes only with
+// Status.Structured.
 type StatusContested struct {
 	Boot presence.BootID // boot ID of the other process; zero if the message had none
 }

@@ -12,9 +12,9 @@ import (
 // stops the client only with TakeoverStop or StrictSession.
 //
 // With the zero value, the client stops only if no server has accepted it before and a server
-// rejects the content of its CONNECT. The cause is then probably a wrong configuration. If there
-// are several Servers, the client stops only after each of them has refused it in turn. After a
-// server has accepted the client, no refusal stops it, because authentication may be unavailable
+// rejects the content of the client's CONNECT. The cause is then probably a wrong configuration. If
+// there are several Servers, the client stops only after each of them has refused it in turn. After
+// a server has accepted the client, no refusal stops it, because authentication may be unavailable
 // for a while.
 //
 // The durable store remembers across restarts that the ClientID was accepted, but not the other

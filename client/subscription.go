@@ -134,7 +134,8 @@ func SubscriptionID(id uint32) SubscribeOption {
 	return func(s *subscribing) { s.ID, s.hasID = id, true }
 }
 
-// SubscribeProperties sends user properties with each SUBSCRIBE. The server defines their meaning.
+// SubscribeProperties sends user properties with each SUBSCRIBE. The server defines the meaning of
+// these properties.
 func SubscribeProperties(list ...UserProperty) SubscribeOption {
 	list = slices.Clone(list)
 	return func(s *subscribing) { s.User = append(s.User, list...) }

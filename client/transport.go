@@ -41,10 +41,10 @@ func (c Credentials) shownUser() string {
 // attempt. The client resumes TLS sessions until a file changes. The minimum version is TLS 1.2.
 //
 // An attempt fails with a *TLSFileError if a file is missing, incomplete or not read within
-// ConnectTimeout. It also fails if the certificate and the key do not match. The client ignores
-// invalid certificates in CA if another one is valid. New rejects files in other formats, such as
-// PKCS#12, PKCS#7, SSH keys and keys with a passphrase. The error of New contains the command that
-// converts the file.
+// ConnectTimeout. An attempt also fails if the certificate and the key do not match. The client
+// ignores invalid certificates in CA if another one is valid. New rejects files in other formats,
+// such as PKCS#12, PKCS#7, SSH keys and keys with a passphrase. The error of New contains the
+// command that converts the file.
 type TLSFiles struct {
 	CA   string // file of trusted certificate authorities; default: the system's, read once by the process
 	Cert string // file of the client certificate with its chain; default: none
