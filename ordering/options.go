@@ -163,7 +163,8 @@ type Stats struct {
 
 	Delivered uint64 // messages emitted in order
 	Late      uint64 // messages with the result Late, emitted or dropped
-	// Messages that were emitted because their ID was new, although their number was known.
+	// NumbersReused counts the messages that were emitted because their ID was new, although their
+	// number was known.
 	NumbersReused   uint64
 	Duplicates      uint64 // messages that were dropped because their ID was known
 	NumbersRepeated uint64 // messages that were dropped because their number was known and they had no ID

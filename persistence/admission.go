@@ -11,16 +11,16 @@ import (
 // admission is the decision to accept a message. It lists the messages that are dropped to make
 // room.
 type admission struct {
-	older    uint64   // an unsent message with the same key, which is dropped, or 0
-	replaced uint64   // a message with the same key that may have been sent, or 0
+	older    uint64   // an unsent message with the same key, which is dropped; 0 if there is none
+	replaced uint64   // a message with the same key that may have been sent; 0 if there is none
 	victims  []uint64 // the oldest messages, which are dropped
 }
 
-// errUncommitted is returned if the decision depends on messages of a commit that has not been
-// made.
+// errUncommitted is returned if the decision depends on messages that are not committed yet.
 var errUncommitted = errors.New("messages are not committed yet")
 
-// admit decides whether a message is accepted. Errors: those of Enqueue, and errUncommitted.
+// admit decides whether a message is accepted. It returns the errors of Enqueue, and
+// errUncommitted.
 func (s *state) admit(m *Message) (a admission, err error) {
 	if int64(m.Stream) > int64(len(s.ledger.Streams)) {
 		return a, ErrUnknownStream
@@ -56,8 +56,9 @@ func (s *state) admit(m *Message) (a admission, err error) {
 	return a, err
 }
 
-// chooseVictims chooses the oldest messages of the lowest priority, up to the priority most, until
-// drop returns nil. It returns the error full if there are not enough such messages.
+// chooseVictims chooses the oldest messages, beginning with the lowest priority and up to the
+// priority most. It chooses messages until drop returns nil. It returns the error full if there are
+// not enough such messages.
 func (s *state) chooseVictims(most Priority, older uint64, drop func(seq uint64) error, full error) (victims []uint64, err error) {
 	for p := Normal; p <= most; p++ {
 		seq, passed := s.victim(p, s.victims[p])
@@ -79,9 +80,9 @@ func (s *state) chooseVictims(most Priority, older uint64, drop func(seq uint64)
 }
 
 // dropSegments drops messages whose priority is at most highest, the oldest first, until whole
-// segments can be removed. The removed bytes are at least the size of one segment, and at least the
-// bytes that have to be moved out of these segments. It returns the number of the last such
-// segment, or 0 if dropping messages would not free a segment.
+// segments can be removed. The dropped bytes are at least the size of one segment. They are also at
+// least the bytes that must be moved out of these segments. dropSegments returns the number of the
+// last such segment. It returns 0 if it cannot free a segment by dropping messages.
 func (s *state) dropSegments(b *batch, highest Priority, t *Ticket) (last uint64) {
 	freed, kept := int64(0), int64(0)
 	var victims []uint64
@@ -111,8 +112,8 @@ func (s *state) dropSegments(b *batch, highest Priority, t *Ticket) (last uint64
 	return last
 }
 
-// victim returns the oldest droppable message of a priority after the sequence after, or 0. No
-// message up to the sequence passed is droppable.
+// victim returns the oldest droppable message of a priority after the sequence after, or 0 if there
+// is none. No message up to the sequence passed is droppable.
 func (s *state) victim(p Priority, after uint64) (seq, passed uint64) {
 	if p == Normal {
 		after = max(after, s.ledger.Sent[Normal])

@@ -48,14 +48,14 @@ func (l *Log) Sync() error {
 	return l.await(b)
 }
 
-// flush commits the open batch like join. mu is held before and after.
+// flush commits the open batch, like join. mu is held before and after.
 func (l *Log) flush(ctx context.Context) error {
 	err := join(ctx, l, l.pipe.open)
 	l.mu.Lock()
 	return err
 }
 
-// noted starts a commit if the open batch is large, because possibly no caller waits for it.
+// noted starts a commit if the open batch is large, because it may be that no caller waits for it.
 func (l *Log) noted() {
 	if b := l.pipe.open; len(b.buf) < l.o.Files.BufferBytes/2 || b.led || l.work.flushing || l.pipe.dry {
 		return
@@ -68,8 +68,8 @@ func (l *Log) noted() {
 	})
 }
 
-// await returns when b is committed. If no goroutine is going to commit b, the caller does. await
-// is called with mu held and releases it.
+// await returns when b is committed. If no goroutine is going to commit b, await commits it. The
+// caller holds mu, and await releases mu.
 func (l *Log) await(b *batch) error {
 	if l.inline {
 		defer l.mu.Unlock()
@@ -87,8 +87,8 @@ func (l *Log) await(b *batch) error {
 	return lead(l, b)
 }
 
-// join is await with a time limit: another goroutine commits. It returns the cause of ctx if ctx
-// ends first, and a *StalledError after WriteTimeout. If ctx cannot end, join just calls await.
+// join is like await with a time limit, so another goroutine commits. It returns the cause of ctx,
+// or a *StalledError after WriteTimeout. If ctx cannot end, join only calls await.
 func join(ctx context.Context, l *Log, b *batch) error {
 	if l.inline || b.ended || ctx.Done() == nil || !b.led && (l.pipe.dry || l.closed) {
 		return l.await(b)
@@ -104,7 +104,7 @@ func join(ctx context.Context, l *Log, b *batch) error {
 func commitLater(l *Log, b *batch) {
 	w := &l.work
 	if w.commits == nil {
-		w.commits = make(chan *batch, 4) // one batch is open and one in flight; failures can leave more
+		w.commits = make(chan *batch, 4) // one batch is open and one is in flight; there can be more after failures
 		w.Go(func() { commitThem(l) })
 	}
 	select {
@@ -114,7 +114,7 @@ func commitLater(l *Log, b *batch) {
 	}
 }
 
-// commitThem commits the batches from commitLater until the log is closed.
+// commitThem commits the batches that commitLater sends, until the log is closed.
 func commitThem(l *Log) {
 	for {
 		select {
@@ -138,7 +138,8 @@ func commitOne(l *Log, b *batch) {
 	_ = lead(l, b) // the callers that wait for b get the error
 }
 
-// take reserves b for the caller to commit, and starts the timer for WriteTimeout. mu must be held.
+// take reserves b, so that only the caller commits b, and starts the timer for WriteTimeout. mu
+// must be held.
 func take(l *Log, b *batch) {
 	b.led = true
 	if timeout := l.o.WriteTimeout; timeout > 0 {
@@ -150,8 +151,8 @@ func take(l *Log, b *batch) {
 	}
 }
 
-// lead commits b, which the caller has taken, after the commits before it. It is called with mu
-// held and releases it.
+// lead commits b after all earlier commits. The caller has called take for b and holds mu. lead
+// releases mu.
 func lead(l *Log, b *batch) error {
 	if b.timer != nil {
 		defer b.timer.Stop()
@@ -177,9 +178,8 @@ func (l *Log) settle() {
 // maxGather is the longest time that a commit waits for other goroutines to join it.
 const maxGather = time.Millisecond
 
-// gather waits until b has as many waiters as the last commit had. Otherwise the first goroutine
-// that the last commit woke would commit alone, and fewer messages would share a sync. gather waits
-// at most half the time of a sync, and at most maxGather.
+// gather waits until b has as many waiters as the last commit had. If it did not, the first one
+// would commit alone. It waits at most half the time of a sync.
 func (l *Log) gather(b *batch) {
 	if int(b.waiters.Load())+1 >= l.pipe.crowd {
 		return
@@ -277,7 +277,7 @@ func (l *Log) commitInline() error {
 	return nil
 }
 
-// reveal commits enqueued messages of a store in memory, so that Next returns them.
+// reveal commits the enqueued messages of a store in memory, so that Next returns these messages.
 func (l *Log) reveal() {
 	if l.inline && len(l.pipe.open.Locs) > 0 {
 		_ = l.commitInline() // every method returns the error from now on

@@ -89,8 +89,8 @@ func (l *Log) open() error {
 	return nil
 }
 
-// start reads the folder and begins a new segment. It never appends to an existing file: the end of
-// such a file may hold a write whose outcome is unknown.
+// start reads the folder and begins a new segment. It never appends to an existing file, because
+// that file may end with a write whose outcome is unknown.
 func (l *Log) start() error {
 	damage := uint32(0)
 	r, err := recovery.Read(recovery.Config{
@@ -150,15 +150,17 @@ func (l *Log) start() error {
 	for _, s := range l.state.catalog.Segments {
 		l.waste.size += s.Size
 	}
-	// A crash may have come after a dead letter was added and before the oldest one was discarded.
+	// A crash may have happened after a dead letter was added, and before the oldest one was
+	// discarded.
 	l.state.boundDeadLetters(l.pipe.open)
 	r.Close() // some systems cannot remove open files
 	l.removeDone()
 	return nil
 }
 
-// begins decides whether the epoch continues, and records which process writes from now on. damage is
-// a hash of the damaged places. If the last opening found the same places, they count as known.
+// begins decides whether the epoch continues, and records which process writes to the log from now
+// on. damage is a hash of the damaged places. If the last opening found the same damaged places,
+// they are not new.
 func (l *Log) begins(r *recovery.State, damage uint32) {
 	g, host, now := &r.Ledger, fsys.HostOf(l.o.FS), time.Now().UnixMilli()
 	if l.folder.renewal != declared {
@@ -170,7 +172,7 @@ func (l *Log) begins(r *recovery.State, damage uint32) {
 	g.SentLost = g.SentLost || l.folder.renewal == Damaged || l.folder.renewal == TailLost || damage != 0 && damage != g.Damage
 	g.Damage = damage
 	if host.Machine == 0 {
-		host.Machine = g.Writer.Machine // keep the last known one, to compare it with later openings
+		host.Machine = g.Writer.Machine // keep the last known machine, to compare it in later openings
 	}
 	g.Writer = ledger.Writer{Known: true, Lossy: !l.inline && l.o.Sync != SyncEveryCommit, Boot: host.Boot, Machine: host.Machine}
 }
@@ -183,7 +185,7 @@ func (l *Log) newWriter(last uint64) *segment.Writer {
 	switch l.o.Sync {
 	case SyncEveryCommit:
 		w.Preallocate = int64(l.o.Files.PreallocateBytes)
-	case SyncInterval: // the tail holds no more than this, in case it has to be written again
+	case SyncInterval: // the tail keeps at most this many bytes, in case they have to be written again
 		w.MaxUnsynced = int64(l.o.Files.BufferBytes)
 	default:
 		w.MaxUnsynced = math.MaxInt64
@@ -191,7 +193,7 @@ func (l *Log) newWriter(last uint64) *segment.Writer {
 	return w
 }
 
-// folderError converts an error of opening a folder to one that contains advice.
+// folderError converts an error of the opening of a folder to an error that contains advice.
 func folderError(dir string, err error) error {
 	var version *segment.VersionError
 	if errors.As(err, &version) {

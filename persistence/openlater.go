@@ -10,21 +10,22 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// opening is the first segment that an opening writes. If the disk refuses it, the log is degraded
-// from the start. It then reads the messages that earlier processes left, and records their results
-// in memory. It removes nothing until the segment has begun.
+// opening is the first segment that an opening writes. If the disk refuses to write it, the log is
+// degraded from the start. The log then reads the messages that earlier processes left, and keeps
+// their results in memory. It removes no file until the segment has begun.
 type opening struct {
 	next       *index.Segment
 	header     segment.Header
-	records    []byte // of the last segment; they are in next now
-	checkpoint []byte // of the state that was found
+	records    []byte // records of the last segment, which now belong to next
+	checkpoint []byte // checkpoint of the state that was found
 	found      bool   // there are segments
 }
 
-// begin begins the segment durably. The caller holds no lock, unless no other goroutine has the log.
+// begin begins the segment and makes it durable. The caller holds no lock, unless no other
+// goroutine has access to the log.
 func (x *opening) begin(l *Log) error {
 	// A killed process may have created files whose names are not durable. The new segment must not
-	// become durable before the segments that it is linked to.
+	// become durable before the segments to which its link refers.
 	if x.found {
 		if err := l.o.FS.SyncDir(l.folder.dir); err != nil {
 			return err
@@ -33,7 +34,7 @@ func (x *opening) begin(l *Log) error {
 	return beginFirst(l, x.header, x.records, x.checkpoint)
 }
 
-// later leaves the segment to the goroutine of the outage. The records of the segment are kept in
+// later leaves the segment to the goroutine of the outage. It keeps the records of the segment in
 // memory.
 func (x *opening) later(l *Log, cause error) {
 	l.folder.opening, l.folder.reserve.full, l.pipe.dry = x, cause, true
@@ -41,7 +42,8 @@ func (x *opening) later(l *Log, cause error) {
 	l.tail.Add(x.next.Number, segment.HeaderSize, x.records)
 }
 
-// beginLater calls begin after an outage that began with the opening. mu is held before and after.
+// beginLater calls begin after an outage that began during the opening. mu is held before and
+// after.
 func beginLater(l *Log) error {
 	x := l.folder.opening
 	if x == nil {
@@ -67,7 +69,7 @@ var passing = []error{
 	syscall.EIO, syscall.ENODEV, syscall.ENXIO,
 }
 
-// mayPass reports whether the log is opened although the disk refuses writes. It is if it has
+// mayPass reports whether the log can be opened although the disk refuses writes. It can if it has
 // segments.
 func mayPass(err error, r *recovery.State) bool {
 	return len(r.Files) > 0 && slices.ContainsFunc(passing, func(is error) bool { return errors.Is(err, is) })

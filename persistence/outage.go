@@ -16,14 +16,15 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// An outage begins when the disk refuses writes. During an outage the log accepts no messages. It
-// keeps in memory the records that it could not write. It still returns messages that are in memory
-// or readable, so these can be sent and can end; their records wait in the open batch. A goroutine
-// retries the write.
+// An outage begins when the disk refuses writes. During an outage, the log accepts no messages. It
+// keeps the records that it could not write in memory. It still returns messages that are in memory
+// or readable, so the client can send them and record their results. The records of these results
+// wait in the open batch. A goroutine retries the write.
 //
-// If the disk is full, the log turns its reserve, a file of zeros, into the next segment. It
-// continues to write small records to it, so that pending messages can be sent and can end, and
-// whole segments can be removed. The outage ends when there is room for a new reserve.
+// The log has a reserve, which is a file of zeros. If the disk is full, the log uses this file as
+// the next segment. It then continues to write small records, so that pending messages can be sent
+// and can end, and whole segments can be removed. The outage ends when the disk has space for a new
+// reserve.
 
 const (
 	firstTry, lastTry = 50 * time.Millisecond, 5 * time.Second // bounds of the backoff during an outage
@@ -36,8 +37,8 @@ const (
 	reserveEach = 48
 )
 
-// rewrite is called after a write or a sync failed. It writes the batches in flight, and the
-// records since, to a new segment. If this fails too, the log becomes degraded.
+// rewrite is called after a write or a sync failed. It writes the batches in flight and all later
+// records to a new segment. If this fails too, the log becomes degraded.
 func (l *Log) rewrite(cause error) {
 	l.nextBatch()
 	switch full, err := relocateAnyhow(l); {
@@ -51,8 +52,8 @@ func (l *Log) rewrite(cause error) {
 	}
 }
 
-// relocateAnyhow calls relocate, and uses the reserve if the disk is full. full is then the error
-// of the disk.
+// relocateAnyhow calls relocate, and uses the reserve if the disk is full. In this case, full is
+// the error of the disk.
 func relocateAnyhow(l *Log) (full, err error) {
 	r := &l.folder.reserve
 	if err = relocate(l, l.writer.Begin); err == nil || r.size == 0 || r.busy || !noSpace(err) {
@@ -70,9 +71,9 @@ func relocateAnyhow(l *Log) (full, err error) {
 }
 
 // relocate begins a new segment after a failure. It is unknown whether the unsynced part of the
-// active file was written, and another sync cannot make it durable. relocate therefore writes this
-// part to the new segment, followed by the held batches and those in flight. The link of the new
-// segment voids the unsynced part of the old one.
+// active file was written, and another sync cannot make that part durable. relocate therefore
+// writes this part to the new segment, followed by the held batches and the batches in flight. The
+// link of the new segment marks the unsynced part of the old segment as invalid.
 func relocate(l *Log, begin func(h segment.Header, records, checkpoint []byte) error) error {
 	a := l.state.catalog.Active()
 	prev := segment.Link{Number: a.Number, Size: l.writer.Durable}
@@ -114,8 +115,9 @@ func relocate(l *Log, begin func(h segment.Header, records, checkpoint []byte) e
 	return nil
 }
 
-// degrade begins or continues an outage. The batches in flight could not be written. The callers
-// that wait for them get an error with unknown outcome, and the records are kept.
+// degrade begins or continues an outage, because the batches in flight could not be written. The
+// callers that wait for these batches get an error, and do not know the outcome. The log keeps the
+// records.
 func degrade(l *Log, cause error) {
 	beginOutage(l, cause)
 	l.pipe.dry = true
@@ -195,12 +197,12 @@ func mend(l *Log) bool {
 // reserve is a file that reserves disk space. Log.mu guards it.
 type reserve struct {
 	size  int64
-	given bool  // used as a segment: no message is accepted until there is a new reserve
+	given bool  // the file is used as a segment; no message is accepted until there is a new reserve
 	busy  bool  // it is being written
-	full  error // the error for which the opening used the reserve; nil: it did not use it
+	full  error // the error that made the opening use the reserve; nil if it did not use the reserve
 }
 
-// noSpace reports whether err means that removing a file may help.
+// noSpace reports whether err means that the disk is full, so that the removal of a file may help.
 func noSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
@@ -233,8 +235,8 @@ func removeLeftover(l *Log) (err error) {
 	return err
 }
 
-// wanted returns the size that the reserve should have. It suffices to end all messages of the
-// largest segment, so that the segment can be removed.
+// wanted returns the size that the reserve should have. With this size, the log can record the
+// results of all messages of the largest segment, so that it can remove the segment.
 func (r *reserve) wanted(l *Log) int64 {
 	most := 0
 	for _, s := range l.state.catalog.Segments {

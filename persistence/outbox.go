@@ -10,8 +10,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// Enqueue implements [Store]. If the buffer is full, it waits for a commit, at most
-// Options.WriteTimeout.
+// Enqueue implements [Store]. If the buffer is full, Enqueue waits for a commit, but not longer
+// than Options.WriteTimeout.
 func (l *Log) Enqueue(ctx context.Context, m *Message) (Ticket, error) {
 	accepted, expires := l.state.times(m)
 	l.mu.Lock()
@@ -25,7 +25,7 @@ func (l *Log) Enqueue(ctx context.Context, m *Message) (Ticket, error) {
 			return dropped, l.pipe.outage
 		}
 		b := l.pipe.open
-		if b.slow { // the message would wait for a write that hangs
+		if b.slow { // the message would have to wait for a write that does not return
 			return dropped, &StalledError{After: l.o.WriteTimeout}
 		}
 		a, err := admission{}, errUncommitted
@@ -55,7 +55,7 @@ func (l *Log) Enqueue(ctx context.Context, m *Message) (Ticket, error) {
 var errAgain = errors.New("another try may succeed")
 
 // makeRoom frees disk space for a message of priority p. It adds the messages that it drops to t.
-// mu must be held. Errors: errAgain, errUncommitted, ErrFull.
+// mu must be held. It returns errAgain, errUncommitted or ErrFull.
 func (l *Log) makeRoom(ctx context.Context, p Priority, t *Ticket) error {
 	s := l.state.catalog.Segments[0]
 	ended := s.Alive+s.Dead == 0
@@ -65,7 +65,7 @@ func (l *Log) makeRoom(ctx context.Context, p Priority, t *Ticket) error {
 		l.pipe.open.force = true
 		return errUncommitted
 	case ended && active && s.End() > s.First:
-		l.waste.full = true // large packets have filled it, and all its messages have ended
+		l.waste.full = true // large packets have filled the segment, and all its messages have ended
 		return errUncommitted
 	case l.waste.compaction.running || l.waste.removing:
 		if !l.awaitRoom(ctx) {
@@ -101,8 +101,8 @@ func (l *Log) diskFull(p Priority) error {
 	return &FullError{Limit: "MaxDiskBytes", Max: l.o.Limits.share(p, l.o.Limits.MaxDiskBytes)}
 }
 
-// awaitRoom waits until there may be more room, or until Close. It returns false if ctx ended
-// first, or after WriteTimeout. mu is held before and after.
+// awaitRoom waits until there may be more room, or until Close. It returns false if ctx or
+// WriteTimeout ends first. mu is held before and after.
 func (l *Log) awaitRoom(ctx context.Context) bool {
 	if l.closed {
 		return true
@@ -142,7 +142,7 @@ func (l *Log) begin() (*batch, error) {
 	return l.pipe.open, nil
 }
 
-// change calls f with the open batch and mu held. It does not wait for the disk.
+// change calls f with the open batch, and with mu held. It does not wait for the disk.
 func (l *Log) change(f func(b *batch) error) error {
 	b, err := l.begin()
 	if err != nil {
@@ -158,7 +158,7 @@ func (l *Log) change(f func(b *batch) error) error {
 	return err
 }
 
-// changeSeq is change for a message that must exist.
+// changeSeq is like change, for a message that must exist.
 func changeSeq(l *Log, seq uint64, f func(b *batch)) error {
 	return l.change(func(b *batch) error {
 		if !l.state.ledger.Has(seq) {
@@ -255,7 +255,7 @@ func (l *Log) SetSent(p Priority, number uint64) error {
 	if err != nil {
 		return err
 	}
-	if number == l.state.ledger.Sent[p] { // the caller that set it may still wait for the disk
+	if number == l.state.ledger.Sent[p] { // the caller that set this watermark may still wait for the disk
 		t := Ticket{batch: l.pipe.sentBatch[p]}
 		l.mu.Unlock()
 		return l.Wait(context.Background(), t)
@@ -313,5 +313,5 @@ func (l *Log) Session() (clientID string, known bool) {
 func (l *Log) Epoch() uint64  { return l.state.ledger.Epoch }
 func (l *Log) Now() time.Time { return record.Time(l.state.ledger.Clock.Now()) }
 
-// Boot returns how many times the log was opened, including this time.
+// Boot returns how many times the log was opened. It includes the present opening.
 func (l *Log) Boot() uint64 { return l.state.ledger.Boot }

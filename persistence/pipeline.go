@@ -10,8 +10,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/index"
 )
 
-// batch is the content of one commit: the records since the previous commit. The first goroutine
-// that waits for a batch commits it for all others.
+// batch is the content of one commit. It contains the records since the previous commit. The first
+// goroutine that waits for a batch commits it for all other goroutines that wait.
 type batch struct {
 	index.Batch
 	id      uint64
@@ -21,15 +21,15 @@ type batch struct {
 	ended   bool   // committed or failed
 	err     error  // valid if ended
 	done    chan struct{}
-	stalled chan struct{} // closed when the commit takes longer than WriteTimeout; nil: nobody waits
+	stalled chan struct{} // closed when the commit takes longer than WriteTimeout; nil if no goroutine waits
 	slow    bool          // the commit has taken longer than WriteTimeout
 	timer   *time.Timer   // calls stall
-	waiters atomic.Int32  // goroutines that wait, without the one that commits
-	crowd   int           // the number of goroutines that closes joined
-	joined  chan struct{} // closed when crowd goroutines wait; nil: the commit does not wait for them
+	waiters atomic.Int32  // number of waiting goroutines, without the one that commits
+	crowd   int           // joined is closed when this number of goroutines waits
+	joined  chan struct{} // closed when crowd goroutines wait; nil if the commit does not wait for them
 }
 
-// wait returns when the batch has ended. It is called with mu held and releases it.
+// wait returns when the batch has ended. The caller holds mu, and wait releases mu.
 func (b *batch) wait(mu *sync.Mutex) {
 	if b.ended {
 		mu.Unlock()
@@ -40,7 +40,7 @@ func (b *batch) wait(mu *sync.Mutex) {
 	<-b.done
 }
 
-// waitFor is wait, but returns early if ctx ends or the commit stalls.
+// waitFor is like wait, but returns early if ctx ends or the commit takes too long.
 func (b *batch) waitFor(ctx context.Context, mu *sync.Mutex, timeout time.Duration) error {
 	b.register()
 	if b.stalled == nil {
@@ -64,7 +64,7 @@ func (b *batch) waitFor(ctx context.Context, mu *sync.Mutex, timeout time.Durati
 	}
 }
 
-// stall wakes the callers of waitFor, because the commit has taken too long. mu must be held.
+// stall wakes the callers of waitFor after the commit has taken too long. mu must be held.
 func (b *batch) stall() {
 	if b.slow = true; b.stalled != nil {
 		close(b.stalled)
@@ -82,13 +82,14 @@ func (b *batch) register() {
 	}
 }
 
-// pipeline contains the batches that have not ended, and the held ones. Log.mu guards it.
+// pipeline contains the batches that have not ended, and the batches that are held during an
+// outage. Log.mu guards it.
 type pipeline struct {
 	open      *batch             // takes new records
-	outage    *DegradedError     // nil: the disk accepts writes
-	dry       bool               // during an outage: nothing can be written
-	held      []*batch           // unwritten batches with messages, during an outage; their callers got an error
-	flight    []*batch           // being committed, in order
+	outage    *DegradedError     // nil if the disk accepts writes
+	dry       bool               // there is an outage, and nothing can be written
+	held      []*batch           // during an outage: unwritten batches with messages, whose callers got an error
+	flight    []*batch           // batches that are being committed, in order
 	written   uint64             // ID of the newest batch that was committed
 	durable   uint64             // ID of the newest batch that was synced
 	sentBatch [Priorities]uint64 // ID of the batch with the newest sent watermark, by priority
@@ -147,7 +148,8 @@ func (b *batch) end(err error) {
 }
 
 // hold ends the batches in flight with an error and keeps their records. If a batch contains no
-// messages, its records go to the front of the open batch, which contains no messages either.
+// messages, hold moves its records to the front of the open batch. The open batch contains no
+// messages either.
 func (p *pipeline) hold(err error) {
 	for _, b := range p.flight {
 		b.end(err)

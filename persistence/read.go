@@ -10,10 +10,10 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// Next implements [Store]. If a message is damaged, Next records it as Dropped, counts it as Lost,
-// reports it, and goes on with the following message. It does the same if the disk has failed to
-// read a message for 3 seconds while it reads others. After a *[ReadError], Next may be called
-// again.
+// Next implements [Store]. If a message is damaged, Next reports the damage, records the message as
+// Dropped, counts it as Lost, and continues with the next message. Next does the same if the disk
+// has failed to read the message for 3 seconds, but can read other messages. After a *[ReadError],
+// the caller may call Next again.
 func (l *Log) Next(c *Cursor, e *Entry) (bool, error) {
 	return l.read(func() uint64 { return l.state.catalog.Next((*[Priorities]uint64)(c)) }, e)
 }
@@ -62,7 +62,7 @@ type place struct {
 
 	released bool
 	lost     bool
-	deferral Deferral // zero: the message is not deferred
+	deferral Deferral // zero if the message is not deferred
 }
 
 // read sets e to the message that pick returns. It calls pick with mu held. If pick returns 0, read
@@ -103,7 +103,8 @@ func (l *Log) choose(pick func() uint64) (place, error) {
 	return l.locate(seq), nil
 }
 
-// locate returns the place of a committed message. If there is none, seq is 0 in the result.
+// locate returns the place of a committed message. If there is no such message, seq is 0 in the
+// result.
 func (l *Log) locate(seq uint64) place {
 	m := l.state.catalog.Committed(seq)
 	if !m.OK() {
@@ -159,7 +160,8 @@ func (l *Log) readFromDisk(pick func() uint64, e *Entry) (bool, error) {
 	return false, nil
 }
 
-// isDamage reports whether a read error means that the message is lost. The caller must hold no lock.
+// isDamage reports whether a failed read means that the message is lost. The caller must hold no
+// lock.
 func isDamage(l *Log, at *place, err error) bool {
 	switch {
 	case segment.Damaged(err):
@@ -176,7 +178,8 @@ func isDamage(l *Log, at *place, err error) bool {
 }
 
 // diskWorks reports whether the disk can read another segment and can make a record durable. If
-// there is no other segment, it reads the header of the same one, unless other is true.
+// there is no other segment, diskWorks reads the header of the same segment. If other is true, it
+// does not read the same segment.
 func diskWorks(l *Log, number uint64, other bool) bool {
 	l.mu.Lock()
 	if !writable(l) {

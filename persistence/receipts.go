@@ -101,9 +101,10 @@ func (l *Log) receiptFromLog(seq uint64, id [16]byte) (Receipt, bool, error) {
 }
 
 // keepReceipts writes the results of the messages of a segment that is about to be removed. It
-// reports whether the segment may be removed. That is also the case if there is no room for the
-// receipts, which are then lost. The caller holds mu, and keepReceipts releases it for a time. The
-// results do not change meanwhile, because all messages of the segment have ended.
+// reports whether the segment may be removed. If the disk has no space for the receipts,
+// keepReceipts also returns true, and the receipts are lost. The caller holds mu, and keepReceipts
+// releases mu for some time. The results do not change during this time, because all messages of
+// the segment have ended.
 func (l *Log) keepReceipts(s *index.Segment) bool {
 	w := &l.waste
 	if w.receipts.Has(s.Number) {

@@ -17,7 +17,7 @@ type waste struct {
 	size       int64    // bytes of the segments in use
 	garbage    []string // paths of files that are not in use
 	removing   bool
-	stuck      time.Time // when a segment could not be emptied or removed; zero: the last attempt succeeded
+	stuck      time.Time // time of a failed attempt to empty or remove a segment; zero if the last attempt succeeded
 	waiters    int       // goroutines that wait for room
 	full       bool      // the active segment takes no more records
 	vain       vain      // the state in which dropping messages last freed no segment
@@ -25,26 +25,28 @@ type waste struct {
 	receipts   receipts.Set
 }
 
-// removeAgain is the pause after a segment could not be emptied or removed. During the pause,
-// messages that need disk space are refused. The first message after it tries again.
+// removeAgain is the pause after a failed attempt to empty or remove a segment. During the pause,
+// the log refuses messages that need disk space. The first message after the pause causes another
+// attempt.
 const removeAgain = 100 * time.Millisecond
 
-// vain is the state of a log in which dropping messages frees no segment.
+// vain describes a state of the log in which no segment becomes free if messages are dropped.
 type vain struct {
 	most   Priority
 	ended  uint64 // number of messages that had ended
 	newest uint64 // number of the active segment
 }
 
-// removeDone removes the oldest segments, as far as all their messages have ended durably. Each
-// removal is durable before the next begins, so no crash leaves a gap.
+// removeDone removes the oldest segments whose messages have all ended durably. Each removal is
+// durable before the next one begins. A crash therefore never leaves a gap between segments.
 func (l *Log) removeDone() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.sweep()
 }
 
-// sweep is removeDone with mu held before and after. It releases mu while it waits for the disk.
+// sweep is like removeDone, but mu is held before and after the call. It releases mu during the
+// wait for the disk.
 func (l *Log) sweep() {
 	if maySweep(l) {
 		l.work.Add(1)
@@ -117,7 +119,8 @@ func removeSegments(l *Log) {
 }
 
 // removable returns the next file to remove, and its number if it is a segment in use. Files that
-// are not in use come first, because the segment that voids them must remain.
+// are not in use come first. The segment that makes them invalid must exist longer than these
+// files.
 func (l *Log) removable() (number uint64, name string, ok bool) {
 	if len(l.waste.garbage) > 0 {
 		return 0, l.waste.garbage[0], true
@@ -129,12 +132,13 @@ func (l *Log) removable() (number uint64, name string, ok bool) {
 	return s.Number, segment.Name(l.folder.dir, s.Number), true
 }
 
-// compactable reports whether the oldest segment is to be emptied.
+// compactable reports whether compaction should move the messages out of the oldest segment.
 func (l *Log) compactable() bool {
 	return l.waste.compaction.due(l.state.catalog.Segments[0], l.waste.size, l.state.live(), l.state.catalog.Active().Number)
 }
 
-// squeeze starts a compaction for want of room, if that may help.
+// squeeze starts a compaction because the log lacks disk space. It does so only if the compaction
+// may free space.
 func (l *Log) squeeze() bool {
 	due := l.waste.compaction.squeeze(l.state.catalog.Segments[0], l.waste.size, l.state.live(), l.state.catalog.Active().Number)
 	if due {
@@ -148,7 +152,8 @@ func (l *Log) startCompaction() {
 	l.work.Go(l.compact)
 }
 
-// compact empties the oldest segment and the following ones, as long as compaction is due.
+// compact moves the messages out of the oldest segment and the following segments, as long as
+// compaction is due.
 func (l *Log) compact() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

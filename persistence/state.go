@@ -6,9 +6,9 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// state is the content of a log in memory: the ledger, and the place and state of each message. Its
-// methods change the state and append the records of the change to a batch. They do no I/O. Log.mu
-// guards the state.
+// state is the content of a log in memory. It contains the ledger, and the place and state of each
+// message. Its methods change the state and append the records of the change to a batch. They do no
+// I/O. Log.mu guards the state.
 type state struct {
 	o       *Options
 	ledger  ledger.Ledger
@@ -36,8 +36,9 @@ func (s *state) times(m *Message) (accepted, expires int64) {
 	return accepted, expires
 }
 
-// accept adds a message, followed by the done records of the messages that are dropped for it. A
-// crash between them may keep both the new and a dropped message, but never loses both.
+// accept adds a message, followed by the records of the messages that are dropped to make room for
+// it. After a crash between these records, the log may contain both the new and a dropped message.
+// It never loses both.
 func (s *state) accept(b *batch, m *Message, accepted, expires int64, a admission) Ticket {
 	seq, number := s.ledger.Accept(uint8(m.Priority), len(m.Packet), m.Stream, m.StreamSeq)
 	b.AddMessage(index.Loc{Off: uint32(len(b.buf)), Size: uint32(len(m.Packet))}, uint8(m.Priority), number, index.Print(&m.ID))
@@ -68,7 +69,7 @@ func (s *state) drop(b *batch, t *Ticket, seq uint64, cause DropCause) {
 	t.Drops = append(t.Drops, Drop{Seq: seq, Cause: cause})
 }
 
-// done ends a message. It reports whether the message was pending.
+// done records the result of a message. It reports whether the message was pending.
 func (s *state) done(b *batch, seq uint64, r Result) bool {
 	m := s.catalog.Find(seq)
 	if !m.Alive() {
@@ -116,8 +117,8 @@ func (s *state) discard(b *batch, seq uint64) {
 	b.buf = record.AppendDone(b.buf, seq, record.Result{Kind: record.Discarded}, 0)
 }
 
-// lose gives up a damaged message. It returns false if the message had ended and was not a dead
-// letter.
+// lose records a damaged message as lost. It returns false if the message had already ended and was
+// not a dead letter.
 func (s *state) lose(b *batch, seq uint64, m index.Ref) bool {
 	switch {
 	case m.Alive():
@@ -215,8 +216,8 @@ func (s *state) stream(b *batch, name string) (id uint32, last uint64, err error
 	return id, 0, nil
 }
 
-// move writes a message to the open batch again, unless it ended meanwhile. ranks caches the
-// release order.
+// move writes a message to the open batch again, unless the message has ended in the meantime.
+// ranks caches the release order.
 func (s *state) move(b *batch, r *record.Record, from *index.Segment, ranks *map[uint64]uint64) {
 	m := s.catalog.Committed(r.Seq)
 	if !m.OK() || m.Segment != from {

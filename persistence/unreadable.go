@@ -8,20 +8,21 @@ import (
 	"time"
 )
 
-// If a message cannot be read, each call that needs it tries again. After giveUpTries attempts over
-// giveUpAfter, the message counts as damaged if the disk otherwise works: it can read another
-// place, and make a record durable. If the disk does not work at all, the message stays pending.
+// If a message cannot be read, each call that needs the message tries to read it again. After
+// giveUpTries attempts within at least giveUpAfter, the message counts as damaged if the rest of
+// the disk works. The disk works if it can read another place and make a record durable. If the
+// disk does not work at all, the message stays pending.
 const (
 	giveUpAfter = 3 * time.Second
 	giveUpTries = 3
-	maxTroubles = 128 // bound of the messages whose attempts are counted
+	maxTroubles = 128 // maximum number of messages whose attempts are counted
 )
 
 // troubles are the messages that could not be read. It has its own lock.
 type troubles struct {
 	mu   sync.Mutex
 	list map[uint64]*trouble // by sequence
-	bad  uint64              // segment of the last message given up; 0: a place in it was read since
+	bad  uint64              // segment of the last message that was given up; 0 if a place in the segment was read since
 }
 
 type trouble struct {
@@ -39,7 +40,8 @@ func (x *troubles) read(seq, segment uint64) {
 	}
 }
 
-// failed records a failed attempt, and reports whether the message is to be given up.
+// failed records a failed attempt to read a message. It reports whether the message now counts as
+// damaged.
 func (x *troubles) failed(seq, segment uint64) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -52,7 +54,7 @@ func (x *troubles) failed(seq, segment uint64) bool {
 		x.list[seq] = t
 	}
 	t.tries++
-	// Messages in the segment of one that was given up are most likely on the same bad block.
+	// Messages in the segment of a message that was given up are probably on the same bad block.
 	return x.bad == segment || t.tries >= giveUpTries && time.Since(t.since) >= giveUpAfter
 }
 
@@ -64,8 +66,8 @@ func (x *troubles) givenUp(seq, segment uint64) {
 	x.bad = segment
 }
 
-// mayRead reports whether err has a cause that is unrelated to the stored data: the system lacks
-// memory or file descriptors, or denies access. Such an error is never damage.
+// mayRead reports whether err has a cause that is unrelated to the stored data. The system may lack
+// memory or file descriptors, or may deny access. Such an error is never damage.
 func mayRead(err error) bool {
 	for _, passing := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.EINTR, syscall.EAGAIN, syscall.ETIMEDOUT, fs.ErrPermission, fs.ErrClosed} {
 		if errors.Is(err, passing) {

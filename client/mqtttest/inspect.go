@@ -24,7 +24,8 @@ type Message struct {
 	Payload []byte
 	QoS     byte
 	Retain  bool
-	// Time until the message expires, rounded up to seconds; 0 means that it never expires.
+	// Expiry is the time until the message expires, rounded up to seconds. 0 means that the message
+	// never expires.
 	Expiry          time.Duration
 	ContentType     string
 	ResponseTopic   string

@@ -41,13 +41,15 @@ type Options struct {
 	// survives SIGKILL, but not a power failure.
 	Sync bool
 
-	// Maximum number of unacknowledged QoS 1 and 2 messages from each client; default: 65,535.
+	// ReceiveMaximum limits the unacknowledged QoS 1 and 2 messages from each client. Default:
+	// 65,535.
 	ReceiveMaximum    uint16
 	MaximumPacketSize uint32 // largest packet that the broker accepts, in bytes; default: 16 MiB
 	MaximumQoS        int    // 1 or QoS0Only; default: no limit
 	TopicAliasMaximum uint16 // maximum number of topic aliases per client; default: 1,024
 	MaxSessionExpiry  uint32 // maximum session expiry in seconds; default: no limit
-	// Keep alive that the broker sends to clients, in seconds; default: the client's value is used.
+	// ServerKeepAlive is the keep alive in seconds that the broker sends to clients. Default: the
+	// client's value is used.
 	ServerKeepAlive uint16
 
 	MQTT311 bool // also serve MQTT 3.1.1 clients, which are refused with CONNACK 0x84 by default

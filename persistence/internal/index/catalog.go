@@ -16,8 +16,8 @@ type Segment struct {
 	Index
 }
 
-// Catalog finds messages by sequence and by priority. A message is in its segment, among the moved
-// messages, which are few, or in an uncommitted batch.
+// Catalog finds messages by sequence and by priority. A message is in its segment, in the short
+// list of moved messages, or in an uncommitted batch.
 type Catalog struct {
 	Segments []*Segment // oldest first; the last one is active
 	Open     []*Batch   // uncommitted batches, oldest first
@@ -89,7 +89,8 @@ func (c *Catalog) Uncommitted(priority uint8) bool {
 	return slices.ContainsFunc(c.Open, func(b *Batch) bool { return bytes.IndexByte(b.states, priority<<levelShift|Pending) >= 0 })
 }
 
-// Next returns the first committed message after the cursor that is alive and not deferred, or 0.
+// Next returns the first committed message after the cursor that is alive and not deferred. It
+// returns 0 if there is none.
 func (c *Catalog) Next(cursor *[record.Priorities]uint64) (seq uint64) {
 	for p := record.Urgent; p >= record.Normal && seq == 0; p-- {
 		seq = c.NextOf(uint8(p), cursor[p])
@@ -117,7 +118,7 @@ func (c *Catalog) NextOf(priority uint8, after uint64) uint64 {
 }
 
 func (c *Catalog) nextNormal(seq uint64) uint64 {
-	// Every moved message is older than the messages in their original segments.
+	// Every moved message is older than all messages that are still in their original segments.
 	if n := len(c.moved); n > 0 && c.moved[n-1].seq >= seq {
 		for i, _ := c.findMoved(seq); i < n; i++ {
 			if m := &c.moved[i]; m.state < Done {
@@ -195,7 +196,7 @@ func (c *Catalog) Unrelease() {
 	}
 }
 
-// queue lists the messages of one priority in order. It may contain messages that have ended.
+// queue contains the messages of one priority in order. It may contain messages that have ended.
 type queue []queued
 
 type queued struct{ seq, number uint64 }

@@ -16,8 +16,8 @@ const (
 	Lost     = 3 // its record was not found at the opening
 	moved    = 4 // its record is in a newer segment
 	Dead     = 5 // a dead letter
-	Deferred = 6 // alive, but excluded from the sending order; never returns to it
-	// DeferredReleased is both Deferred and Released.
+	Deferred = 6 // alive, but Next does not return it; a deferred message stays deferred
+	// DeferredReleased is the state of a message that is both deferred and released.
 	DeferredReleased = 7
 
 	stateMask  = 7
@@ -33,8 +33,8 @@ type Extra struct {
 	At     int64 // time of the result, in Unix milliseconds
 }
 
-// Print returns a 16-bit fingerprint of a message ID, for finding messages by ID. About one in 65,536
-// messages has the same fingerprint as a given one.
+// Print returns a 16-bit fingerprint of a message ID. It is used to find messages by ID. About one
+// in 65,536 messages has the same fingerprint as a given message.
 func Print(id *[16]byte) uint16 { return uint16(record.CRC(id[:])) }
 
 // Index contains the messages of one segment or batch. Sequences have no gaps, so a message is found
@@ -108,7 +108,7 @@ func (x *Index) Split(off int64) int {
 	return sort.Search(len(x.Locs), func(i int) bool { return int64(x.Locs[i].Off) >= off })
 }
 
-// Cut removes the messages from off on, and returns them.
+// Cut removes the messages whose records begin at off or later, and returns these messages.
 func (x *Index) Cut(off int64) (tail Index) {
 	n := x.Split(off)
 	rest := Index{Keep: x.Keep, Locs: x.Locs[n:], states: x.states[n:], prints: x.prints[n:]}
@@ -135,7 +135,8 @@ func (x *Index) AddAll(y *Index, shift int64) {
 	}
 }
 
-// Ended returns how many messages have ended, without those that were moved away.
+// Ended returns the number of messages that have ended. It does not count messages that were moved
+// away.
 func (x *Index) Ended() (n int) {
 	for _, s := range x.states {
 		if s&stateMask == Done {
@@ -170,7 +171,8 @@ func alive(state uint8) bool {
 	return state < Done || state >= Deferred
 }
 
-// Ref refers to a message. It is valid until the catalog changes. The zero value refers to none.
+// Ref refers to a message. It is valid until the catalog changes. The zero value refers to no
+// message.
 type Ref struct {
 	Segment *Segment // contains the record; nil: the message is not committed
 	Moved   bool     // the record was written again
@@ -218,5 +220,5 @@ func (r Ref) SetResult(res record.Result, at int64) {
 	}
 }
 
-// EndedIn records that a commit ends the message or moves it away.
+// EndedIn records the number of the commit that ends the message or moves it away.
 func (r Ref) EndedIn(commit uint64) { r.x.Emptied = max(r.x.Emptied, commit) }

@@ -58,8 +58,8 @@ func (c *Catalog) Move(seq uint64, s *Segment, at Loc, priority, state uint8) {
 	m.seg, m.loc, m.state = s, at, priority<<levelShift|state
 }
 
-// installMove adds a message that a commit has written again, to s. A message that ended meanwhile is
-// not moved: its done record follows later.
+// installMove adds a message that a commit has written again to the segment s. A message that has
+// ended in the meantime is not moved, because the record of its result follows later.
 func (c *Catalog) installMove(s *Segment, off int64, m move, commit uint64) {
 	r := c.Committed(m.seq)
 	if !r.OK() || r.x == &s.Index { // already there: the batch was written twice
@@ -106,8 +106,8 @@ func (c *Catalog) RemoveFirst() {
 	}
 }
 
-// Keepers returns the next messages after a sequence that must be moved before the segment can be
-// removed. Their packets have about most bytes in total.
+// Keepers returns messages that must be moved before the segment can be removed. It begins after
+// the sequence after. The packets of these messages have about most bytes in total.
 func (c *Catalog) Keepers(s *Segment, after uint64, most int64) (seqs []uint64, locs []Loc, size int64) {
 	take := func(seq uint64, state uint8, at Loc) {
 		if state &= stateMask; size < most && seq > after && (alive(state) || state == Dead) {

@@ -12,11 +12,11 @@ const (
 	keyed       = 1 << (damageShift + 32) // flag: the checkpoint has a key and fingerprints
 )
 
-// AppendCheckpoint appends a checkpoint, which is an encoding of the ledger. Each segment has one
-// in its opening, which is the part that is written when the segment begins. So the segments before
-// it can be removed once their messages have ended. A checkpoint does not list the released and the
-// ended messages, because those records are never in an earlier segment than the message. It
-// repeats the link to the previous segment, in case the header is damaged.
+// AppendCheckpoint appends a checkpoint, which is an encoding of the ledger. The opening of a
+// segment is the part that is written when the segment begins. Each opening contains a checkpoint,
+// so earlier segments can be removed as soon as their messages have ended. A checkpoint does not
+// list the released and the ended messages, because their records are never in an earlier segment
+// than the message. It repeats the link to the previous segment, in case the header is damaged.
 func (g *Ledger) AppendCheckpoint(b []byte, prev segment.Link) []byte {
 	body := make([]byte, 0, 128)
 	put := func(numbers ...uint64) {
@@ -60,8 +60,8 @@ func (g *Ledger) AppendCheckpoint(b []byte, prev segment.Link) []byte {
 	return record.AppendCheckpoint(b, append(body, g.Owner...))
 }
 
-// DecodeCheckpoint decodes the body of a checkpoint. It leaves out the values that are counted from
-// the records of messages.
+// DecodeCheckpoint decodes the body of a checkpoint. It does not set the values that are counted
+// from the records of messages.
 func DecodeCheckpoint(body []byte, version1 bool) (g Ledger, prev segment.Link, err error) {
 	const most = record.MaxSequence
 	d := record.Decoder{B: body}

@@ -19,9 +19,10 @@ const neverSet = 1_577_836_800_000
 // ClockSet reports whether a clock that shows this time, in Unix milliseconds, was ever set.
 func ClockSet(now int64) bool { return now >= neverSet }
 
-// NextEpoch returns an epoch above the last one, which is 0 if there was none. The result is the
-// time in Unix milliseconds if that is above last. Otherwise it has random bits, so that it differs
-// from the epoch of another copy of the store, or of a lost store, under the same clock.
+// NextEpoch returns an epoch that is higher than last. last is the previous epoch, or 0 if there
+// was none. The result is the time in Unix milliseconds if that number is higher than last. If it
+// is not higher, the result has random bits. It then differs from the epoch of another copy of the
+// store, or of a lost store, with the same clock.
 func NextEpoch(now int64, last uint64) uint64 {
 	switch {
 	case ClockSet(now) && uint64(now) > last:
@@ -32,8 +33,8 @@ func NextEpoch(now int64, last uint64) uint64 {
 	return last + 1 + rand.Uint64N(1<<24) // at most 4.7 hours above, so a clock that is set soon exceeds it
 }
 
-// Begin starts the clock. last is the latest time that an earlier opening recorded, or 0. pending
-// reports whether there are messages whose expiry depends on the clock.
+// Begin starts the clock. last is the latest time that an earlier opening recorded, or 0 if there
+// is none. pending reports whether there are messages whose expiry depends on the clock.
 func (c *Clock) Begin(start time.Time, last int64, pending bool) {
 	c.Began = start
 	now := start.UnixMilli()

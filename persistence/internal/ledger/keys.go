@@ -5,11 +5,11 @@ import (
 	"math/bits"
 )
 
-// Keys finds the newest message of each key. It identifies a key by an 80-bit hash: among a million
-// keys, a collision occurs in one of 10^12 processes. Entries of ended messages stay until the
-// table is rebuilt. It is rebuilt when it is nearly full. It is also rebuilt when a segment is
-// removed and the table has more than twice as many entries as there are pending messages. An entry
-// takes 19 to 25 bytes, whatever the length of the key.
+// Keys finds the newest message of each key. It identifies a key by an 80-bit hash. Among a million
+// keys, a collision occurs in one of 10^12 processes. The entries of ended messages stay until the
+// table is rebuilt. The table is rebuilt when it is nearly full. It is also rebuilt when a segment
+// is removed and the table has more than twice as many entries as there are pending messages. An
+// entry takes 19 to 25 bytes, for any length of the key.
 type Keys struct {
 	slots []keySlot // an open-addressing hash table
 	used  int

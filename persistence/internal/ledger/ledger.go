@@ -36,8 +36,9 @@ type Ledger struct {
 	Clock       Clock
 }
 
-// Writer describes the process that writes to the log. A later opening uses it to find out whether a
-// power failure may have removed the end of the log, and whether the folder is a copy.
+// Writer describes the process that writes to the log. A later opening uses this description to
+// detect copies of the folder. It also uses it to determine whether a power failure may have
+// removed the end of the log.
 type Writer struct {
 	Known   bool   // false: format versions before 3 did not record it
 	Lossy   bool   // the sync policy allows a power failure to remove the last records
@@ -136,8 +137,9 @@ func (g *Ledger) Restore(c Ledger, version1 bool) {
 	*g = c
 }
 
-// Reconcile makes the totals consistent after damage. It returns the number of accepted messages that
-// cannot be found and are therefore lost. A message whose done record is lost is pending again.
+// Reconcile makes the totals consistent after damage. It returns the number of accepted messages
+// that cannot be found and are therefore lost. If the record of a result is lost, the message is
+// pending again.
 func (g *Ledger) Reconcile() (lost uint64) {
 	sum := uint64(g.Pending)
 	for _, n := range g.Totals {

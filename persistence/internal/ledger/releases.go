@@ -9,9 +9,9 @@ import (
 
 // Releases are the released messages, ordered by rank. The ranks ascend in the order of the PUBRECs.
 //
-// Ended messages stay in the list until they are more than half of it, so that adding and ending a
-// message take constant time. The list has at most twice as many entries as there are released
-// messages, of which a session has at most 65,535.
+// Ended messages stay in the list until they are more than half of the list, so Add and Done take
+// constant time. The list has at most twice as many entries as there are released messages. A
+// session has at most 65,535 released messages.
 type Releases struct {
 	list []release // by rank
 	live int       // number of pending messages in list
@@ -65,7 +65,7 @@ func (r *Releases) Ranks() map[uint64]uint64 {
 }
 
 // Found adds a message that was read from a record with this rank. The rank is 0 if an earlier
-// release wrote the record; such records are in the order of the PUBRECs.
+// release wrote the record. Such records are in the order of the PUBRECs.
 func (r *Releases) Found(seq, rank uint64) {
 	if rank == 0 {
 		rank = min(r.last+1, record.MaxSequence)

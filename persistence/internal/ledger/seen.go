@@ -30,9 +30,9 @@ func (s Seen) Remove(id uint16) (changed bool) {
 // List returns the identifiers in ascending order.
 func (s Seen) List() []uint16 { return slices.Sorted(maps.Keys(s)) }
 
-// EnsureKey generates a key if there is none. That is the case if the log is new, if an earlier
-// release wrote it, or if all its checkpoints are damaged. Fingerprints made with another key are
-// useless, so they are set to 0.
+// EnsureKey generates a key if the log has none. A log has no key if it is new, if an earlier
+// release wrote it, or if all its checkpoints are damaged. Fingerprints that were made with another
+// key are useless, so EnsureKey sets them to 0.
 func (g *Ledger) EnsureKey() {
 	if g.Key != [16]byte{} {
 		return

@@ -26,9 +26,9 @@ func (s *Set) Add(f File) {
 	s.Total += f.Count
 }
 
-// Trim drops the oldest files, as long as the remaining ones contain at least max receipts, or all
-// receipts of the oldest file are older than limit. It always keeps the newest file. It returns the
-// segment numbers of the dropped files.
+// Trim drops the oldest file repeatedly. It does so as long as the remaining files contain at least
+// max receipts, or all receipts of the oldest file are older than limit. It always keeps the newest
+// file. It returns the segment numbers of the dropped files.
 func (s *Set) Trim(max uint64, limit int64) (dropped []uint64) {
 	for len(s.Files) > 1 {
 		oldest := s.Files[0]

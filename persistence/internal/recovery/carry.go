@@ -10,8 +10,8 @@ import (
 )
 
 // Carry returns the segment with which the log continues, its header with First and Prev, and the
-// records at its beginning. These records are the end of the last segment, as far as it must be
-// written again, see carryFrom. Carry changes the state.
+// records at its beginning. These records are the part of the last segment that must be written
+// again, see carryFrom. Carry changes the state.
 func (s *State) Carry(small, buffer int64) (next *index.Segment, h segment.Header, records []byte, err error) {
 	next = &index.Segment{Number: s.Newest + 1, Index: index.Index{First: s.Ledger.Next, Keep: s.c.Receipts}}
 	if n := len(s.Catalog.Segments); n > 0 {

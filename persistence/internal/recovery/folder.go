@@ -46,8 +46,8 @@ func (s *State) Close() {
 	}
 }
 
-// open returns the file of a segment. It stays open until open is called for another segment, or
-// Close.
+// open returns the file of a segment. The file stays open until Close, or until open is called for
+// another segment.
 func (s *State) open(f *File) (fsys.File, error) {
 	if s.of == f {
 		return s.file, nil
@@ -88,9 +88,9 @@ func (s *State) readHeader(f *File) error {
 	return nil
 }
 
-// loadReceipts reads the headers of the receipts files. A file is garbage if its segment is in use:
-// the file was not finished, or will be written again. An unreadable file is garbage after a copy
-// was kept. If receipts are disabled, all files are garbage.
+// loadReceipts reads the headers of the receipts files. A file is garbage if its segment is still
+// in use, because the file was not finished, or will be written again. An unreadable file is
+// garbage after a copy was kept. If receipts are disabled, all receipts files are garbage.
 func (s *State) loadReceipts(names []string) error {
 	for _, name := range names {
 		number := receipts.ParseName(name)

@@ -43,8 +43,8 @@ func (s *State) Renewal(host fsys.Host, now int64) Renewal {
 	return Continued
 }
 
-// Disown voids the session of a copy. Its records belong to the client that uses the original, and
-// that client may have sent any message. records are those of Carry.
+// Disown forgets the session of a copied log. The session belongs to the client that uses the
+// original, and that client may have sent any message. records are the records that Carry returned.
 func (s *State) Disown(records []byte) []byte {
 	g := &s.Ledger
 	g.Reset("")

@@ -15,7 +15,7 @@ import (
 // readTimeout is how long an opening retries reads that the disk refuses, in total.
 const readTimeout = 1500 * time.Millisecond
 
-// unread is a place that the disk could not read, although it could read others.
+// unread is a place that the disk could not read, although it could read other places.
 type unread struct {
 	off, length int64
 	err         error
@@ -61,7 +61,7 @@ func (p *retryFile) ReadAt(b []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// isUnread reports whether err concerns the place that was read, and not a lack of resources.
+// isUnread reports whether the place that was read caused err, and not a lack of resources.
 func isUnread(err error) bool {
 	if err == nil || err == io.EOF {
 		return false

@@ -16,9 +16,9 @@ type Scanner struct {
 	wasted    int64  // bytes whose checksum was wrong while searching
 }
 
-// During a search, a payload can look like the beginning of a long record at each byte. When wrong
-// checksums have covered maxWasted times the size of the segment, the search only considers short
-// records.
+// During a search, each byte of a payload can look like the beginning of a long record. The search
+// counts the bytes of records whose checksum was wrong. When they exceed maxWasted times the size
+// of the segment, the search considers only short records.
 const (
 	maxWasted   = 64
 	shortRecord = 64
@@ -90,10 +90,10 @@ func (s *Scanner) Blank(off int64) (bool, error) {
 	return true, nil
 }
 
-// Scan calls each for each valid record from off on, until each returns false, and damaged for each
-// unreadable range. It returns the end of the readable part. A segment is sealed if the next
-// segment records its size. In a segment that is not sealed, an unreadable place without a fence
-// after it is a torn write, and the log ends there.
+// Scan calls each for each valid record from off on, until each returns false. It calls damaged for
+// each unreadable range. It returns the end of the readable part. A segment is sealed if the next
+// segment records its size. If a segment is not sealed, and no fence follows an unreadable place,
+// the place is a torn write, and the log ends there.
 func (s *Scanner) Scan(off int64, sealed bool, each func(off int64, r *record.Record) bool, damaged func(off, length int64)) (end int64, torn bool, err error) {
 	var r record.Record
 	for off < s.Limit {

@@ -36,8 +36,9 @@ func ParseName(name string) uint64 {
 	return number
 }
 
-// Link refers to the previous segment, and records how many of its bytes are in use. Segments with
-// numbers between a segment and its link are void: they were superseded or not finished.
+// Link refers to the previous segment, and records how many bytes of that segment are in use.
+// Segments with numbers between a segment and its link are not in use, because they were replaced
+// or not finished.
 type Link struct {
 	Number uint64 // 0: there is no earlier segment
 	Size   int64

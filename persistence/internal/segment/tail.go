@@ -1,8 +1,8 @@
 package segment
 
-// Tail keeps the newest bytes that were written to the active segment. A queue that is drained as
-// fast as it is filled is therefore never read from the disk, and unsynced bytes can be written
-// again. Tail keeps between Limit and 2*Limit bytes.
+// Tail keeps the newest bytes that were written to the active segment. If messages are sent as fast
+// as they are added, the log therefore never reads them from the disk. Tail also lets the log write
+// unsynced bytes again. It keeps between Limit and 2*Limit bytes.
 type Tail struct {
 	Limit   int
 	segment uint64

@@ -38,8 +38,8 @@ type Writer struct {
 	filled  int64 // the bytes up to here were written: records, then zeros
 }
 
-// Full reports whether n more bytes belong in a new segment. The opening does not count, because
-// with many streams it may be larger than SegmentBytes.
+// Full reports whether the next n bytes should go to a new segment. The size of the opening does
+// not count, because with many streams the opening may be larger than SegmentBytes.
 func (w *Writer) Full(n int) bool {
 	return w.End > w.opening && n > 0 && w.End-w.opening+int64(n) > w.SegmentBytes
 }
@@ -134,8 +134,9 @@ func (w *Writer) Begin(h Header, records, checkpoint []byte) error {
 	return w.begin(f, 0, h, records, checkpoint)
 }
 
-// BeginIn is Begin, but uses the reserve, a file of size zeros, which is renamed. It needs no
-// additional disk space. After an error, the file may be gone.
+// BeginIn is like Begin, but it renames the reserve and uses it as the segment. The reserve is a
+// file that contains size zeros. BeginIn needs no additional disk space. After an error, the file
+// may no longer exist.
 func (w *Writer) BeginIn(reserve string, size int64, h Header, records, checkpoint []byte) error {
 	if need := int64(HeaderSize + len(records) + len(checkpoint)); need > size {
 		return fmt.Errorf("beginning a segment of %d bytes in the reserve of %d: %w", need, size, syscall.ENOSPC)
@@ -204,16 +205,16 @@ func (w *Writer) begin(f fsys.File, size int64, h Header, records, checkpoint []
 	return nil
 }
 
-// minFill is how far a segment is first filled with zeros. Each later fill is twice as large, up to
-// Preallocate, so small segments stay small.
+// minFill is the number of zeros that are first added to a segment. Each later fill is twice as
+// large, up to Preallocate. Small segments therefore stay small.
 const minFill = 16 << 10
 
 var zeros [64 << 10]byte
 
-// fill preallocates zeros when the end has reached the end of the last ones. A sync of a file whose
-// size did not change needs no write to the journal of the file system, which would take as long
-// again. Recovery treats zeros up to the end of the file as the end of the log. If fill fails, the
-// next write or sync returns the error.
+// fill preallocates zeros when the records have reached the end of the last zeros. If the size of a
+// file did not change, a sync needs no write to the journal of the file system. Such a write would
+// double the time of the sync. Recovery treats zeros up to the end of the file as the end of the
+// log. If fill fails, the next write or sync returns the error.
 func (w *Writer) fill() {
 	if w.Preallocate <= 0 || w.End <= w.filled {
 		return
