@@ -29,7 +29,7 @@ type Config struct {
 	// ClientID identifies the session at the server. Keep it the same across restarts. Default: a
 	// random identifier if the store is in memory. The session then ends with the client. If the
 	// store was used under another ClientID, the client publishes the stored messages and discards
-	// the stored session. With StrictSession, the client stops instead.
+	// the stored session. With StrictSession, the client stops.
 	ClientID string
 	// Dir is the folder of the durable store. The client creates a missing folder. One client at a
 	// time can open it. Default: a store in memory. Pending messages are then lost when the client
@@ -94,7 +94,7 @@ type ConnectionConfig struct {
 	// override it, see Connected.KeepAlive.
 	KeepAlive time.Duration
 	// MaximumPacketSize is the largest packet that the client accepts, in bytes. Default 16 MiB.
-	// The server does not deliver larger ones. A packet contains 5 bytes for each Subscription
+	// The server does not deliver larger packets. A packet contains 5 bytes for each Subscription
 	// Identifier. The client also accepts one byte more, because mosquitto sends such packets.
 	MaximumPacketSize uint32
 	// IgnoreRedirects makes the client ignore redirects to another server. By default, the client

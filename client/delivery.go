@@ -41,8 +41,8 @@ type Outcome struct {
 	Err    error // nil if the message is pending or acked, or else a *RefusedError, *PoisonError, *ExpiredError, *DroppedError, *DamagedError, ErrSessionLost or ErrClosed
 }
 
-// Delivery reports the outcome of one published message. The application may ignore it. All QoS 0
-// messages without an ID share one Delivery. All methods are safe for concurrent use.
+// Delivery reports the outcome of one published message. The application may ignore the Delivery.
+// All QoS 0 messages without an ID share one Delivery. All methods are safe for concurrent use.
 type Delivery struct {
 	ID MessageID
 

@@ -11,8 +11,8 @@ import (
 )
 
 // DisconnectOptions are the contents of the DISCONNECT that CloseWith sends. The zero value means a
-// normal end, as with Close. The server then discards the will and keeps the session for
-// SessionConfig.Expiry.
+// normal end of the connection, as with Close. The server then discards the will and keeps the
+// session for SessionConfig.Expiry.
 type DisconnectOptions struct {
 	// Reason is the reason code. 0x00 is a normal end. 0x04 makes the server publish the will, and
 	// the client publishes no offline status. The other valid codes are those of 0x80 or above that

@@ -247,7 +247,7 @@ func (e *DrainError) Error() string {
 
 func (e *DrainError) Unwrap() error { return e.Cause }
 
-// SafeToRetry returns false: the store keeps the messages.
+// SafeToRetry returns false, because the store keeps the messages.
 func (*DrainError) SafeToRetry() bool { return false }
 
 // SessionError reports that the client stopped because the session at the server is not that in the

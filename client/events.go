@@ -72,7 +72,7 @@ type Redirected struct {
 // connection, and resumes the session at once on the next connection. The client receives the
 // messages that wait in the session, even those of subscriptions that it did not make. It ends all
 // QoS 2 exchanges that the server may hold before it sends stored messages. With StrictSession, the
-// client stops instead. CleanStart discards the session.
+// client stops instead of resuming it. CleanStart discards the session.
 type SessionAdopted struct{ Server string }
 
 // SessionStuck reports that only a new session can make the server accept messages. The server
@@ -95,7 +95,7 @@ type PurgeGivenUp struct{ PacketIDs int }
 // SessionConfig.OnLost. InFlight is the sum of Republished and Failed.
 type SessionLost struct{ InFlight, Republished, Failed int }
 
-// Stopped reports that the client has ended. After Stopped, only events of calls in progress
+// Stopped reports that the client has ended. After Stopped, only events of calls in progress can
 // follow. Err is the fatal error, or the cause that ended Start's context. Err is nil after Close
 // and Drain.
 type Stopped struct{ Err error }
@@ -123,8 +123,8 @@ type MessageDropped struct {
 }
 
 // MessageUnnumbered reports a message that was accepted without a sequence number although
-// Publishing.Sequenced is set. The store already numbers Limits.MaxStreams pairs of topic and
-// priority. Receivers handle unnumbered messages in order of receipt and report no gaps.
+// Publishing.Sequenced is set. The store already assigns numbers for Limits.MaxStreams pairs of
+// topic and priority. Receivers handle unnumbered messages in order of receipt and report no gaps.
 type MessageUnnumbered struct {
 	ID    MessageID
 	Topic string
