@@ -25,10 +25,10 @@
 // [Cache] on the database that stores the effect. The example of Cache shows this with a table of
 // keys in SQL.
 //
-// A key is usually the message ID that the publisher sets. It must be unique for each publisher, or
-// globally. [Hash] computes a key for a message without an ID. The payload alone is not enough,
-// because two sensor readings can be equal. The hash must also include the topic, the publisher,
-// and a timestamp or sequence number.
+// A key is usually the message ID that the publisher sets. The key must be unique for each
+// publisher, or globally. [Hash] computes a key for a message without an ID. The payload alone is
+// not enough, because two sensor readings can be equal. The hash must also include the topic, the
+// publisher, and a timestamp or sequence number.
 //
 // [Memory] loses its keys when the process ends. [File] keeps them. Package dedupetest tests your
 // own implementations of Cache.

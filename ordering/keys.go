@@ -103,11 +103,11 @@ func (r *Resequencer[T]) shrink() {
 // Position describes how far the stream of a key has progressed.
 type Position struct {
 	Epoch uint64
-	Last  uint64 // the highest number that was in order
+	Last  uint64 // the last number that was emitted in order, or given up
 	// Missing contains the numbers up to Last that were given up. Their messages may still arrive.
 	Missing []Range
-	// IDs contains the IDs of the last emitted messages, at most MaxIDs. The newest is the last
-	// one.
+	// IDs contains the IDs of the last emitted messages, at most MaxIDs. The newest ID is the last
+	// element.
 	IDs []ID
 }
 

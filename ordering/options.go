@@ -169,7 +169,7 @@ type Stats struct {
 	Duplicates      uint64 // messages that were dropped because their ID was known
 	NumbersRepeated uint64 // messages that were dropped because their number was known and they had no ID
 	Gaps            uint64 // gaps that were given up
-	Missing         uint64 // numbers in these gaps; the counter stops at 2^64-1
+	Missing         uint64 // missing numbers in all gaps that were given up; the counter stops at 2^64-1
 	Epochs          uint64 // new epochs
 	EvictedKeys     uint64 // streams that were removed because of MaxKeys or MaxStreamBytes
 	RangesDropped   uint64 // ranges that were removed because of MaxRanges

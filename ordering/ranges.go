@@ -10,7 +10,7 @@ type Range struct {
 	From, To uint64
 }
 
-// ranges is a set of numbers as disjoint ranges in ascending order.
+// ranges is a set of numbers. It contains disjoint ranges in ascending order.
 type ranges []Range
 
 // add appends a range, which must be after all others.

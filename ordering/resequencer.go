@@ -18,8 +18,8 @@ import (
 // If another goroutine is emitting messages of the key, Push leaves its message to that goroutine
 // and returns earlier. So a message has been handled when emit has returned, but not always when
 // Push has returned. The caller must limit how many messages wait in this way. With one goroutine
-// per key, only a concurrent Expire can make messages wait. Their number is at most the number of
-// messages that Expire releases.
+// per key, only a concurrent Expire can make messages wait, and at most as many messages wait as
+// this Expire releases.
 //
 // A panic in emit reaches the caller. The message counts as emitted. The next call for the key
 // emits the messages after it.
@@ -41,9 +41,9 @@ func NewResequencer[T any](o Options) *Resequencer[T] {
 }
 
 // Push adds the message with number seq in an epoch of key, and emits all messages that are now in
-// order. The Result describes what happened to this message. In two cases, Push compares the ID
-// with the IDs of the last messages of the key: if the number is known, and if the epoch is lower
-// than the epoch of the stream.
+// order. The Result describes what happened to this message. If the number is known, or the epoch
+// is lower than the epoch of the stream, Push compares the ID with the IDs of the last messages of
+// the key.
 //
 // A higher epoch means that the publisher has lost its numbers. Push then emits the held messages
 // of the old epoch, reports their gaps, and starts the stream again. A message of a lower epoch is

@@ -11,8 +11,8 @@ import (
 // admission is the decision to accept a message. It lists the messages that are dropped to make
 // room.
 type admission struct {
-	older    uint64   // an unsent message with the same key, which is dropped; 0 if there is none
-	replaced uint64   // a message with the same key that may have been sent; 0 if there is none
+	older    uint64   // an unsent message with the same key, which is dropped; 0 if no such message exists
+	replaced uint64   // a message with the same key that may have been sent; 0 if no such message exists
 	victims  []uint64 // the oldest messages, which are dropped
 }
 

@@ -178,8 +178,8 @@ func (l *Log) settle() {
 // maxGather is the longest time that a commit waits for other goroutines to join it.
 const maxGather = time.Millisecond
 
-// gather waits until b has as many waiters as the last commit had. If it did not, the first one
-// would commit alone. It waits at most half the time of a sync.
+// gather waits until b has as many waiters as the last commit had, but at most half the time of a
+// sync. Without it, the first goroutine that wakes up would commit alone.
 func (l *Log) gather(b *batch) {
 	if int(b.waiters.Load())+1 >= l.pipe.crowd {
 		return

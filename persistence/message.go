@@ -29,8 +29,8 @@ type Message struct {
 // Entry is a stored message.
 type Entry struct {
 	Seq uint64
-	// Number is the position of the message within its priority. For Normal it equals Seq. For the
-	// other priorities it is 1, 2, 3 and so on.
+	// Number is the position of the message within its priority. For the priority Normal, Number
+	// equals Seq. For the other priorities, Number is 1, 2, 3 and so on.
 	Number        uint64
 	Priority      Priority
 	ID            [16]byte

@@ -25,8 +25,8 @@ type Options struct {
 	// OnCorruption is called for each damaged place in a file. It must not call the store. Default:
 	// nil.
 	OnCorruption func(Corruption)
-	// OnDegraded is called when the disk begins to refuse writes. It is called with nil when the
-	// disk accepts writes again. It must not close the log. Default: nil.
+	// OnDegraded is called when the disk begins to refuse writes. OnDegraded is called with nil
+	// when the disk accepts writes again. It must not close the log. Default: nil.
 	OnDegraded func(*DegradedError)
 	// FS replaces the file system in tests of this module. Default: the file system of the
 	// operating system.

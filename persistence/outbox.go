@@ -101,8 +101,8 @@ func (l *Log) diskFull(p Priority) error {
 	return &FullError{Limit: "MaxDiskBytes", Max: l.o.Limits.share(p, l.o.Limits.MaxDiskBytes)}
 }
 
-// awaitRoom waits until there may be more room, or until Close. It returns false if ctx or
-// WriteTimeout ends first. mu is held before and after.
+// awaitRoom waits until there may be more room, or until Close. It returns false if ctx ends, or
+// WriteTimeout has passed, before that. mu is held before and after.
 func (l *Log) awaitRoom(ctx context.Context) bool {
 	if l.closed {
 		return true

@@ -23,7 +23,7 @@ type Stats struct {
 	PendingBytes int64              // packet bytes of all pending messages
 
 	Deferred      uint64             // pending messages that are deferred
-	DeferredOf    [Priorities]uint64 // deferred messages by priority
+	DeferredOf    [Priorities]uint64 // pending messages that are deferred, by priority
 	DeferredBytes int64              // packet bytes of all deferred messages
 
 	DeadLetters uint64 // dead letters that are in the store now
@@ -32,7 +32,7 @@ type Stats struct {
 	DeadLettersDropped uint64
 	DiskBytes          int64  // bytes of the segments in use
 	Segments           int    // number of segments in use
-	Receipts           uint64 // stored receipts of messages whose segment was removed
+	Receipts           uint64 // stored receipts, which are written when the segment of a message is removed
 
 	AcceptedBytes uint64 // packet bytes of the accepted messages
 	BytesWritten  uint64 // bytes written to files, including preallocation, moved messages and receipts

@@ -65,8 +65,8 @@ const stopCodes = "\x81\x82\x84\x85\x86\x87\x8C\x90\x95\x99\x9A\x9B"
 func StopCodes() []byte { return []byte(stopCodes) }
 
 // OnConnack returns the action after a CONNACK with this reason code. Set accepted to true if a
-// server has accepted a connection with the same settings before. Then every refusal may be
-// temporary. For example, an authentication backend may fail for some time.
+// server has accepted a connection with the same settings before. In this case, every refusal may
+// be temporary. For example, an authentication backend may fail for some time.
 func OnConnack(code byte, accepted bool) Action {
 	switch {
 	case code == banned:

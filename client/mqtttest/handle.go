@@ -41,8 +41,8 @@ func (c *conn) handle(f wire.Frame) error {
 	}
 }
 
-// onAck processes the four acknowledgement packets. PUBREL acknowledges a step for messages from
-// the client. The other three acknowledge messages to the client.
+// onAck processes the four acknowledgement packets. The client sends PUBREL for its own messages.
+// It sends PUBACK, PUBREC and PUBCOMP for messages from the broker.
 func (c *conn) onAck(s *session, a wire.Ack) error {
 	if a.Type == wire.PUBREL {
 		return c.onPubrel(s, a.PacketID)

@@ -163,7 +163,7 @@ func (b *Broker) Subscriptions(clientID string) (all []Subscription) {
 type Queued struct {
 	// Message has the QoS and the Retain flag for this client. Expiry is the remaining time.
 	Message
-	PacketID uint16 // 0 if the message was not sent yet
+	PacketID uint16 // packet identifier of the message; 0 if the message was not sent yet
 	Released bool   // the client has sent PUBREC for a QoS 2 message, so the broker resends PUBREL
 }
 

@@ -45,7 +45,7 @@ type Options struct {
 	// 65,535.
 	ReceiveMaximum    uint16
 	MaximumPacketSize uint32 // largest packet that the broker accepts, in bytes; default: 16 MiB
-	MaximumQoS        int    // 1 or QoS0Only; default: no limit
+	MaximumQoS        int    // highest QoS of the broker: 1 or QoS0Only; default: no limit
 	TopicAliasMaximum uint16 // maximum number of topic aliases per client; default: 1,024
 	MaxSessionExpiry  uint32 // maximum session expiry in seconds; default: no limit
 	// ServerKeepAlive is the keep alive in seconds that the broker sends to clients. Default: the
@@ -60,15 +60,17 @@ type Options struct {
 	DisableShared     bool
 	DisableSubID      bool
 
-	MaxConnections   int // maximum number of connections; more are refused with 0x97; default: 10,000
-	MaxSessions      int // maximum number of sessions; more are refused with 0x97; default: 100,000
-	MaxSubscriptions int // maximum per session; more are refused with 0x97; default: 10,000
+	MaxConnections int // maximum number of connections; more are refused with 0x97; default: 10,000
+	MaxSessions    int // maximum number of sessions; more are refused with 0x97; default: 100,000
+	// Maximum number of subscriptions per session; more are refused with 0x97; default: 10,000.
+	MaxSubscriptions int
 	MaxRetained      int // maximum number of retained messages; more are refused with 0x97; default: 65,536
 	// MaxRetainedBytes bounds the total size of topics, payloads and properties of the retained
 	// messages. More are refused with 0x97. Default: 256 MiB.
-	MaxRetainedBytes  int
-	MaxQueuedMessages int // maximum per session; at the limit, new messages are dropped; default: 1,000,000
-	MaxQueuedBytes    int // maximum per session; at the limit, new messages are dropped; default: 1 GiB
+	MaxRetainedBytes int
+	// Queued messages per session; at the limit, new messages are dropped; default: 1,000,000.
+	MaxQueuedMessages int
+	MaxQueuedBytes    int // queued bytes per session; at the limit, new messages are dropped; default: 1 GiB
 
 	ConnectTimeout time.Duration // time from accepting a connection to its CONNECT; default: 10 s
 	// WriteTimeout is how long a client may read no bytes before the broker cuts its connection.
@@ -91,7 +93,7 @@ type Options struct {
 	// the CONNECT.
 	OnPacket func(ctx context.Context, dir Direction, clientID string, packet []byte)
 
-	Logger *slog.Logger // default: the broker writes no log
+	Logger *slog.Logger // receives the log of the broker; default: no log
 }
 
 // Option changes the options of [Start]. An Option can be a function literal:

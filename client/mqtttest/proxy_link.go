@@ -11,7 +11,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/callback"
 )
 
-// proxyLinger is how long the receiver of an orderly cut may take to close before it is reset.
+// proxyLinger is how long the proxy waits, after an orderly cut, for the receiver to close its
+// connection. After this time, the proxy resets the connection.
 const proxyLinger = time.Second
 
 // proxyLink joins a client's connection to a connection to the target. Two pumps move the bytes.
@@ -27,7 +28,7 @@ type proxyLink struct {
 	server net.Conn // nil before it is dialed
 	dead   bool
 	hooks  [2]proxyHookCall
-	drain  net.Conn // received all bytes and a FIN, and may still send
+	drain  net.Conn // the connection has received all bytes and a FIN, and may still send bytes
 }
 
 // proxyHookCall is the call of OnPacket in one direction of a link.
@@ -86,15 +87,15 @@ func (l *proxyLink) serve(dial func(context.Context) (net.Conn, error)) {
 	l.p.note(func(s *ProxyStats) { s.Open-- })
 }
 
-// swallow reads and discards the client's bytes, and answers nothing, until the client gives up or
-// a fault ends the link.
+// swallow reads and discards the client's bytes without an answer. It ends when the client gives up
+// or a fault ends the link.
 func (l *proxyLink) swallow() {
 	defer l.forget()
 	_, _ = io.Copy(io.Discard, l.client)
 	l.abort()
 }
 
-// join stores the connection to the target. It returns false if the link was cut meanwhile.
+// join stores the connection to the target. It returns false if the link was cut before that.
 func (l *proxyLink) join(server net.Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -106,9 +107,9 @@ func (l *proxyLink) join(server net.Conn) bool {
 	return true
 }
 
-// finish closes both ends after the pumps have stopped. Closing a socket with unread bytes would
-// reset it, and a reset may overtake sent bytes. So finish first reads and discards the bytes that
-// the receiver of an orderly cut still sends.
+// finish closes both ends after the pumps have stopped. If a socket with unread bytes is closed,
+// the system resets the connection, and the reset may overtake sent bytes. finish therefore first
+// reads and discards the bytes that the receiver of an orderly cut still sends.
 func (l *proxyLink) finish() {
 	l.mu.Lock()
 	drain := l.drain
@@ -149,8 +150,8 @@ func (l *proxyLink) cut() {
 	}
 }
 
-// cutBehind ends the link after dst has received all bytes: dst sees the end of the stream, src a
-// reset.
+// cutBehind ends the link after dst has received all bytes. dst receives the end of the stream, and
+// src receives a reset.
 func (l *proxyLink) cutBehind(src, dst net.Conn) {
 	l.mu.Lock()
 	alive := !l.dead
@@ -176,7 +177,8 @@ func proxyReset(conn net.Conn) {
 	_ = conn.Close()
 }
 
-// proxyCloseWrite sends a FIN after all bytes. It closes a pipe, which has no separate directions.
+// proxyCloseWrite sends a FIN after all bytes. It closes a pipe completely, because a pipe has no
+// separate directions.
 func proxyCloseWrite(conn net.Conn) {
 	if half, ok := conn.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()

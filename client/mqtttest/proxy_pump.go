@@ -14,8 +14,8 @@ const (
 )
 
 // proxyPump moves the bytes of one direction of a link. Its reader detects packets and applies
-// packet faults. Its writer applies delays, stalls and throttling. The bounded queue between them
-// lets many bytes be in transit despite a delay.
+// packet faults. Its writer applies delays, stalls and throttling. A bounded queue connects the
+// two, so many bytes can be in transit at the same time during a delay.
 type proxyPump struct {
 	p        *Proxy
 	link     *proxyLink
@@ -114,8 +114,8 @@ func (m *proxyPump) send(b []byte) bool {
 	return true
 }
 
-// push sets the earliest delivery time of a chunk and waits for space in the queue. The queue keeps
-// the order regardless of the times.
+// push sets the earliest delivery time of a chunk and waits for space in the queue. The chunks stay
+// in order, regardless of their times.
 func (m *proxyPump) push(c proxyChunk) bool {
 	shape := m.p.shape.Load()
 	if shape.delay > 0 || shape.jitter > 0 {
@@ -217,7 +217,8 @@ func (m *proxyPump) deliver(b []byte) bool {
 		}
 		m.p.note(func(s *ProxyStats) { s.flow(m.dir).Bytes += int64(n) })
 		if err != nil {
-			// The reset travels in the other direction, so it waits for a stall there.
+			// The reset travels in the other direction, so it waits for the end of a stall in that
+			// direction.
 			if m.flowing(m.dir.opposite()) {
 				m.link.abort()
 			}

@@ -14,16 +14,16 @@ const (
 	proxyCutAfter               // forward it, then cut
 )
 
-// proxyJudge decides about the packets of one direction. It is called only while watch returns
-// true. body is the part of the packet's body that watch requested.
+// proxyJudge decides about the packets of one direction. The stream calls judge only if watch
+// returns true. body is the part of the packet's body that watch requested.
 type proxyJudge interface {
 	watch() (packets bool, body int)
 	judge(header byte, body []byte) proxyVerdict
 }
 
-// proxyStream detects the packets of one direction and applies verdicts. It holds back a packet's
-// first bytes only while packets are watched. A stream that is not MQTT becomes opaque and is
-// forwarded unchanged. It does no I/O and takes no locks.
+// proxyStream detects the packets of one direction and applies verdicts. It holds back the first
+// bytes of a packet only if packets are watched. It forwards a stream that is not MQTT unchanged,
+// and marks it as opaque. proxyStream does no I/O and takes no locks.
 type proxyStream struct {
 	dir   Direction
 	judge proxyJudge
@@ -40,7 +40,7 @@ type proxyStream struct {
 	size    int          // bytes of the body
 	verdict proxyVerdict // the decision
 	left    int          // bytes still to come after the verdict
-	tear    int          // bytes of those to forward before the cut
+	tear    int          // how many of these bytes to forward before the cut
 
 	tally proxyTally
 }
@@ -48,8 +48,8 @@ type proxyStream struct {
 // proxyTally counts events of a stream since the last report.
 type proxyTally struct{ packets, lost, torn, opaque int }
 
-// feed processes received bytes and appends those to forward to out. cut means that the connection
-// ends after out, and that feed must not be called again.
+// feed processes received bytes, and appends the bytes that must be forwarded to out. If cut is
+// true, the connection ends after out, and feed must not be called again.
 func (s *proxyStream) feed(out, in []byte) (_ []byte, cut bool) {
 	for len(in) > 0 && !cut {
 		n := 1
@@ -72,7 +72,7 @@ func (s *proxyStream) feed(out, in []byte) (_ []byte, cut bool) {
 	return out, cut
 }
 
-// rest appends the bytes held back of an incomplete packet.
+// rest appends the bytes of an incomplete packet that were held back.
 func (s *proxyStream) rest(out []byte) []byte {
 	if s.watched {
 		out = s.pass(out, s.held)
@@ -104,8 +104,8 @@ func (s *proxyStream) begin(out []byte, b byte) (_ []byte, cut bool) {
 	return s.decide(out)
 }
 
-// plausible reports whether header can begin a packet here. Only few types can begin a connection,
-// which distinguishes MQTT from TLS and other protocols.
+// plausible reports whether header can begin a packet here. Only few packet types can begin a
+// connection. This distinguishes MQTT from TLS and other protocols.
 func (s *proxyStream) plausible(header byte) bool {
 	if wire.CheckHeader(header) != nil {
 		return false
@@ -154,7 +154,7 @@ func (s *proxyStream) decide(out []byte) (_ []byte, cut bool) {
 	return out, s.left == 0 && s.end()
 }
 
-// behind processes bytes of the current packet that follow its verdict.
+// behind processes the bytes of the current packet that arrive after its verdict.
 func (s *proxyStream) behind(out, in []byte) (_ []byte, cut bool) {
 	s.left -= len(in)
 	if s.verdict == proxyTear {

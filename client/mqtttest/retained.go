@@ -2,7 +2,7 @@ package mqtttest
 
 import "container/heap"
 
-// retainedSet holds the retained messages, and a heap of those that expire.
+// retainedSet contains the retained messages, and a heap of the messages that expire.
 type retainedSet struct {
 	byTopic  map[string]*retainedMessage
 	bytes    int

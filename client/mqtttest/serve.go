@@ -100,8 +100,8 @@ func (c *conn) end(err error) {
 	}
 }
 
-// source is the connection as the reader reads it. Before it waits for bytes, it wakes the writers
-// and sets the deadline of the keep alive.
+// source is the io.Reader from which the reader goroutine reads the connection. Before it waits for
+// bytes, it wakes the writers and sets the deadline of the keep alive.
 type source conn
 
 func (s *source) Read(p []byte) (int, error) {

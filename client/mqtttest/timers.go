@@ -19,7 +19,7 @@ type timers struct {
 	kick chan struct{} // the first timer has changed
 }
 
-// at schedules a call of what.
+// at schedules a call of the function what at a certain time.
 func (b *Broker) at(at time.Time, what func()) *timer {
 	t := &timer{at: at, what: what}
 	heap.Push(&b.timers.heap, t)

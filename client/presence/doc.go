@@ -10,9 +10,9 @@
 // accepts plain "online" and "offline". [Status.Append] encodes a Status.
 //
 // [Tracker] keeps the [State] of each device, the time of its last change, and counters. It decides
-// which status messages count, and reports changes. It also decides which states apply while the
-// watcher's link to the server is down. client.WatchStatus uses a Tracker for a connection. An
-// application that receives payloads in another way can create its own Tracker.
+// which status messages count, and reports changes. The Tracker also decides which states apply
+// while the watcher's link to the server is down. client.WatchStatus uses a Tracker for a
+// connection. An application that receives payloads in another way can create its own Tracker.
 //
 // The package opens no connection and starts no goroutine.
 package presence

@@ -26,12 +26,12 @@
 //	file queue        no fsync              -                  a removed file each, never synced
 //	file queue, fsync yes (file, folder)    nobody: one lock   a removed file each, synced at the end
 //
-// mooring records the result of each message separately and in any order. A store that deletes a
-// range would have to do more for that than is measured here. For the databases, "all waiting"
-// means that one goroutine commits all waiting appends in one transaction, see group. SQLite uses a
-// write-ahead log with synchronous=FULL and prepared statements of 64 rows. In bbolt, pages are
-// filled completely and the list of free pages is not stored. The SQLite driver in C would need a C
-// compiler; it was a quarter faster here.
+// mooring records the result of each message separately and in any order. The other stores delete
+// ranges of messages. To record results separately, they would need more time than is measured
+// here. For the databases, "all waiting" means that one goroutine commits all waiting appends in
+// one transaction, see group. SQLite uses a write-ahead log with synchronous=FULL and prepared
+// statements of 64 rows. In bbolt, pages are filled completely and the list of free pages is not
+// stored. The SQLite driver in C was a quarter faster here, but it needs a C compiler.
 //
 // The file queue of autopaho keeps one file for each message and calls no fsync, so a power failure
 // may lose accepted messages. It derives the order from file times, which have a resolution of some

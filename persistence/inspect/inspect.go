@@ -123,8 +123,8 @@ const maxListed = 10_000
 // message that was accepted before the call.
 //
 // Open needs 25 to 50 bytes of memory for each message in the segments. The caller must call Close
-// on the Folder, which keeps up to 8 files open. On Windows, the process that uses the log cannot
-// remove them before Close.
+// on the Folder, which keeps up to 8 files open. On Windows, no process can remove these files
+// before Close.
 //
 // Open returns *FolderError, *VersionError and *OptionError of package persistence.
 func Open(dir string, o persistence.Options) (*Folder, error) {

@@ -213,7 +213,7 @@ var zeros [64 << 10]byte
 
 // fill preallocates zeros when the records have reached the end of the last zeros. If the size of a
 // file did not change, a sync needs no write to the journal of the file system. Such a write would
-// double the time of the sync. Recovery treats zeros up to the end of the file as the end of the
+// take as long as the sync itself. Recovery treats zeros up to the end of the file as the end of the
 // log. If fill fails, the next write or sync returns the error.
 func (w *Writer) fill() {
 	if w.Preallocate <= 0 || w.End <= w.filled {
