@@ -35,21 +35,21 @@ func markdown() string {
 
 const docHead = `# The Will Message, case by case
 
-Written by ` + "`go run ./examples/will -markdown`" + `; change ` + "`examples/will/cases.go`" + `, not this file.
+The command ` + "`go run ./examples/will -markdown`" + ` writes this page. To change the page, edit ` + "`examples/will/cases.go`" + `.
 
-A client sends its Will Message to the server in CONNECT. When the connection has ended, the server publishes the will at once or after the Will Delay Interval. It does not publish it if the client sent DISCONNECT 0x00 or reconnected in time.
+A client sends its Will Message to the server in CONNECT. When the connection has ended, the server publishes the will at once or after the Will Delay Interval. If the client sent DISCONNECT 0x00 or reconnected in time, the server does not publish the will.
 
-` + "`go run ./examples/will`" + ` runs each case below and prints this table with the results and their times. ` + "`-case NAME`" + ` runs one case and prints each step. The client with the will is a mooring client with a link that is cut. Cases that need other behavior use a raw client.
+` + "`go run ./examples/will`" + ` runs each case below and prints this table with the results and their times. ` + "`-case NAME`" + ` runs one case and prints each step. The client with the will is a mooring client. Most cases cut the link between this client and the broker. Some cases need a client that behaves unlike mooring. They use a raw client, which sends any bytes.
 
 | | |
 |---|---|
-| run it | ` + "`go run ./examples/will`" + `, with the in-process broker, and with mosquitto if it is installed; ` + "`-broker mqtt://host:1883`" + ` selects another broker |
-| tests | ` + "`go test ./examples/will`" + `. It also runs the cases with brokers that have deliberate errors, and requires that the cases detect them |
-| time | counted from just before the end of the connection. A will must not be early. With the in-process broker, 1 s late is a failure |
+| run it | ` + "`go run ./examples/will`" + ` uses the in-process broker, and mosquitto if it is installed. ` + "`-broker mqtt://host:1883`" + ` selects another broker. |
+| tests | ` + "`go test ./examples/will`" + ` also runs the cases with brokers that have deliberate errors. It fails if the cases do not detect these errors. |
+| time | Times count from just before the end of the connection. A will must not be early. With the in-process broker, a will must be less than 1 s late. |
 
 ## The cases
 
-✓: as MQTT 5 requires. ◐: differs as the note describes; the rest of the case is correct. In-process is mqtttest, the broker of this module. mosquitto is version 2.0.11.
+The mark ✓ means that the broker behaves as MQTT 5 requires. The mark ◐ means that the broker differs as the note describes, and that the rest of the case is correct. The in-process broker is mqtttest, which belongs to this module. mosquitto has version 2.0.11.
 
 | case | expected | statement | in-process | mosquitto |
 |---|---|---|---|---|
