@@ -233,8 +233,14 @@ func TestAnswers(t *testing.T) {
 	section(t, "DISCONNECT over a message", endsIntro+"\n\n"+table("DISCONNECT", true, ends))
 }
 
-const answersIntro = `The same 500 messages are published. The server answers PUBLISH packets with the reason code, always or for 2 s from the first time. It does so for all topics or for one of the five topics.
+const answersIntro = `In these tests, the client publishes the same 500 messages. The server answers PUBLISH packets with the reason code, either always or for 2 s, counted from the first time. It does so for all topics, or for one of the five topics.
 
-*400 delivered in 30s, 100 deferred*: 400 messages are acknowledged within thirty seconds. After an hour, 100 messages are pending, and the client still resends them. *Refused*: the messages have ended. ` + "`Publishing.Refusals`" + ` selects the final refusals; see [adr/0061](adr/0061-defer-refused-messages.md).`
+The cells contain these results:
 
-const endsIntro = `The server ends the connection instead of acknowledging, with or without a DISCONNECT. See ` + "`Publishing.PoisonAttempts`" + ` and [adr/0062](adr/0062-defer-messages-that-end-connections.md).`
+- *400 delivered in 30s* means that the server has acknowledged 400 messages within thirty seconds.
+- *100 deferred* means that 100 messages are still pending after an hour, and that the client still resends them.
+- *100 refused* means that 100 messages have ended as refused.
+
+` + "`Publishing.Refusals`" + ` selects which refusals are final; see [adr/0061](adr/0061-defer-refused-messages.md).`
+
+const endsIntro = `In these tests, the server ends the connection instead of acknowledging a message. It sends a DISCONNECT with the reason code, or no DISCONNECT. The result *the others refused one by one* means that, after an hour, some messages are refused and the rest is still deferred. The field ` + "`Publishing.PoisonAttempts`" + ` sets after how many such connections the client defers a message. [adr/0062](adr/0062-defer-messages-that-end-connections.md) gives the reasons.`

@@ -204,9 +204,17 @@ func TestConnect(t *testing.T) {
 	section(t, "CONNACK and DISCONNECT", text.String())
 }
 
-const connectIntro = `500 messages at QoS 1 and 2 wait on 5 topics. The client has the default configuration, with the jitter fixed at its middle value. The server refuses each CONNECT with the reason code, or ends each connection with it after 50 messages. It does so always, for 2 s from the first time, or once. *New client*: no server has accepted the client before. *Accepted before*: a connection with the same settings was up before.
+const connectIntro = `In these tests, 500 messages at QoS 1 and 2 wait in the store, on 5 topics. The client has the default configuration, except that the jitter is fixed at its middle value. In the first table, the server refuses a CONNECT with the reason code. In the second table, the server accepts the connection, and ends it with the reason code after 50 messages. The server does this always, only once, or for 2 s, counted from the first time.
 
-*Delivered, 5s, 3*: all 500 messages are acknowledged after 5 s and three attempts to connect. *Stops*: the client has ended, ` + "`Err`" + ` returns the reason, and the messages wait in the store. *Keeps trying*: the client still tries to connect after an hour. ` + "`Connection.StopOn`" + ` selects the refusals that stop a client; see [adr/0056](adr/0056-select-the-refusals-that-stop-a-client.md).`
+The columns of the first table begin with the state of the client. A *new client* was never accepted by a server. A client that was *accepted before* has had a connection with the same settings.
+
+The cells contain these results:
+
+- *Delivered, 5s, 3* means that the server has acknowledged all 500 messages after 5 s and three attempts to connect.
+- *Stops* means that the client has ended. ` + "`Err`" + ` returns the reason, and the messages wait in the store.
+- *Keeps trying* means that the client still tries to connect after an hour.
+
+` + "`Connection.StopOn`" + ` selects the refusals that stop a client; see [adr/0056](adr/0056-select-the-refusals-that-stop-a-client.md).`
 
 // codeName returns a reason code for the first column.
 func codeName(code byte) string {
