@@ -118,9 +118,9 @@ func aliasToClient(c *cell) {
 	switch {
 	case slices.Equal(got, want):
 	case c.sub.name == mqttjsName && lost == topics:
-		c.departs("MQTT.js delivers a QoS 2 message with a Topic Alias without its topic")
+		c.departs("MQTT.js passes a QoS 2 message to the application without a topic if the message has a Topic Alias")
 	case c.sub.name == pahoName && lost == topics*(times-1):
-		c.departs("paho-python delivers messages without their topic if it is configured to announce a Topic Alias Maximum; by default it announces none")
+		c.departs("paho-python passes messages to the application without a topic if it is configured to announce a Topic Alias Maximum. By default it announces none")
 	default:
 		c.Errorf("the topics are %q, want %q", got, want)
 	}

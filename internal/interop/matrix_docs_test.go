@@ -89,46 +89,55 @@ func (m *matrix) text() string {
 	for _, name := range traitsOf(&mosquitto{}) {
 		fmt.Fprintf(&b, "- %s.\n", traitTexts[name])
 	}
+	b.WriteString(docsQueue)
 	return b.String()
 }
 
 const docsHead = `# Interoperability
 
-Written by ` + "`go test ./internal/interop -run TestMatrix -update-docs`" + `; change the test, not this file.
+The command ` + "`go test ./internal/interop -run TestMatrix -update-docs`" + ` writes this page. To change the page, edit the test.
 
-Every client publishes to every other one, through two brokers. A deviation from MQTT 5 fails the test, unless the row expects it. Expected deviations have a note on this page.
+The test lets every client publish to every client, including itself, through two brokers. A deviation from MQTT 5 fails the test, unless the test expects this deviation. The notes on this page describe the expected deviations.
 
 | | |
 |---|---|
-| brokers | mqtttest, this module's own; mosquitto %s |
-| clients | mooring, this module's; %s |
-| run it | ` + "`go test ./internal/interop -run TestMatrix`" + `, or ` + "`.ci/run interop`" + `, with the counterparts required |
-| needs | mosquitto; Node.js with npm, which downloads the version of MQTT.js in ` + "`testdata/mqttjs`" + `; Python 3 with paho-mqtt. The test names and skips missing programs. With MOORING_REQUIRE_MOSQUITTO=1 and MOORING_REQUIRE_PEERS=1, a missing program is a failure |
+| brokers | mqtttest, which belongs to this module, and mosquitto %s |
+| clients | mooring, which belongs to this module; %s |
+| run it | ` + "`go test ./internal/interop -run TestMatrix`" + `. The command ` + "`.ci/run interop`" + ` runs the same test, and fails if one of the other programs is missing. |
+| needs | The test needs mosquitto, Node.js with npm, and Python 3 with paho-mqtt. npm downloads the version of MQTT.js that ` + "`testdata/mqttjs`" + ` names. If a program is missing, the test names it and skips its part. With MOORING_REQUIRE_MOSQUITTO=1 and MOORING_REQUIRE_PEERS=1, the test fails instead. |
 
 ## The matrix
 
-%d entries. A column is publisher → subscriber, each a process or client of its own on the same broker, whose Maximum Packet Size is %d bytes. All rows are tested at QoS 0, 1 and 2. The rows for properties and payloads send each message twice: once unretained and once retained. A later subscription fetches the retained messages as well. The test compares topic, QoS, RETAIN, DUP, payload and every property of each message. At the end of a column, no message may have arrived twice. Neither broker uses Topic Aliases for messages to clients. In that row, a relay in front of the broker assigns them.
+The two tables have %d entries. The heading of a column names the publisher, an arrow, and the subscriber. Both are separate clients or processes on the same broker. The broker's Maximum Packet Size is %d bytes. The test runs each row at QoS 0, 1 and 2. In the rows for properties and payloads, the publisher sends each message twice, once unretained and once retained. A later subscription then fetches the retained messages as well. The test compares the topic, QoS, RETAIN, DUP, payload and every property of each message. It fails if a message has arrived twice at the end of a column. Neither broker uses Topic Aliases for messages to clients. In the row "Topic Alias, server to client", a relay in front of the broker assigns the aliases.
 
-✓ conforms to MQTT 5. ◐ deviates from it, or the client cannot show it; see the note.
+The mark ✓ means that the result conforms to MQTT 5. The mark ◐ means that the result deviates from MQTT 5, or that the client cannot show the result. The number refers to a note.
 `
 
 const docsTraits = `
 ## Other deviations
 
-The other tests of ` + "`internal/interop`" + ` have found these deviations of mosquitto. They also check that mooring's guarantees hold nevertheless.
+The other tests of ` + "`internal/interop`" + ` have found that mosquitto deviates from MQTT 5 in the following ways. The tests also check that the guarantees of mooring hold in spite of these deviations.
 
+`
+
+const docsQueue = `
+## The queue limit of mosquitto
+
+For each client, mosquitto queues at most ` + "`max_queued_messages`" + ` messages at QoS 1 and 2. The default is 1,000. If a subscriber with a session is offline and its queue is full, mosquitto drops every further message for this subscriber. MQTT 5 allows a server to limit its storage (section 4.1.1), so this page does not count the limit as a deviation. The publisher does not notice the loss, because mosquitto still acknowledges each message with reason code 0x00. mosquitto also drops retained messages beyond the limit when a client subscribes at QoS 1.
+
+Set ` + "`max_queued_messages`" + ` to the number of messages that a subscriber may miss while it is offline. The value 0 removes the limit, but the manual of mosquitto does not recommend it. The tests on this page use 0, unless a test needs a limit. If the publisher uses ` + "`Publishing.Sequenced`" + ` and the subscriber uses ` + "`Receiving.Ordering`" + `, the subscriber reports the dropped messages as a gap.
 `
 
 // traitTexts describe the traits for readers of the document.
 var traitTexts = map[string]string{
-	"savesLate":             "It acknowledges a message before the message is saved on disk, so SIGKILL makes it lose the last ones [MQTT-4.3.2-4] [MQTT-4.3.3-8]. With `Config.Receiving.Ordering`, the client reports acknowledged messages that were lost as a gap",
-	"forgetsCleanStarts":    "A restart loses a session that began with Clean Start 1 and was not resumed since [MQTT-3.1.2-23]",
-	"repeatsComplete":       "After a restart, or two broken connections in succession, it resends QoS 2 messages for which it has sent PUBREL [MQTT-4.3.3-6]. `Config.Receiving.Dedupe` suppresses them",
-	"cutsRefused":           "With `max_queued_messages 0` it ends the connection after an acknowledgement that refuses a message. The client reconnects and continues",
-	"grantsDenied":          "SUBACK grants a filter that its access rules forbid, but it delivers no messages for it",
-	"exceedsReceiveMaximum": "It sends more QoS 1 and 2 messages than the client's Receive Maximum allows [MQTT-3.3.4-9]. In a resumed session, where it does so after each restart, the client accepts them. In a new session the client ends the connection with 0x93, and no message is lost",
-	"miscountsPackets":      "It counts packet sizes without part of the fixed header. So it accepts packets of up to four bytes above its own Maximum Packet Size, and sends packets of one byte above the client's [MQTT-3.1.2-24]. A client that checks the size ends the connection with 0x95, and in a kept session the message is redelivered indefinitely. mooring accepts the additional byte",
-	"sharesRetained":        "It sends the retained messages to a new Shared Subscription (section 3.3.1.3)",
+	"savesLate":             "mosquitto acknowledges a message before it saves the message on disk. After SIGKILL, the messages that it acknowledged last can be lost [MQTT-4.3.2-4] [MQTT-4.3.3-8]. If `Config.Receiving.Ordering` is set, the receiving client reports these lost messages as a gap",
+	"forgetsCleanStarts":    "When mosquitto restarts, it loses every session that began with Clean Start 1 and was not resumed since [MQTT-3.1.2-23]",
+	"repeatsComplete":       "After a restart, or after two broken connections in succession, mosquitto resends QoS 2 messages for which it has already sent PUBREL [MQTT-4.3.3-6]. `Config.Receiving.Dedupe` suppresses these duplicates",
+	"cutsRefused":           "If `max_queued_messages` is 0, mosquitto ends the connection after it has refused a message. The client reconnects and continues",
+	"grantsDenied":          "If the access rules forbid a filter, the SUBACK of mosquitto still grants the filter, but mosquitto delivers no messages for it",
+	"exceedsReceiveMaximum": "mosquitto sends more QoS 1 and 2 messages than the client's Receive Maximum allows [MQTT-3.3.4-9]. It does so after each restart in a resumed session, and there the client accepts the messages. In a new session, the client ends the connection with 0x93, and no message is lost",
+	"miscountsPackets":      "When mosquitto computes the size of a packet, it omits a part of the fixed header. It therefore accepts packets that exceed its own Maximum Packet Size by up to four bytes. It also sends packets that exceed the client's Maximum Packet Size by one byte [MQTT-3.1.2-24]. A client that checks the size then ends the connection with 0x95. If the session is kept, mosquitto redelivers the message indefinitely. mooring accepts the additional byte",
+	"sharesRetained":        "mosquitto sends the retained messages to a new Shared Subscription, although MQTT 5 excludes Shared Subscriptions (section 3.3.1.3)",
 }
 
 // traitsOf returns the names of the traits of a broker.

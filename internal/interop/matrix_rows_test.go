@@ -187,7 +187,7 @@ func orderOfNames(c *cell) {
 	switch {
 	case slices.Equal(got, user):
 	case js:
-		c.departs("MQTT.js keeps User Properties in an object by name, so the order of different names is lost (section 3.3.2.3.7); the values of one name keep their order")
+		c.departs("MQTT.js keeps User Properties in an object by name. The order of different names is therefore lost (section 3.3.2.3.7), but the values of one name keep their order")
 	default:
 		c.Errorf("User Properties %q, want %q", got, user)
 	}

@@ -77,7 +77,7 @@ func shared(c *cell) {
 				continue
 			}
 			if got.Topic == before.Topic && c.broker.Traits().sharesRetained {
-				c.departs("mosquitto sends retained messages to each member of a Shared Subscription, although they are only for other subscriptions (section 3.3.1.3)")
+				c.departs("mosquitto sends retained messages to each member of a Shared Subscription, although a server must not do this (section 3.3.1.3)")
 				continue
 			}
 			c.expect(got, sent[got.Topic], false)

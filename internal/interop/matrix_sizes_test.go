@@ -153,7 +153,7 @@ func clientMaximum(c *cell) {
 	if c.broker.Traits().miscountsPackets {
 		excess = 2
 		// One byte more would end the connections of clients that check the size, repeatedly.
-		c.departs("mosquitto does not count the first byte of a packet, so it sends a packet that is a byte larger than the client's Maximum Packet Size [MQTT-3.1.2-24]; it correctly does not send larger packets")
+		c.departs("mosquitto does not count the first byte of a packet. It therefore sends a packet that is one byte larger than the client's Maximum Packet Size [MQTT-3.1.2-24]. It correctly does not send larger packets")
 	}
 	identifier := 0
 	if c.sub.name == mooring.name {
