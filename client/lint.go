@@ -156,47 +156,47 @@ const (
 // source of the password.
 var lintRules = append([]lintRule{
 	{"durable-without-session", Loses, fields{"Session.Expiry", "Dir"},
-		"the store outlives the process, but with NoSession the server discards the session after each connection: messages for this client are lost while it is disconnected, and a QoS 2 message may be delivered twice if its acknowledgement is lost",
+		"the store outlives the process, but NoSession is set, so the server discards the session after each connection. Messages for this client are lost while it is disconnected. If the acknowledgement of a QoS 2 message is lost, the message may be delivered twice",
 		"leave Session.Expiry at its default of 24 h, or set it to the longest expected outage",
 		func(v *lintView) bool { return v.durable && !v.session && !v.Session.CleanStart }},
 	{"clean-start", Loses, fields{"Session.CleanStart"},
-		"the server discards the session at each start of the process: messages that waited for this client are lost, and QoS 2 messages in flight may be delivered twice",
-		"set it for one start only, to discard a session on purpose",
+		"the server discards the session each time the process starts. Messages that waited for this client are lost, and QoS 2 messages in flight may be delivered twice",
+		"set CleanStart only for one start, and only to discard a session on purpose",
 		func(v *lintView) bool { return v.Session.CleanStart && v.durable }},
 	{"session-shorter-than-backoff", Loses, fields{"Session.Expiry", "Connection.Backoff.Max", "Connection.ConnectTimeout"},
-		"the session may expire during one backoff delay and one attempt to connect, so an outage of that length loses it",
+		"the session may expire within one backoff delay and one attempt to connect, so an outage of that length loses the session",
 		"raise Session.Expiry, or lower Backoff.Max",
 		func(v *lintView) bool {
 			longest := cmp.Or(v.conn.Backoff.Max, time.Minute)
 			return v.session && v.is.Session.Expiry < max(longest, v.conn.Backoff.Min)+v.is.Connection.ConnectTimeout
 		}},
 	{"sync-never", Loses, fields{"Store.Options.Sync", "Dir"},
-		"SyncNever is set: a power cut loses every message accepted since the last segment was full. Their packet identifiers are reused, and so are their sequence numbers, in a new epoch",
-		"use SyncEveryCommit, the default, or SyncInterval to lose no more than the interval",
+		"SyncNever is set: a power cut loses every message accepted since the last segment was full. New messages then reuse the packet identifiers of the lost messages, and their sequence numbers in a new epoch",
+		"use SyncEveryCommit, the default; or use SyncInterval, with which a power cut loses at most the messages of one interval",
 		func(v *lintView) bool { return v.Dir != "" && v.Store.Options.Sync == persistence.SyncNever }},
 	{"will-qos-0", Loses, fields{"Presence.Will.QoS"},
-		"the will has QoS 0: a subscriber that is disconnected or slow at that moment never receives it",
+		"the will has QoS 0: a subscriber that is disconnected or slow when the server publishes the will never receives it",
 		"use AtLeastOnce",
 		func(v *lintView) bool { return v.will != nil && v.will.QoS == AtMostOnce }},
 	{"will-after-session", Misleads, fields{"Presence.Will.Delay", "Session.Expiry"},
-		"the delay is longer than the session expiry, so the server publishes the will when the session ends, and not after the delay",
+		"the delay is longer than the session expiry, so the server publishes the will when the session ends and does not wait for the delay",
 		"raise Session.Expiry above the delay; to publish the end of the session on purpose, use Status.AtSessionEnd",
 		func(v *lintView) bool {
 			w := v.is.Presence.Will
 			return w != nil && w.Delay > max(v.is.Session.Expiry, 0) && !(v.status != nil && v.status.AtSessionEnd)
 		}},
 	{"session-never-ends", Misleads, fields{"Presence.Status.AtSessionEnd", "Session.Expiry"},
-		"offline is published at the end of the session, but the session never expires: offline is never published",
+		"the server publishes the offline status when the session ends, but the session never expires, so the server never publishes it",
 		"set a Session.Expiry below 136 years, or use Status.Delay",
 		func(v *lintView) bool {
 			return v.status != nil && v.status.AtSessionEnd && wire.Seconds(v.is.Session.Expiry) == math.MaxUint32
 		}},
 	{"will-not-retained", Misleads, fields{"Presence.Will.Retain"},
-		"the will is not retained: a client that subscribes or reconnects after its publication does not receive it",
+		"the will is not retained: a client that subscribes or reconnects after the server has published the will does not receive it",
 		"set Retain, and publish another retained message to the topic after connecting; or use Status, which does both",
 		func(v *lintView) bool { return v.will != nil && !v.will.Retain }},
 	{"keep-alive-beyond-nat", Misleads, fields{"Connection.KeepAlive"},
-		"the keep alive reaches the idle timeout of usual NATs and load balancers (4 minutes; 60 s for WebSocket): they drop the idle connection unnoticed. Until 1.5 times KeepAlive has passed, messages wait and this client is shown as online",
+		"KeepAlive is not shorter than the idle timeout of usual NATs and load balancers (4 minutes, or 60 s for WebSocket). They drop an idle connection, and neither side notices. Messages then wait, and this client is shown as online, until 1.5 times KeepAlive has passed",
 		"use less than 4 minutes, or less than 60 s with ws and wss; the default is 30 s",
 		func(v *lintView) bool {
 			if v.conn.Dial != nil {
@@ -205,21 +205,21 @@ var lintRules = append([]lintRule{
 			return v.any("mqtt", "mqtts") && v.is.Connection.KeepAlive >= natTimeout || v.any("ws", "wss") && v.is.Connection.KeepAlive >= webSocketTimeout
 		}},
 	{"no-keep-alive", Misleads, fields{"Connection.KeepAlive"},
-		"NoKeepAlive is set: no PINGREQ detects a connection that is dead in both directions, so a client that only receives waits indefinitely and is shown as online. AckTimeout detects it only while messages are in flight",
+		"NoKeepAlive is set, so the client sends no PINGREQ and does not detect a connection that is dead in both directions. A client that only receives then waits indefinitely and is shown as online. AckTimeout detects a dead connection only while messages are in flight",
 		"use less than 4 minutes, or less than 60 s with ws and wss; the default is 30 s",
 		func(v *lintView) bool { return v.remote && v.conn.KeepAlive == NoKeepAlive }},
 	{"numbers-in-memory", Misleads, fields{"Publishing.Sequenced", "Dir"},
-		"messages are numbered in a store that ends with the process: after a restart the sequence numbers start again, and receivers detect no gap where messages were lost",
+		"the store that numbers the messages ends with the process. After a restart, the sequence numbers start again, and receivers cannot detect that messages were lost",
 		"set Dir",
 		func(v *lintView) bool { return v.Publishing.Sequenced && !v.durable }},
 	{"publish-timeout", Misleads, fields{"Publishing.WaitTimeout", "Connection.ConnectTimeout"},
 		"Wait may time out during one attempt to connect, although the message stays in the store and is delivered afterwards",
-		"make it longer than ConnectTimeout; to limit the lifetime of a message, set its Expiry",
+		"make WaitTimeout longer than ConnectTimeout; to limit the lifetime of a message, set Message.Expiry",
 		func(v *lintView) bool {
 			return v.Publishing.WaitTimeout > 0 && v.Publishing.WaitTimeout < v.is.Connection.ConnectTimeout
 		}},
 	{"options-without-dir", Misleads, fields{"Store.Options.Sync", "Dir"},
-		"sync options are set, but the store is in memory: it does not survive the process",
+		"sync options are set, but the store is in memory and does not survive the process",
 		"set Dir, or remove the option",
 		func(v *lintView) bool {
 			o := v.Store.Options
@@ -227,14 +227,14 @@ var lintRules = append([]lintRule{
 		}},
 	{"stop-always", Misleads, fields{"Connection.StopOn"},
 		"StopAlways is set: while the server's authentication backend fails, each client that reconnects stops permanently and its messages wait in the store",
-		"leave it at StopNew, the default, and watch ConnectFailed events",
+		"leave StopOn.When at StopNew, the default, and watch ConnectFailed events",
 		func(v *lintView) bool { return v.conn.StopOn.When == StopAlways }},
 	{"options-beside-store", Misleads, fields{"Store.Options", "Store.Custom"},
-		"the options apply to Dir and to a store in memory; a custom store has its own, so they have no effect",
-		"pass them to the store when it is opened",
+		"the options apply to Dir and to a store in memory, and have no effect on a custom store",
+		"pass the options to the custom store when you open it",
 		func(v *lintView) bool { return v.Store.Custom != nil && !reflect.ValueOf(v.Store.Options).IsZero() }},
 	{"heartbeat-untold", Misleads, fields{"Presence.Status.Heartbeat", "Presence.Status.Structured"},
-		"heartbeats are published, but a plain payload does not contain their interval: watchers cannot detect a missing one",
+		"the client publishes heartbeats, but a plain payload does not contain their interval, so watchers cannot detect a missing heartbeat",
 		"set Structured, or remove Heartbeat",
 		func(v *lintView) bool { return v.status != nil && v.status.Heartbeat > 0 && !v.status.Structured }},
 	{"password-in-the-clear", Exposes, fields{"Servers", "Connection.Password"},
@@ -257,53 +257,53 @@ var lintRules = append([]lintRule{
 			return t != nil && t.InsecureSkipVerify && t.VerifyConnection == nil && t.VerifyPeerCertificate == nil && v.any("mqtts", "wss")
 		}},
 	{"receive-maximum-below-concurrency", Wasteful, fields{"Receiving.ReceiveMaximum", "Receiving.Concurrency"},
-		"the receive maximum is lower than the number of workers: at QoS 1 and 2 the server sends no more messages at a time, so some workers stay idle",
+		"ReceiveMaximum is lower than the number of workers. At QoS 1 and 2, the server sends at most ReceiveMaximum messages at a time, so some workers stay idle",
 		"raise ReceiveMaximum to several times Receiving.Concurrency, or lower Receiving.Concurrency",
 		func(v *lintView) bool { return int(v.is.Receiving.ReceiveMaximum) < v.is.Receiving.Concurrency }},
 	{"ack-timeout-short", Wasteful, fields{"Connection.AckTimeout"},
-		"an acknowledgement may take longer over a lossy link or from a busy server: working connections are then ended, and messages in flight are resent",
+		"over a lossy link or from a busy server, an acknowledgement may take longer than AckTimeout. The client then ends working connections and resends messages in flight",
 		"use 8 s or more; the default is 30 s",
 		func(v *lintView) bool { return v.remote && v.conn.AckTimeout > 0 && v.conn.AckTimeout < minAckTimeout }},
 	{"ack-timeout-beyond-keep-alive", Note, fields{"Connection.AckTimeout", "Connection.KeepAlive"},
-		"the keep alive ends a dead connection earlier, after 1.5 times KeepAlive, so AckTimeout only detects a server that answers pings but acknowledges nothing",
-		"make it shorter than KeepAlive to detect a dead connection sooner while messages are in flight",
+		"the keep alive ends a dead connection earlier than AckTimeout, after 1.5 times KeepAlive. AckTimeout then only detects a server that answers pings but acknowledges nothing",
+		"to detect a dead connection sooner while messages are in flight, make AckTimeout shorter than KeepAlive",
 		func(v *lintView) bool {
 			return v.conn.KeepAlive != NoKeepAlive && v.conn.AckTimeout > v.is.Connection.KeepAlive*3/2
 		}},
 	{"keep-alive-short", Wasteful, fields{"Connection.KeepAlive"},
-		"the keep alive is so short that slow connections are ended and idle devices are kept awake",
+		"KeepAlive is so short that the client ends slow connections and keeps idle devices awake",
 		"use 10 s or more; AckTimeout detects a dead connection sooner while messages are in flight",
 		func(v *lintView) bool {
 			return v.remote && v.conn.KeepAlive != NoKeepAlive && v.is.Connection.KeepAlive < minKeepAlive
 		}},
 	{"backoff-short", Wasteful, fields{"Connection.Backoff.Max"},
-		"the maximum delay is below 1 s: while the server is down, all its clients keep connecting, and it restarts under that load",
+		"the maximum delay is below 1 s: while the server is down, all its clients keep trying to connect, and the server restarts under that load",
 		"use 10 s or more; the default is 1 minute. Client.NetworkChanged starts the next attempt at once",
 		func(v *lintView) bool {
 			return v.remote && v.conn.Backoff.Max > 0 && max(v.conn.Backoff.Max, v.conn.Backoff.Min) < minBackoff
 		}},
 	{"session-nobody-finds", Wasteful, fields{"Session.Expiry", "ClientID"},
-		"each process has another ClientID: after a crash the server keeps a session and its messages that no client will resume",
+		"each process has another ClientID: after a crash, the server keeps a session with its messages, and no client ever resumes this session",
 		"set a fixed ClientID, or NoSession",
 		func(v *lintView) bool { return v.ClientID == "" && v.Session.Expiry > shortSession }},
 	{"dedupe-forgets", Note, fields{"Receiving.Dedupe"},
-		"the cache is in memory and empty, but the session outlives the process: unless the application fills the cache from its own records, messages that the server resends after a restart are handled again",
+		"the cache is in memory and empty, but the session outlives the process. After a restart, the client handles messages again that the server resends, unless the application fills the cache from its own records",
 		"use dedupe.OpenFile, or fill the cache before New",
 		func(v *lintView) bool {
 			m, memory := v.Receiving.Dedupe.(*dedupe.Memory)
 			return memory && m != nil && m.Stats().Size == 0 && v.durable && v.session
 		}},
 	{"sync-interval", Note, fields{"Store.Options.Sync", "Dir"},
-		"SyncInterval is set: a power cut loses the messages accepted in the last interval. Their sequence numbers are reused in a new epoch, but their packet identifiers are reused in the same session: the server may mistake a new QoS 2 message for a lost one and drop it",
+		"SyncInterval is set: a power cut loses the messages accepted in the last interval. New messages then reuse their sequence numbers in a new epoch, and their packet identifiers in the same session. The server may therefore mistake a new QoS 2 message for a lost one and drop it",
 		"use SyncEveryCommit, the default, for messages that must arrive exactly once",
 		func(v *lintView) bool { return v.Dir != "" && v.Store.Options.Sync == persistence.SyncInterval }},
 	{"copies-unnoticed", Note, fields{"Dir"},
-		"on this operating system, the store cannot detect that it was copied or restored: receivers and the server may mistake its new messages for those of the original",
-		"call persistence.DeclareCopy on a folder that was copied or restored, before its client starts",
+		"on this operating system, the store cannot detect that it was copied or restored. Receivers and the server may then mistake new messages of the copy for messages of the original",
+		"call persistence.DeclareCopy on a copied or restored folder before you start its client",
 		func(v *lintView) bool { return v.Dir != "" && !identifiesFiles }},
 	{"several-servers", Note, fields{"Servers", "Session.Expiry"},
-		"several servers are listed: if they do not share sessions, each failover loses the session, and messages in flight may be delivered twice",
-		"list the nodes of one cluster, or set NoSession and accept delivery at least once",
+		"several servers are listed. If these servers do not share sessions, each failover loses the session, and messages in flight may be delivered twice",
+		"list the nodes of one cluster; or set NoSession, if messages may be delivered twice",
 		func(v *lintView) bool {
 			for _, u := range v.servers {
 				if u.Host != v.servers[0].Host {
@@ -316,5 +316,5 @@ var lintRules = append([]lintRule{
 
 // sharedUnordered is a finding about a subscription, which is not part of a Config.
 var sharedUnordered = Finding{Name: "shared-unordered", Severity: Misleads, Fields: fields{"Receiving.Ordering"},
-	Problem: "a handler is declared for a Shared Subscription: the server distributes its messages over several clients, so this client handles them in order of receipt and reports no gaps",
-	Fix:     "subscribe without $share if the order matters, or use Ordering in other clients"}
+	Problem: "a handler is declared for a Shared Subscription. The server distributes the messages over several clients, so this client handles them in the order of receipt and reports no gaps",
+	Fix:     "subscribe without $share if the order matters, or set Ordering only in other clients"}

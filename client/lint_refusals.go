@@ -10,15 +10,15 @@ import (
 // refusalLints are the rules about Publishing.Refusals.
 var refusalLints = []lintRule{
 	{"refusals-give-up", Loses, fields{"Publishing.Refusals"},
-		"a rule gives up messages at the first refusal with a temporary code, such as 0x97 (quota exceeded): a short overload of the server loses them",
-		"list only codes that concern the message or the topic, or use RetryLater with MaxTime",
+		"a rule gives up a message at the first refusal with a temporary code, such as 0x97 (quota exceeded), so a short overload of the server loses messages",
+		"list only codes that concern the message or the topic, or use the action RetryLater with MaxTime",
 		func(v *lintView) bool {
 			return slices.ContainsFunc(v.Publishing.Refusals, func(r RefusalRule) bool {
 				return (r.Action == GiveUp || r.Action == SetAside) && mayPass(r.Codes)
 			})
 		}},
 	{"refusals-unreached", Misleads, fields{"Publishing.Refusals"},
-		"a rule for all topics and codes precedes other rules: the first matching rule applies, so the others never do",
+		"a rule for all topics and codes precedes other rules. The first matching rule applies, so the later rules have no effect",
 		"put the rule for all topics and codes last",
 		func(v *lintView) bool {
 			i := slices.IndexFunc(v.Publishing.Refusals, func(r RefusalRule) bool {

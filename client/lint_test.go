@@ -252,7 +252,7 @@ func TestLint_StartLogsFindings(t *testing.T) {
 		connect(t, c)
 		synctest.Wait()
 		must(t, c.Close())
-		for _, want := range []string{"level=WARN msg=\"configuration: the receive maximum is lower than", "finding=receive-maximum-below-concurrency severity=wasteful fields=Receiving.ReceiveMaximum,Receiving.Concurrency fix=",
+		for _, want := range []string{"level=WARN msg=\"configuration: ReceiveMaximum is lower than", "finding=receive-maximum-below-concurrency severity=wasteful fields=Receiving.ReceiveMaximum,Receiving.Concurrency fix=",
 			"level=INFO msg=\"configuration: the keep alive ends a dead connection earlier", "finding=ack-timeout-beyond-keep-alive"} {
 			if strings.Count(log.String(), want) != 1 {
 				t.Errorf("the log has not once %s:\n%s", want, &log)
@@ -283,7 +283,7 @@ func TestLint_IsInTheDoctor(t *testing.T) {
 	if *updateDoctor {
 		must(t, os.WriteFile(file, []byte(want), 0o666))
 	} else if want != string(have) {
-		t.Errorf("%s is not what the rules say; run go test ./client -run TheDoctorsTable -update-doctor", file)
+		t.Errorf("%s is not what the rules say; run go test ./client -run TestLint_IsInTheDoctor -update-doctor", file)
 	}
 }
 
