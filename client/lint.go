@@ -161,7 +161,7 @@ var lintRules = append([]lintRule{
 		func(v *lintView) bool { return v.durable && !v.session && !v.Session.CleanStart }},
 	{"clean-start", Loses, fields{"Session.CleanStart"},
 		"the server discards the session each time the process starts. Messages that waited for this client are lost, and QoS 2 messages in flight may be delivered twice",
-		"set CleanStart only for one start, and only to discard a session on purpose",
+		"set CleanStart for one start only, to discard a session on purpose",
 		func(v *lintView) bool { return v.Session.CleanStart && v.durable }},
 	{"session-shorter-than-backoff", Loses, fields{"Session.Expiry", "Connection.Backoff.Max", "Connection.ConnectTimeout"},
 		"the session may expire within one backoff delay and one attempt to connect, so an outage of that length loses the session",
@@ -196,7 +196,7 @@ var lintRules = append([]lintRule{
 		"set Retain, and publish another retained message to the topic after connecting; or use Status, which does both",
 		func(v *lintView) bool { return v.will != nil && !v.will.Retain }},
 	{"keep-alive-beyond-nat", Misleads, fields{"Connection.KeepAlive"},
-		"KeepAlive is not shorter than the idle timeout of usual NATs and load balancers (4 minutes, or 60 s for WebSocket). They drop an idle connection, and neither side notices. Messages then wait, and this client is shown as online, until 1.5 times KeepAlive has passed",
+		"KeepAlive is not shorter than the idle timeout of usual NATs and load balancers (4 minutes, or 60 s for WebSocket). Such a NAT or load balancer drops an idle connection, and neither side notices. Messages then wait, and this client is shown as online, until 1.5 times KeepAlive has passed",
 		"use less than 4 minutes, or less than 60 s with ws and wss; the default is 30 s",
 		func(v *lintView) bool {
 			if v.conn.Dial != nil {

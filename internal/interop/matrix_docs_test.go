@@ -125,7 +125,7 @@ const docsQueue = `
 
 For each client, mosquitto queues at most ` + "`max_queued_messages`" + ` messages at QoS 1 and 2. The default is 1,000. If a subscriber with a session is offline and its queue is full, mosquitto drops every further message for this subscriber. MQTT 5 allows a server to limit its storage (section 4.1.1), so this page does not count the limit as a deviation. The publisher does not notice the loss, because mosquitto still acknowledges each message with reason code 0x00. mosquitto also drops retained messages beyond the limit when a client subscribes at QoS 1.
 
-Set ` + "`max_queued_messages`" + ` to the number of messages that a subscriber may miss while it is offline. The value 0 removes the limit, but the manual of mosquitto does not recommend it. The tests on this page use 0, unless a test needs a limit. If the publisher uses ` + "`Publishing.Sequenced`" + ` and the subscriber uses ` + "`Receiving.Ordering`" + `, the subscriber reports the dropped messages as a gap.
+Set ` + "`max_queued_messages`" + ` to the largest number of messages that may have to wait for an offline subscriber. The value 0 removes the limit, but the manual of mosquitto does not recommend it. The tests on this page use 0, unless a test needs a limit. If the publisher uses ` + "`Publishing.Sequenced`" + ` and the subscriber uses ` + "`Receiving.Ordering`" + `, the subscriber reports the dropped messages as a gap.
 `
 
 // traitTexts describe the traits for readers of the document.

@@ -243,4 +243,4 @@ The cells contain these results:
 
 ` + "`Publishing.Refusals`" + ` selects which refusals are final; see [adr/0061](adr/0061-defer-refused-messages.md).`
 
-const endsIntro = `In these tests, the server ends the connection instead of acknowledging a message. It sends a DISCONNECT with the reason code, or no DISCONNECT. The result *the others refused one by one* means that, after an hour, some messages are refused and the rest is still deferred. The field ` + "`Publishing.PoisonAttempts`" + ` sets after how many such connections the client defers a message. [adr/0062](adr/0062-defer-messages-that-end-connections.md) gives the reasons.`
+const endsIntro = `In these tests, the server ends the connection instead of acknowledging a message. It sends a DISCONNECT with the reason code, or no DISCONNECT. The result *the others refused one by one* means that, after an hour, some messages are refused and the rest is still deferred. The field ` + "`Publishing.PoisonAttempts`" + ` sets how many connections may end in this way before the client defers the message. [adr/0062](adr/0062-defer-messages-that-end-connections.md) gives the reasons.`
