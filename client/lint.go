@@ -209,7 +209,7 @@ var lintRules = append([]lintRule{
 		"use less than 4 minutes, or less than 60 s with ws and wss; the default is 30 s",
 		func(v *lintView) bool { return v.remote && v.conn.KeepAlive == NoKeepAlive }},
 	{"numbers-in-memory", Misleads, fields{"Publishing.Sequenced", "Dir"},
-		"the store that numbers the messages ends with the process. After a restart, the sequence numbers start again, and receivers cannot detect that messages were lost",
+		"the store that numbers the messages is in memory and ends with the process. After a restart, the sequence numbers start again, and receivers cannot detect that messages were lost",
 		"set Dir",
 		func(v *lintView) bool { return v.Publishing.Sequenced && !v.durable }},
 	{"publish-timeout", Misleads, fields{"Publishing.WaitTimeout", "Connection.ConnectTimeout"},
@@ -287,7 +287,7 @@ var lintRules = append([]lintRule{
 		"set a fixed ClientID, or NoSession",
 		func(v *lintView) bool { return v.ClientID == "" && v.Session.Expiry > shortSession }},
 	{"dedupe-forgets", Note, fields{"Receiving.Dedupe"},
-		"the cache is in memory and empty, but the session outlives the process. After a restart, the client handles messages again that the server resends, unless the application fills the cache from its own records",
+		"the cache is in memory and empty, but the session outlives the process. Unless the application fills the cache from its own records, the client handles messages a second time if the server resends them after a restart",
 		"use dedupe.OpenFile, or fill the cache before New",
 		func(v *lintView) bool {
 			m, memory := v.Receiving.Dedupe.(*dedupe.Memory)

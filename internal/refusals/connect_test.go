@@ -204,7 +204,7 @@ func TestConnect(t *testing.T) {
 	section(t, "CONNACK and DISCONNECT", text.String())
 }
 
-const connectIntro = `In these tests, 500 messages at QoS 1 and 2 wait in the store, on 5 topics. The client has the default configuration, except that the jitter is fixed at its middle value. In the first table, the server refuses a CONNECT with the reason code. In the second table, the server accepts the connection, and ends it with the reason code after 50 messages. The server does this always, only once, or for 2 s, counted from the first time.
+const connectIntro = `In these tests, 500 messages at QoS 1 and 2 wait in the store, on 5 topics. The client has the default configuration, except that the jitter is fixed at its middle value. In the first table, the server refuses a CONNECT with the reason code. In the second table, the server accepts the connection, and ends it with the reason code after 50 messages. The server does this always, only once, or for 2 s after it first did so.
 
 The columns of the first table begin with the state of the client. A *new client* was never accepted by a server. A client that was *accepted before* has had a connection with the same settings.
 
