@@ -111,6 +111,7 @@ func (h *heir) expectHeir(topic string, waiting []string, observer *inbox, publi
 // TestAdopt_SessionOfMosquittoSub adopts a session of mosquitto_sub, made with MQTT 5 or 3.1.1, in
 // which messages wait.
 func TestAdopt_SessionOfMosquittoSub(t *testing.T) {
+	t.Parallel()
 	requireProgram(t, "mosquitto_sub")
 	for version, more := range map[string][]string{"5": {"-x", "600"}, "311": nil} {
 		t.Run(version, func(t *testing.T) {
@@ -248,6 +249,7 @@ func (r *run) until(what string, done func() bool) {
 // TestAdopt_SessionOfAutopaho replaces an autopaho program while QoS 2 exchanges in both directions
 // are incomplete, with and without PUBREC.
 func TestAdopt_SessionOfAutopaho(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{}, func(r *run) {
 		topic, out := r.topic("in"), r.topic("out")
 		h, link := r.heir("heir", topic), r.halves()
@@ -324,6 +326,7 @@ func (h *heir) halfDone(topic string) []string {
 // TestAdopt_LostFolder loses the client's folder while messages are in flight under the packet
 // identifiers with which the next process starts. The client is killed twice before they are free.
 func TestAdopt_LostFolder(t *testing.T) {
+	t.Parallel()
 	for name, kills := range map[string]int{"lost": 0, "lost, killed twice": 2} {
 		t.Run(name, func(t *testing.T) {
 			onEachBroker(t, setup{}, func(r *run) {

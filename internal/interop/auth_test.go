@@ -9,6 +9,7 @@ import (
 )
 
 func TestAuth_RefusedCredentialsEndTheClient(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{users: true}, func(r *run) {
 		for name, change := range map[string]func(*client.Config){
 			"wrong password": func(cfg *client.Config) { cfg.Connection.Username, cfg.Connection.Password = goodUser, []byte("guess") },
@@ -41,6 +42,7 @@ func TestAuth_RefusedCredentialsEndTheClient(t *testing.T) {
 }
 
 func TestAuth_DeniedTopicsAreRefused(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{users: true}, func(r *run) {
 		cfg := r.config("both")
 		cfg.Connection.Username, cfg.Connection.Password = goodUser, []byte(goodPassword)

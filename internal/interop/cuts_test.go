@@ -58,6 +58,7 @@ func faultsOn(dir mqtttest.Direction) []fault {
 // TestCuts_LoseAndRepeatNothing breaks both links in all ways, in a random order, while messages
 // are published.
 func TestCuts_LoseAndRepeatNothing(t *testing.T) {
+	t.Parallel()
 	for _, seed := range []uint64{1, 2} {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			onEachBroker(t, setup{}, func(r *run) { surviveCuts(r, seed) })

@@ -14,6 +14,7 @@ import (
 // had acknowledged and lost cannot be restored, but each number is either handled once or reported
 // as missing.
 func TestKill_ForgottenMessagesAreReportedAsGaps(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{restarts: true}, func(r *run) {
 		subLink, pubLink := r.proxy(), r.proxy()
 		subCfg, pubCfg := r.config("sub"), r.config("pub")

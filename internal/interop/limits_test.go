@@ -43,6 +43,7 @@ func (w *window) most() (top, messages int) {
 }
 
 func TestReceiveMaximum_OfTheServerDespiteCuts(t *testing.T) {
+	t.Parallel()
 	const receiveMaximum = 2
 	onEachBroker(t, setup{receiveMaximum: receiveMaximum}, func(r *run) {
 		topic := r.topic("window")
@@ -70,6 +71,7 @@ func TestReceiveMaximum_OfTheServerDespiteCuts(t *testing.T) {
 }
 
 func TestReceiveMaximum_ExceededByTheBroker(t *testing.T) {
+	t.Parallel()
 	const receiveMaximum = 4
 	onEachBroker(t, setup{}, func(r *run) {
 		topic := r.topic("flood")
@@ -100,6 +102,7 @@ func TestReceiveMaximum_ExceededByTheBroker(t *testing.T) {
 // mosquitto does not count the first byte of a packet. A packet at the client's Maximum Packet Size
 // has one byte more. If the client refused it, it would be resent on each connection.
 func TestMaximumPacketSize_MosquittoMiscounts(t *testing.T) {
+	t.Parallel()
 	const maximum = 5000
 	onEachBroker(t, setup{}, func(r *run) {
 		link := r.proxy()

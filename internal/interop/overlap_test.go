@@ -112,6 +112,7 @@ func (o *overlapping) want(what string, texts []string) {
 // Each handler gets each message once, whatever filters of the application match it: in a new
 // session, after the process has ended, and for messages that waited in the session.
 func TestOverlappingFilters_EachHandlerOnce(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{maximumQueued: 1000}, func(r *run) {
 		topic, dir := r.topic("over/t"), r.TempDir()
 		cfg := r.config("pub")
@@ -181,6 +182,7 @@ func TestOverlappingFilters_EachHandlerOnce(t *testing.T) {
 // The RETAIN flag depends on each subscription: as published for those that request it, and
 // otherwise set only on messages that were retained before.
 func TestOverlappingFilters_RetainFlags(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{}, func(r *run) {
 		topic := r.topic("flags/t")
 		cfg := r.config("pub")

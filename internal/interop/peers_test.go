@@ -56,6 +56,7 @@ func (r *run) foreignMessage(topic string, qos client.QoS, id string, seq int) {
 }
 
 func TestMosquittoPub_DeduplicatedAndOrdered(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{}, func(r *run) {
 		topic := r.topic("from/mosquitto_pub")
 		cfg := r.config("sub")
@@ -91,6 +92,7 @@ func TestMosquittoPub_DeduplicatedAndOrdered(t *testing.T) {
 }
 
 func TestMosquittoSub_ReadsAllProperties(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{}, func(r *run) {
 		topic, peerID := r.topic("to/mosquitto_sub"), r.name+"peer"
 		session := []string{"-c", "-x", "60", "-i", peerID, "-q", "2", "-t", topic}
@@ -136,6 +138,7 @@ func TestMosquittoSub_ReadsAllProperties(t *testing.T) {
 }
 
 func TestMosquittoPub_RepeatedMessageIsHandledOnce(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{}, func(r *run) {
 		// A script publishes again if it does not know whether it succeeded. That is the most
 		// common kind of publisher.

@@ -14,6 +14,7 @@ import (
 // does so if the server queues no more than 1,000 messages for a client and drops the rest, which
 // is mosquitto's default.
 func TestRetained_FetchesEverything(t *testing.T) {
+	t.Parallel()
 	const n = 10_000
 	onEachBroker(t, setup{large: true, maximumQueued: 1000}, func(r *run) {
 		count := n
@@ -51,6 +52,7 @@ func TestRetained_FetchesEverything(t *testing.T) {
 // TestRetained_FetchIsHiddenFromHandlers covers brokers that send one copy of a message for several
 // matching subscriptions, or several.
 func TestRetained_FetchIsHiddenFromHandlers(t *testing.T) {
+	t.Parallel()
 	for _, same := range []bool{false, true} {
 		t.Run(fmt.Sprint("same filter ", same), func(t *testing.T) {
 			onEachBroker(t, setup{}, func(r *run) {
@@ -98,6 +100,7 @@ func TestRetained_FetchIsHiddenFromHandlers(t *testing.T) {
 // TestWatch_OtherClients checks a watcher while devices come, go and lose their connections. The
 // watcher loses its connection too, and the broker is restarted.
 func TestWatch_OtherClients(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{restarts: true}, func(r *run) {
 		topic := func(i int) string { return r.topic(fmt.Sprintf("devices/%d/status", i)) }
 		device := func(i int, server string) *client.Client {

@@ -26,6 +26,7 @@ var propertySets = map[string]client.Message{
 }
 
 func TestProperties_ArriveUnchanged(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{}, func(r *run) {
 		filter := r.topic("properties/#")
 		live := r.subscribe(r.start(r.config("live")), filter, client.ExactlyOnce)
@@ -71,6 +72,7 @@ func expectProperties(r *run, got *client.Message, want client.Message, retain b
 }
 
 func TestRetainAsPublished_KeepsTheFlag(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{}, func(r *run) {
 		topic := r.topic("retain/as/published")
 		in := r.subscribe(r.start(r.config("sub")), topic, client.AtLeastOnce, client.RetainAsPublished())
@@ -85,6 +87,7 @@ func TestRetainAsPublished_KeepsTheFlag(t *testing.T) {
 }
 
 func TestPayloads_LargeOnesArriveComplete(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{}, func(r *run) {
 		payload := make([]byte, 200<<10)
 		_, _ = rand.NewChaCha8([32]byte{}).Read(payload)

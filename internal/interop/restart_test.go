@@ -11,6 +11,7 @@ import (
 )
 
 func TestRestart_SessionSurvives(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{restarts: true}, func(r *run) {
 		topic := r.topic("outlives")
 		link := r.proxy()
@@ -47,6 +48,7 @@ func TestRestart_SessionSurvives(t *testing.T) {
 }
 
 func TestRestart_WhilePublishing(t *testing.T) {
+	t.Parallel()
 	t.Run("SIGTERM", func(t *testing.T) {
 		onEachBroker(t, setup{restarts: true}, func(r *run) { surviveRestarts(r, false) })
 	})

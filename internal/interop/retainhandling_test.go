@@ -20,6 +20,7 @@ type choice struct {
 // Retained messages are sent as the subscription requests, whether Subscribe precedes or follows
 // Start. A connection that resumes the session gets none again.
 func TestRetainHandling(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{}, func(r *run) {
 		pub := r.start(r.config("pub"))
 		for _, started := range []bool{false, true} {

@@ -14,6 +14,7 @@ import (
 // and not a redelivery [MQTT-4.3.3-10]. In the test, a second broker that also knows the session
 // has the older state.
 func TestRollback_ReusedIdentifiersLoseNothing(t *testing.T) {
+	t.Parallel()
 	now := startOurs(t, setup{})
 	older := newRun(t, startOurs(t, setup{}))
 	r := newRun(t, now)

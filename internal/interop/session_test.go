@@ -38,6 +38,7 @@ func nth[E client.Event](r *run, events *record[client.Event], n int) (event E) 
 }
 
 func TestSession_ResumedDeliversQueuedMessages(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{}, func(r *run) {
 		link := r.proxy()
 		cfg := r.config("sub")
@@ -76,6 +77,7 @@ func (r *run) fenceSent(c *client.Client, topic string) {
 }
 
 func TestSession_SubscriptionsAreRestoredAfterLoss(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{}, func(r *run) {
 		link := r.proxy()
 		cfg := r.config("sub")
@@ -116,6 +118,7 @@ func TestSession_SubscriptionsAreRestoredAfterLoss(t *testing.T) {
 }
 
 func TestSession_InFlightMessagesSurviveLoss(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{}, func(r *run) {
 		subCfg := r.config("sub")
 		cache := dedupe.NewMemory(dedupe.Options{})
@@ -166,6 +169,7 @@ func TestSession_InFlightMessagesSurviveLoss(t *testing.T) {
 }
 
 func TestRestart_OfTheClientWithMessagesInFlight(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{}, func(r *run) {
 		topic := r.topic("client/restart")
 		in := r.subscribe(r.start(r.config("sub")), topic, client.ExactlyOnce)
@@ -207,6 +211,7 @@ func TestRestart_OfTheClientWithMessagesInFlight(t *testing.T) {
 }
 
 func TestRestart_OfTheReceiverHandlesEachOnce(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{}, func(r *run) {
 		restartReceiver(r, "clean", false)
 		// The acknowledgements are not sent, so all messages are redelivered.

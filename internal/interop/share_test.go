@@ -11,6 +11,7 @@ import (
 )
 
 func TestSharedSubscription_DistributesMessages(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{}, func(r *run) {
 		const messages = 90
 		topic := r.topic("shared/work")
@@ -57,6 +58,7 @@ func TestSharedSubscription_DistributesMessages(t *testing.T) {
 // The numbers of a publisher are distributed over the clients that share a subscription, so each
 // one sees gaps. With Ordering, no client waits for the missing numbers or reports them.
 func TestSharedSubscription_IsNotPutInOrder(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{}, func(r *run) {
 		const messages = 60
 		var all record[string]

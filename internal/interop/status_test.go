@@ -37,6 +37,7 @@ func awaitWords(r *run, in *inbox, topic string, want ...string) {
 // A process has ended, and the next one has another ClientID. The will of the first one is
 // published long after the birth of the second.
 func TestStatus_CorrectsAStaleWill(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{}, func(r *run) {
 		topic := r.topic("status")
 		r.retains(topic)
@@ -69,6 +70,7 @@ func TestStatus_CorrectsAStaleWill(t *testing.T) {
 
 // The client sends DISCONNECT 0x04, and the server publishes the will after the delay.
 func TestStatus_EndByWill(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{}, func(r *run) {
 		topic := r.topic("status")
 		r.retains(topic)
@@ -86,6 +88,7 @@ func TestStatus_EndByWill(t *testing.T) {
 
 // The will delay exceeds the session expiry, so the will is published when the session ends.
 func TestStatus_WillAtSessionExpiry(t *testing.T) {
+	t.Parallel()
 	for _, expiry := range []time.Duration{time.Second, client.NoSession} {
 		onEachBroker(t, setup{}, func(r *run) {
 			topic := r.topic("status")

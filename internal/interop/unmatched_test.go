@@ -195,6 +195,7 @@ func reasonCode(packet []byte) byte {
 // set aside. A handler that is declared later gets the messages of its topics, in this process and
 // in the next one.
 func TestUnmatched_SetAsideForALaterHandler(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{}, func(r *run) {
 		const grace = time.Second
 		s := r.resumed(r.TempDir(), grace)
@@ -245,6 +246,7 @@ func TestUnmatched_SetAsideForALaterHandler(t *testing.T) {
 // Without a folder, messages without a handler are refused after the grace period, and reported.
 // The server does not resend them, to this process or to the next one.
 func TestUnmatched_RefusedWithoutAFolder(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{}, func(r *run) {
 		const grace = 500 * time.Millisecond
 		s := r.resumed("", grace)
@@ -307,6 +309,7 @@ func folders(t *testing.T, test func(r *run, dir string)) {
 // The fallback handler gets messages without a handler at once. Messages with a handler wait,
 // because they were sent for a subscription that this process has not declared.
 func TestUnmatched_FallbackHandlerGetsThem(t *testing.T) {
+	t.Parallel()
 	folders(t, func(r *run, dir string) {
 		s := r.resumed(dir, time.Second)
 		rest := &inbox{}
@@ -349,6 +352,7 @@ func (s *resumed) wantAllAccepted() {
 // gets them when the period ends, because the handler of that subscription may still be declared.
 // In this test the period ends when half of the receive window is unacknowledged.
 func TestUnmatched_HandlerDeclaredWithinTheGracePeriod(t *testing.T) {
+	t.Parallel()
 	for name, filter := range map[string]string{"same filter": "un/#", "other filter": "un/+"} {
 		t.Run(name, func(t *testing.T) {
 			folders(t, func(r *run, dir string) {
@@ -375,6 +379,7 @@ func TestUnmatched_HandlerDeclaredWithinTheGracePeriod(t *testing.T) {
 // Start precedes Subscribe by a second. Messages that wait in the session are handled once, in
 // order, and none is refused.
 func TestStartBeforeSubscribe(t *testing.T) {
+	t.Parallel()
 	folders(t, func(r *run, dir string) {
 		s := r.resumed(dir, 0)
 		s.process()

@@ -9,6 +9,7 @@ import (
 )
 
 func TestWill_OnlyWithoutACleanEnd(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{}, func(r *run) {
 		topic := r.topic("will")
 		in := r.subscribe(r.start(r.config("sub")), topic, client.AtLeastOnce)
@@ -41,6 +42,7 @@ func TestWill_OnlyWithoutACleanEnd(t *testing.T) {
 }
 
 func TestWill_RetainedStays(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{}, func(r *run) {
 		topic := r.topic("will/retained")
 		r.retains(topic)
@@ -61,6 +63,7 @@ func TestWill_RetainedStays(t *testing.T) {
 }
 
 func TestStatus_OnlineAndOffline(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, setup{}, func(r *run) {
 		topic := r.topic("status")
 		r.retains(topic)
