@@ -39,7 +39,7 @@ var (
 	ErrCancelled = safe.New("client: message cancelled before it was sent; publish it again if it is needed")
 	// ErrConflated is the outcome of an unsent message that a newer message of the same topic
 	// replaced. Both messages had Conflate set.
-	ErrConflated = safe.New("client: message replaced by a newer one of its topic before it was sent; publish without Conflate to send each one")
+	ErrConflated = safe.New("client: message replaced by a newer message on its topic before it was sent; publish without Conflate to send each one")
 	// ErrNoReceipts is returned by Receipt when the store keeps no receipts.
 	ErrNoReceipts = safe.New("client: the message is not pending, and the store keeps no receipts of ended messages; set Config.Store.Options.Retention.MaxReceipts")
 	// ErrNoDeadLetters is returned if a custom store does not keep dead letters.

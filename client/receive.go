@@ -46,7 +46,7 @@ func (c receiver) receive(in *session.Inbound, topic string, v wire.PublishView)
 		m.ReceivedAt = in.Received
 	}
 	if m.PayloadIsUTF8 && !utf8.Valid(m.Payload) {
-		c.inbox.Consume(in, wire.ReasonPayloadFormatInvalid, "payload is not the UTF-8 that it announces")
+		c.inbox.Consume(in, wire.ReasonPayloadFormatInvalid, "payload is not valid UTF-8")
 		report(c.Client, lossPayload, aboutMessage(m, nil), PayloadInvalid{Message: m})
 		return
 	}

@@ -123,7 +123,7 @@ func storeDegraded(c *Client, err *persistence.DegradedError) {
 	}
 	took := c.life.phase.store(nil)
 	c.outbox.StoreRecovered()
-	c.log(slog.LevelInfo, "store takes messages again", slog.Duration("after", took))
+	c.log(slog.LevelInfo, "store accepts messages again", slog.Duration("after", took))
 	c.event(StoreRecovered{After: took})
 }
 
