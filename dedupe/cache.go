@@ -33,13 +33,13 @@ type Cache interface {
 	// lease ends.
 	Begin(ctx context.Context, key, owner string) (Claim, Verdict, error)
 	// Renew extends the lease of a claim and returns the claim with the new value of Expires. A
-	// claim whose Expires is zero needs no renewal. Renew can succeed after the lease has ended, if
-	// no other owner has taken the key over.
+	// claim whose Expires is zero needs no renewal. Renew also succeeds after the lease has ended,
+	// unless another claim has taken the key over. Renew then returns [*ClaimLostError].
 	Renew(ctx context.Context, c Claim) (Claim, error)
 	// Commit records that the message was handled. After Commit returns nil, the key is a Duplicate
 	// for as long as the implementation keeps the key. If the claim was already committed, Commit
-	// returns nil. Commit can succeed after the lease has ended, if no other owner has taken the
-	// key over. If one has, Commit returns [*ClaimLostError]. The other owner then handles the
+	// returns nil. Commit also succeeds after the lease has ended, unless another claim has taken
+	// the key over. Commit then returns [*ClaimLostError]. The owner of the other claim handles the
 	// message, or has handled it.
 	//
 	// After any other error, the commit may be missing, and the message may be handled again after
@@ -49,9 +49,9 @@ type Cache interface {
 	// Fresh. Abort never undoes a Commit. It returns nil if the claim has already ended. It returns
 	// [*ClaimLostError] if another claim holds the key or has committed it.
 	Abort(ctx context.Context, c Claim) error
-	// Wait blocks as long as the claim c holds its key. It returns when c is committed or aborted,
-	// when its lease has ended, or when another owner has taken the key over. Pass the claim that
-	// Begin returned with InFlight. When Wait returns, call Begin again.
+	// Wait blocks until the claim c may no longer hold its key. It returns when c is committed or
+	// aborted, when the lease of c has ended, or when another claim has taken the key over. Pass the
+	// claim that Begin returned with InFlight. When Wait returns nil, call Begin again.
 	Wait(ctx context.Context, c Claim) error
 	// Stats returns the counters of this cache. It does not wait for remote storage.
 	Stats() Stats

@@ -140,7 +140,7 @@ type pending struct {
 	token uint64
 }
 
-// beginCommit reports whether c holds its key. If so, no other owner can take the key over from now
+// beginCommit reports whether c holds its key. If so, no other claim can take the key over from now
 // on. If c does not hold the key, err is nil only if c has committed the key earlier.
 func (t *table) beginCommit(c *Claim) (held bool, err error) {
 	h, committed := t.find(c)

@@ -2,7 +2,7 @@
 // key identifies the messages of one publisher on one topic, which are called a stream.
 //
 // MQTT keeps the order of the messages of one client on one topic ([MQTT-4.6.0-1] to
-// [MQTT-4.6.0-6]). The order is lost if a message is resent, or if parallel workers handle
+// [MQTT-4.6.0-6]). The order can be lost if a message is resent, or if parallel workers handle
 // messages. If each message has a number, the receiver can restore the order and detect gaps. If
 // each message has an ID, the receiver can detect duplicates.
 //
@@ -16,9 +16,9 @@
 //	next := r.Expire(handle)                            // gives up old gaps; call it again at next
 //
 // A publisher numbers the messages of each key 1, 2, 3 and so on, without gaps. The client of this
-// module does so for the topics in Config.Publishing.Sequenced. [Resequencer] restores the order
-// and reports each gap once. [Envelope] carries the number, the time and the ID inside the payload.
-// It is for publishers and receivers that cannot use MQTT 5 user properties.
+// module does so with Config.Publishing.Sequenced. [Resequencer] restores the order and reports
+// each gap once. [Envelope] carries the number, the time and the ID inside the payload. It is for
+// publishers and receivers that cannot use MQTT 5 user properties.
 //
 // Numbers determine the order, and IDs identify messages. A message with a known number and a new
 // ID is therefore a new message. Numbers can repeat if the counter of a publisher restarts, or if a

@@ -55,7 +55,7 @@ const (
 	// does not read its acknowledgements reaches this limit.
 	outLimit = 256 << 10
 	// linger is how long the broker waits for the client to close the connection, after it has sent
-	// its last packet. If the broker closed a socket with unread bytes earlier, the network could
+	// its last packet. If the broker closed a socket with unread bytes earlier, the reset could
 	// discard that packet.
 	linger = 500 * time.Millisecond
 	// spareConns is the number of additional connections above Options.MaxConnections. They are for

@@ -53,7 +53,7 @@ func (c *conn) onAck(s *session, a wire.Ack) error {
 		c.out = wire.AppendAck(c.out, wire.Ack{Type: wire.PUBREL, PacketID: a.PacketID, Reason: wire.ReasonPacketIDNotFound})
 		return nil
 	case f == nil:
-		return nil // the exchange has ended before the session was resumed
+		return nil // the exchange ended before the session was resumed
 	case (a.Type == wire.PUBACK) != (f.qos == 1), a.Type == wire.PUBCOMP && !f.released:
 		return refusal(a.Type, wire.ReasonProtocolError, "packet identifier %d awaits another acknowledgement", a.PacketID)
 	case a.Type == wire.PUBREC && a.Reason < 0x80:

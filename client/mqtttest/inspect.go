@@ -34,10 +34,10 @@ type Message struct {
 }
 
 // Publish publishes a message like a client. The message goes to all matching subscriptions. If
-// Retain is set, it also becomes the retained message of its topic. Publish calls no hooks. It
-// returns how many subscribers receive the message. A group of a Shared Subscription counts as one
-// subscriber. Publish returns an error if m is invalid or a limit is reached. If the broker is
-// closed, it returns [ErrClosed].
+// Retain is set, it also becomes the retained message of its topic, or removes it if the payload is
+// empty. Publish calls no hooks. It returns how many subscribers receive the message. A group of a
+// Shared Subscription counts as one subscriber. Publish returns an error if m is invalid or a limit
+// is reached. If the broker is closed, it returns [ErrClosed].
 func (b *Broker) Publish(m Message) (subscribers int, err error) {
 	p := wire.Publish{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain, ContentType: m.ContentType,
 		ResponseTopic: m.ResponseTopic, CorrelationData: m.CorrelationData, HasExpiry: m.Expiry > 0, MessageExpiry: wire.Seconds(m.Expiry)}

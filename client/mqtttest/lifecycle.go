@@ -105,7 +105,7 @@ func (b *Broker) detach(s *session, send bool) {
 }
 
 // await starts the timers for the will and for the end of a session. The connection of the session
-// has ended at lostAt.
+// ended at lostAt.
 func (b *Broker) await(s *session) {
 	if s.will != nil {
 		due := s.lostAt.Add(time.Duration(s.will.delay) * time.Second)

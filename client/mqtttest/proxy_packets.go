@@ -141,10 +141,10 @@ func (r *proxyRules) judge(t PacketType) proxyVerdict {
 	return proxyDrop
 }
 
-// CutAfter forwards this number of further bytes in direction dir, counted over all connections. It
-// then cuts the connection that carried the last byte, even inside a packet. The receiver gets
-// exactly these bytes. With 0 bytes, it cuts the connection when the next byte arrives. A later
-// call replaces an earlier one.
+// CutAfter makes the proxy forward the given number of further bytes in direction dir, counted over
+// all connections. The proxy then cuts the connection that carried the last byte, even inside a
+// packet. The receiver gets exactly these bytes. If bytes is 0, the proxy cuts the connection when
+// the next byte arrives. A later call replaces an earlier one.
 func (p *Proxy) CutAfter(dir Direction, bytes int) {
 	p.arm(dir, func(r *proxyRules) { r.after, r.cut = max(bytes, 0), true })
 }

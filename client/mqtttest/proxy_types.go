@@ -62,7 +62,7 @@ const (
 // ProxyStats are the counters of a [Proxy].
 type ProxyStats struct {
 	Connections int // connections that were joined to the target
-	Open        int // connections that are open now
+	Open        int // connections that were joined to the target and are still open
 	Refused     int // connections that were closed at once, by Refuse or at the limit of open connections
 	Blackholed  int // connections that were accepted and never answered
 	DialErrors  int // connections that were closed because the target was unreachable

@@ -32,7 +32,7 @@ const (
 	// ViewStale: the link has been down for StaleAfter. Every device that was Online, and was not
 	// confirmed since, is now Stale. These devices have no Change of their own. They also have no
 	// Change when they are confirmed later. ViewStale is reported once until the next ViewSynced.
-	// It is reported again before that if another device was reported Online, and has become Stale.
+	// It is reported again before that if a device was reported Online since, and is Stale now.
 	ViewStale
 	// ViewSynced: all retained statuses are known. A device that a ViewStale made Stale is Online
 	// again, unless a later Change reports another State.

@@ -37,7 +37,7 @@ const (
 	ReasonBirth      = "birth"      // the client has connected: the server has sent CONNACK
 	ReasonHeartbeat  = "heartbeat"  // an Interval has passed since the last status
 	ReasonCorrection = "correction" // the client corrects a status that another client or a will published
-	ReasonClose      = "close"      // the client is closing its connection
+	ReasonClose      = "close"      // the application is closing the client
 	ReasonWill       = "will"       // the server publishes the will
 )
 

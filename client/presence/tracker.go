@@ -53,7 +53,7 @@ type Message struct {
 //
 //   - The boot of the status was seen before.
 //   - A newer boot has been online since then.
-//   - The Tracker has missed no message between the two.
+//   - The Tracker has missed no message after the last online status of the newer boot.
 //
 // Such a status is the will of an older process of the device. The Tracker remembers the last four
 // boots of each device.

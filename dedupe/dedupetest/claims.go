@@ -103,7 +103,7 @@ func (h Harness) leaseRenewed(t *testing.T) {
 }
 
 // leaseNotTakenOver tests that the end of a lease alone does not end the claim. The claim is lost
-// only when another owner takes the key over.
+// only when another claim takes the key over.
 func (h Harness) leaseNotTakenOver(t *testing.T) {
 	c, peer := h.openTwo(t, dedupe.Options{Lease: h.Lease})
 	a, b, d := begin(t, c, "a", dedupe.Fresh), begin(t, c, "b", dedupe.Fresh), begin(t, c, "d", dedupe.Fresh)
