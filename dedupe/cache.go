@@ -34,13 +34,13 @@ type Cache interface {
 	Begin(ctx context.Context, key, owner string) (Claim, Verdict, error)
 	// Renew extends the lease of a claim and returns the claim with the new value of Expires. A
 	// claim whose Expires is zero needs no renewal. Renew also succeeds after the lease has ended,
-	// unless another claim has taken the key over. Renew then returns [*ClaimLostError].
+	// unless another claim has taken the key over. In that case, Renew returns [*ClaimLostError].
 	Renew(ctx context.Context, c Claim) (Claim, error)
 	// Commit records that the message was handled. After Commit returns nil, the key is a Duplicate
 	// for as long as the implementation keeps the key. If the claim was already committed, Commit
 	// returns nil. Commit also succeeds after the lease has ended, unless another claim has taken
-	// the key over. Commit then returns [*ClaimLostError]. The owner of the other claim handles the
-	// message, or has handled it.
+	// the key over. In that case, Commit returns [*ClaimLostError], and the owner of the other
+	// claim handles the message or has handled it.
 	//
 	// After any other error, the commit may be missing, and the message may be handled again after
 	// a restart. The caller should acknowledge the message in spite of the error.
