@@ -95,9 +95,8 @@ type PurgeGivenUp struct{ PacketIDs int }
 // SessionConfig.OnLost. InFlight is the sum of Republished and Failed.
 type SessionLost struct{ InFlight, Republished, Failed int }
 
-// Stopped reports that the client has ended. After Stopped, only events of calls in progress can
-// follow. Err is the fatal error, or the cause that ended Start's context. Err is nil after Close
-// and Drain.
+// Stopped reports that the client has ended. No event follows Stopped. Err is the fatal error, or
+// the cause that ended Start's context. Err is nil after Close and Drain.
 type Stopped struct{ Err error }
 
 // MessageRefused reports an accepted message that will not be delivered. Either the server refused
