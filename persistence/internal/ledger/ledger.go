@@ -1,6 +1,6 @@
 // Package ledger keeps the small state of a store: counters, named sequences, packet identifiers,
-// releases and dead letters. A checkpoint in the log is an encoding of it. It is in memory only. The
-// caller guards it with a lock.
+// releases and dead letters. A checkpoint in the log encodes a part of it. The rest comes from the
+// records of the messages. A Ledger is in memory only. The caller guards it with a lock.
 package ledger
 
 import (
