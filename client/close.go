@@ -102,8 +102,8 @@ func (c *Client) CloseWith(o DisconnectOptions) error {
 // If ctx ends first, or the client fails, the error is a *DrainError with the number of messages
 // that stay in the store. If the server refuses all remaining messages for more than 10 s, the
 // error is a *DrainError too, and its cause is a *DeferredError. In all these cases, Drain closes
-// the client as Close does. If a handler or OnEvent calls Drain, the client ends after that
-// function has returned.
+// the client as Close does. In a handler, in OnEvent or in another function that this client calls,
+// the client ends after that function has returned.
 func (c *Client) Drain(ctx context.Context) error {
 	if c == nil {
 		return ErrNilClient
@@ -241,7 +241,8 @@ func (c *Client) disconnect(up *link.Up) {
 	if c.cfg.Presence.Status != nil && !c.endStatus(up, o.Reason == wire.ReasonSuccess) && o.Reason == wire.ReasonSuccess {
 		o.Reason = wire.ReasonDisconnectWithWill
 	}
-	// The offline status may wait until acknowledgements are sent, so that task stops afterwards.
+	// The offline status may wait until acknowledgements are sent, so the acknowledging task stops
+	// afterwards.
 	c.life.acknowledging.stop()
 	c.within(up, c.life.acknowledging.Wait)
 	if c.identity.Temporary() && up.SessionExpiry > 0 {

@@ -29,7 +29,7 @@ type Config struct {
 	// ClientID identifies the session at the server. Keep it the same across restarts. Default: a
 	// random identifier if the store is in memory. The session then ends with the client. If the
 	// store was used under another ClientID, the client publishes the stored messages and discards
-	// the stored session. With StrictSession, the client stops.
+	// the stored session. With StrictSession, the client stops instead.
 	ClientID string
 	// Dir is the folder of the durable store. The client creates a missing folder. One client at a
 	// time can open it. Default: a store in memory. Pending messages are then lost when the client
@@ -38,7 +38,7 @@ type Config struct {
 	// TLS configures mqtts and wss. Default: the system's root certificates. New copies the
 	// configuration. Unless they are set, it sets MinVersion to TLS 1.2 and ClientSessionCache to a
 	// new cache. It sets no cache if SessionTicketsDisabled, GetClientCertificate or
-	// VerifyPeerCertificate is set, because a resumed session calls neither function.
+	// VerifyPeerCertificate is set, because a resumed TLS session calls neither function.
 	TLS *tls.Config
 	// Logger receives a line at level Warn for each refusal, deferral, drop, failure and panic. The
 	// client logs the first problem of a kind at once. It counts further problems of that kind for
@@ -170,11 +170,11 @@ type PublishingConfig struct {
 	TopicAliases int
 	// Refusals selects what happens to messages that the server refuses (PUBACK or PUBREC with a
 	// reason code of 0x80 or above). The first matching rule applies. Default: no rules. Without a
-	// matching rule, the outcome is Refused if the code concerns the message itself. A retry cannot
-	// succeed then (0x81, 0x82, 0x90, 0x95, 0x99 and the like). After all other codes, including
-	// 0x87, the client defers the message. A deferred message stays pending, and the client resends
-	// it after RetryBackoff until it expires. Meanwhile, later messages of the same topic and
-	// priority wait. Messages of other topics do not wait.
+	// matching rule, the outcome is Refused if the code concerns the message itself, so that a
+	// retry cannot succeed (0x81, 0x82, 0x90, 0x95, 0x99 and the like). After all other codes,
+	// including 0x87, the client defers the message. A deferred message stays pending, and the
+	// client resends it after RetryBackoff until it expires. Meanwhile, later messages of the same
+	// topic and priority wait. Messages of other topics do not wait.
 	Refusals     []RefusalRule
 	RetryBackoff reliability.Backoff // delay before a deferred message is resent, with full jitter; default: 250 ms, doubled each time, up to 1 minute
 	// PoisonAttempts is how many connections in a row one message may end before the client defers
@@ -184,8 +184,8 @@ type PublishingConfig struct {
 	// server gives no code, messages of the same topic wait until the deferred message has ended
 	// three more connections. Default 5.
 	PoisonAttempts int
-	// Breaker is the circuit breaker for the server. Until the server accepts a message, all
-	// refusals of one topic count as one failure. FailureThreshold is therefore a number of topics.
+	// Breaker is the circuit breaker for the server. Refusals of one topic count as one failure
+	// until the server accepts a message. So FailureThreshold counts topics refused in a row.
 	Breaker     reliability.BreakerOptions
 	WaitTimeout time.Duration // limit of Delivery.Wait; default: no limit
 }
@@ -264,8 +264,8 @@ type Position struct {
 	Publisher, Topic string // publisher and topic of the numbered messages
 	Epoch, Seq       uint64 // epoch and sequence number of the last handled message
 	// IDs are the IDs of the messages handled last, oldest first. Set them unless Dedupe is kept in
-	// a file. Without IDs, the client handles a message that is redelivered after the restart
-	// again, with Message.OutOfOrder.
+	// a file. Without IDs, a message that is redelivered after the restart is handled again, with
+	// Message.OutOfOrder.
 	IDs []MessageID
 }
 

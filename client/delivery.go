@@ -59,8 +59,8 @@ func (d *Delivery) Outcome() Outcome {
 	return Outcome{State: State(r.State), Reason: r.Reason, Err: r.Err}
 }
 
-// Wait waits for the outcome, up to Config.Publishing.WaitTimeout. If the server acknowledged the
-// message, the error is nil. After any other final outcome, the error is Outcome.Err.
+// Wait waits for the outcome, up to Config.Publishing.WaitTimeout. If the outcome is Acked, the
+// error is nil. After any other final outcome, the error is Outcome.Err.
 //
 // If the message is still pending, the error is the cause of ctx or a *reliability.TimeoutError. If
 // the server refuses the message for now, Wait wraps that error in a *DeferredError. The client

@@ -30,7 +30,8 @@
 // Config.Receiving.Ordering, the client handles numbered messages in order, and reports every
 // missing number. If no handler matches a message, the message waits for a handler to be declared.
 // If none is declared in time, the client acknowledges the message and keeps it in a list (see
-// Client.SetAside). The client never discards such a message silently.
+// Client.SetAside). Without Config.Dir, the client refuses the message instead. The client never
+// discards such a message silently.
 //
 // Presence: with Config.Presence.Status, a retained topic shows whether the client is online.
 //

@@ -34,7 +34,8 @@ func (e *ConnectionError) Unwrap() error    { return e.Cause }
 func (*ConnectionError) SafeToRetry() bool { return false }
 
 // advice returns what to do about the reason code. After a refused CONNECT, StopPolicy decides
-// whether the client stops. After a DISCONNECT, the client always reconnects.
+// whether the client stops. After a DISCONNECT, the client reconnects, except with TakeoverStop or
+// StrictSession.
 func (e *ConnectionError) advice() string {
 	switch e.Code {
 	case wire.ReasonBadUserNameOrPassword:

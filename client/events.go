@@ -11,8 +11,8 @@ import (
 //
 // The client calls OnEvent with one event at a time, in order, on a separate goroutine. OnEvent may
 // therefore block, and may call all methods of the client, such as Subscribe after Connected.
-// Meanwhile the client continues, so State may already reflect a later change than the event.
-// OnEvent receives the events that occur in New before New returns.
+// Meanwhile the client continues, so State may already reflect a later change than the event. New
+// returns after OnEvent has received the events that occurred in New.
 //
 // Up to 4 MiB of events wait for OnEvent. Further events are dropped, counted in Stats.EventsMissed
 // and reported by EventsMissed. Close waits at most CloseTimeout until OnEvent has received all
@@ -82,12 +82,12 @@ type SessionAdopted struct{ Server string }
 // event is reported at most once an hour.
 type SessionStuck struct{ NewSession bool }
 
-// PurgeGivenUp reports for how many packet identifiers the server did not answer PUBREL within 5 s
-// each, 2 minutes in all, or three connections. The client sends PUBREL to end QoS 2 exchanges that
-// the server may still hold. It does so in an adopted session, after a loss of packet identifiers,
-// and when exchanges make the server refuse messages. The client now uses the identifiers anyway.
-// If the server still holds an exchange, it drops a new message with that identifier as a
-// duplicate, but acknowledges it.
+// PurgeGivenUp reports for how many packet identifiers the server did not answer PUBREL. The limit
+// is 5 s each, 2 minutes in all, or three connections that ended instead. The client sends PUBREL
+// to end QoS 2 exchanges that the server may still hold. It does so in an adopted session, after a
+// loss of packet identifiers, and when exchanges make the server refuse messages. The client now
+// uses the identifiers anyway. If the server still holds an exchange, it acknowledges a new message
+// with that identifier, but drops it as a duplicate.
 type PurgeGivenUp struct{ PacketIDs int }
 
 // SessionLost reports that the server has lost the session. Messages in flight, including those of

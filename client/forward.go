@@ -16,7 +16,7 @@ import (
 // that is forwarded twice to one topic as a duplicate. Copies on different topics have different
 // IDs.
 //
-// Forward does not set Retain, Priority, Conflate, OnSessionLost, and the fields that only received
+// Forward does not set Retain, Priority, Conflate, OnSessionLost, or the fields that only received
 // messages have. Forward does not set Origin either, because this client assigns its own sequence
 // numbers.
 func (m *Message) Forward(topic string) Message {

@@ -22,9 +22,9 @@ const (
 	// session, and when the first CONNACK for a store is lost. If the stored session belongs to
 	// another ClientID, the client does not connect.
 	//
-	// Accepted messages stay in the store. The exception are messages in flight with FailInFlight,
-	// which end after a takeover. To continue, create a client with the same store and either
-	// ResumeSession or CleanStart. CleanStart discards the messages that wait at the server.
+	// Accepted messages stay in the store. However, messages in flight with FailInFlight end after
+	// a takeover. To continue, create a client with the same store and either ResumeSession or
+	// CleanStart. CleanStart discards the messages that wait at the server.
 	StrictSession
 )
 
@@ -59,7 +59,7 @@ const (
 	StuckKeep
 )
 
-// SessionNeverExpires is the expiry of a session that never expires. MQTT 5 sends it as a Session
+// SessionNeverExpires is the expiry of a session that never expires. In MQTT 5, this is a Session
 // Expiry Interval of 0xFFFFFFFF (section 3.1.2.11.2).
 const SessionNeverExpires = link.NeverExpires
 

@@ -59,8 +59,8 @@ type TLSFiles struct {
 const ProxyFromEnvironment = link.FromEnvironment
 
 // CredentialsError reports that Config.Connection.Credentials failed. The function returned an
-// error, panicked, or did not return in time. If it returned values that are invalid in MQTT, Err
-// is a *FieldError. The client tries again.
+// error, panicked, did not return in time, or returned values that are invalid in MQTT. For invalid
+// values, Err is a *FieldError. The client tries again.
 type CredentialsError struct{ Err error }
 
 func (e *CredentialsError) Error() string {
