@@ -68,8 +68,8 @@ func (c *Client) begin(t *task, f func(ctx context.Context)) {
 func (c *Client) Close() error { return c.CloseWith(DisconnectOptions{}) }
 
 // CloseWith does the same as Close, with options for the DISCONNECT. If an option is invalid,
-// CloseWith returns a *FieldError, and the client continues. If the client is already ending, the
-// options of the first call apply.
+// CloseWith returns a *FieldError, and the client continues. If the client is already ending, o has
+// no effect.
 func (c *Client) CloseWith(o DisconnectOptions) error {
 	if c == nil {
 		return ErrNilClient

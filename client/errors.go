@@ -145,8 +145,8 @@ func (e *OutcomeUnknownError) Unwrap() error { return e.Err }
 func (*OutcomeUnknownError) SafeToRetry() bool { return false }
 
 // CloseTimeoutError is the error of Close if the disk does not answer, or if a handler or another
-// function of the application does not return. The client ends afterwards, see Client.Done. Dir
-// remains in use until then.
+// function of the application does not return. The client ends when these calls have returned, see
+// Client.Done. Dir remains in use until then.
 type CloseTimeoutError struct{ After time.Duration }
 
 func (e *CloseTimeoutError) Error() string {
