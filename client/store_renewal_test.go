@@ -21,6 +21,7 @@ import (
 	"github.com/mooring-mqtt/mooring/dedupe"
 	"github.com/mooring-mqtt/mooring/internal/faultfs"
 	"github.com/mooring-mqtt/mooring/internal/fsys"
+	"github.com/mooring-mqtt/mooring/internal/ostest"
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
@@ -125,7 +126,7 @@ func identifies(t *testing.T) {
 	must(t, err)
 	defer f.Close()
 	if fsys.IdentityOf(f) == 0 {
-		t.Skip("this file system does not identify files")
+		ostest.MissingIdentity(t)
 	}
 }
 

@@ -110,7 +110,7 @@ func TestForeignNames(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := put(segment.Name(dir, 2)); err != nil && runtime.GOOS == "windows" {
-				t.Skip("a symlink needs a right on Windows that this user has not: ", err)
+				t.Skip("on Windows, this user has no right to create a symlink: ", err)
 			} else if err != nil {
 				t.Fatal(err)
 			}

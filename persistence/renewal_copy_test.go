@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/fsys"
+	"github.com/mooring-mqtt/mooring/internal/ostest"
 )
 
 // This file tests which changes of a folder are detected as a copy when the log is opened.
@@ -33,7 +34,7 @@ func realLog(t *testing.T) (dir string, l *Log) {
 	}
 	defer f.Close()
 	if fsys.IdentityOf(f) == 0 {
-		t.Skip("this file system does not identify files")
+		ostest.MissingIdentity(t)
 	}
 	if err := l.ResetSession("c"); err != nil {
 		t.Fatal(err)

@@ -93,7 +93,7 @@ var V int`
 func loadSample(t *testing.T) *source.Module {
 	t.Helper()
 	if runtime.GOOS != "linux" {
-		t.Skip("the API is recorded of the build for Linux")
+		t.Skip("the recorded API is that of the build for Linux")
 	}
 	dir := t.TempDir()
 	for name, text := range sample {
@@ -158,7 +158,7 @@ func TestCompare(t *testing.T) {
 // TestRecordedAPI compares the API of this module with docs/api.
 func TestRecordedAPI(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("the API is recorded of the build for Linux")
+		t.Skip("the recorded API is that of the build for Linux")
 	}
 	m, err := source.Load(filepath.Join("..", ".."))
 	if err != nil {

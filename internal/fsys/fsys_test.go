@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/mooring-mqtt/mooring/internal/fsys"
+	"github.com/mooring-mqtt/mooring/internal/ostest"
 )
 
 func TestLock_OneHolder(t *testing.T) {
@@ -38,7 +39,7 @@ func TestLock_OneHolder(t *testing.T) {
 
 func TestHolder_ReleasedLock(t *testing.T) {
 	if _, err := os.Stat("/proc/locks"); err != nil {
-		t.Skip("needs /proc/locks: elsewhere a PID in the file decides")
+		ostest.Missing(t, "MOORING_REQUIRE_IDENTITY", "/proc/locks, which names the process that holds a lock")
 	}
 	name := filepath.Join(t.TempDir(), "LOCK")
 	lock, err := fsys.Lock(name)

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/ostest"
 )
 
 func put(t *testing.T, name, text string) {
@@ -35,7 +37,7 @@ func TestIdentity_OfAFile(t *testing.T) {
 	put(t, name, "text")
 	id := identityOf(t, name)
 	if id == 0 {
-		t.Skip("this file system does not identify files")
+		ostest.MissingIdentity(t)
 	}
 	put(t, name, "more text")
 	if err := os.Chmod(name, 0o640); err != nil {

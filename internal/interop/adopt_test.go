@@ -117,7 +117,7 @@ func TestAdopt_SessionOfMosquittoSub(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			onEachBroker(t, setup{}, func(r *run) {
 				if _, own := r.broker.(*inProcess); own && version == "311" {
-					r.Skip("mqtttest is asked for MQTT 5 only here")
+					r.Skip("in this test, mqtttest serves MQTT 5 only")
 				}
 				topic := r.topic("in")
 				h := r.heir("heir", topic)

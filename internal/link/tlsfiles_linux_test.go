@@ -3,11 +3,13 @@ package link
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/internal/ostest"
 	"github.com/mooring-mqtt/mooring/internal/testcert"
 )
 
@@ -21,12 +23,7 @@ func lease(t *testing.T, name string) (release func()) {
 	}
 	const setLease = 1024 // F_SETLEASE
 	if _, _, errno := syscall.Syscall(syscall.SYS_FCNTL, f.Fd(), setLease, syscall.F_WRLCK); errno != 0 {
-		const required = "MOORING_REQUIRE_LEASES"
-		report := t.Skipf
-		if os.Getenv(required) == "1" {
-			report = t.Fatalf
-		}
-		report("%s is on a file system without leases (%v), so none can be made to hang; set TMPDIR to a folder on ext4, xfs or tmpfs, or %s=1 to make this a failure", name, errno, required)
+		ostest.Missing(t, "MOORING_REQUIRE_LEASES", fmt.Sprintf("a file system with leases, which make an opening hang (%s: %v); set TMPDIR to a folder on ext4, xfs or tmpfs", name, errno))
 	}
 	release = func() { _ = f.Close() }
 	t.Cleanup(release)

@@ -62,7 +62,7 @@ func (t *T) settled() { f := t.finish; f() }
 func load(t *testing.T) *source.Module {
 	t.Helper()
 	if runtime.GOOS != "linux" {
-		t.Skip("measures the build for Linux")
+		t.Skip("the recorded figures are those of the build for Linux")
 	}
 	dir := t.TempDir()
 	for name, text := range sample {
