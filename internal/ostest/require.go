@@ -12,7 +12,7 @@ func Missing(t testing.TB, variable, need string) {
 	if os.Getenv(variable) == "1" {
 		t.Fatalf("%s is 1, but the machine lacks what this test needs: %s", variable, need)
 	}
-	t.Skipf("%s; set %s=1 to make this a failure", need, variable)
+	t.Skipf("this test needs %s; set %s=1 to make this a failure", need, variable)
 }
 
 // MissingIdentity skips a test that copies or replaces files, because the file system of the
