@@ -303,7 +303,7 @@ var lintRules = append([]lintRule{
 		func(v *lintView) bool { return v.Dir != "" && !identifiesFiles }},
 	{"several-servers", Note, fields{"Servers", "Session.Expiry"},
 		"several servers are listed. If these servers do not share sessions, each failover loses the session, and messages in flight may be delivered twice",
-		"list the nodes of one cluster; or set NoSession, if messages may be delivered twice",
+		"list the nodes of one cluster; or set NoSession, if the application accepts duplicates",
 		func(v *lintView) bool {
 			for _, u := range v.servers {
 				if u.Host != v.servers[0].Host {

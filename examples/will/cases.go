@@ -59,7 +59,7 @@ var (
 	cleanStartSilent  = departure{name: "when a client reconnects with Clean Start 1 within the delay, the will is not published", noWill: true}
 	takeoverLosesWill = departure{name: "when a takeover resumes the session, a will without delay is not published", noWill: true}
 	takeoverSilent    = departure{name: "at a takeover, the old connection is closed without DISCONNECT 0x8E", facts: []string{noTakeover}}
-	expirySilent      = departure{name: "with Session Expiry Interval 0 and a will delay, the will is not published at a takeover, and not when the client reconnects with Clean Start 0", noWill: true}
+	expirySilent      = departure{name: "with Session Expiry Interval 0 and a will delay, the will is not published at a takeover or when the client reconnects with Clean Start 0", noWill: true}
 	// It checks delayed wills once a second, in whole seconds, and a will with a longer delay
 	// waits for those with a shorter one.
 	delaysLate = departure{name: "a delayed will is published up to 4 s late", late: 4 * time.Second}
@@ -146,7 +146,7 @@ var cases = []scenario{
 	},
 	{
 		name: "DISCONNECT 0x00", rule: "MQTT-3.14.4-3",
-		why:    "A client ends a connection without publishing the will only by sending DISCONNECT 0x00 (Normal disconnection). The server then deletes the will.",
+		why:    "Only DISCONNECT 0x00 (Normal disconnection) ends a connection without a will. The server then deletes the will.",
 		device: device{delay: 1, expiry: 60},
 		steps:  []step{connect, leave(0x00)},
 	},
