@@ -35,7 +35,7 @@ func markdown() string {
 
 const docHead = `# The Will Message, case by case
 
-The command ` + "`go run ./examples/will -markdown`" + ` writes this page. To change the page, edit ` + "`examples/will/cases.go`" + `.
+The command ` + "`go run ./examples/will -markdown`" + ` prints this page. To change the page, edit ` + "`examples/will/cases.go`" + `.
 
 A client sends its Will Message to the server in CONNECT. When the connection has ended, the server publishes the will at once or after the Will Delay Interval. If the client sent DISCONNECT 0x00 or reconnected in time, the server does not publish the will.
 
@@ -49,7 +49,7 @@ A client sends its Will Message to the server in CONNECT. When the connection ha
 
 ## The cases
 
-The mark ✓ means that the broker behaves as MQTT 5 requires. The mark ◐ means that the broker differs as the note describes, and that the rest of the case is correct. The in-process broker is mqtttest, which belongs to this module. mosquitto has version 2.0.11.
+The mark ✓ means that the broker behaves as MQTT 5 requires. The mark ◐ means that the broker differs as the note describes, and that the rest of the case is correct. The in-process broker is mqtttest, which belongs to this module. The version of mosquitto is 2.0.11.
 
 | case | expected | statement | in-process | mosquitto |
 |---|---|---|---|---|
