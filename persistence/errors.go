@@ -109,7 +109,7 @@ func (*DegradedError) SafeToRetry() bool      { return true } // nothing was sto
 
 // StalledError reports that the disk has not responded to a write or an fsync within
 // Options.WriteTimeout. If Enqueue returns this error, the message was not stored. If Wait returns
-// it, the message is stored as soon as the disk responds. StalledError matches
+// it, the message is stored if the disk responds later. StalledError matches
 // [context.DeadlineExceeded].
 type StalledError struct{ After time.Duration }
 

@@ -66,8 +66,8 @@ type Deferral struct {
 	Attempts int       // how many times the server refused the message; at most 1<<32-1
 	Code     byte      // the reason code of the last refusal; 0 if unknown
 	Alone    bool      // sending the message may end the connection, so the sender sends it alone
-	// GivenUp means that the message is not sent again. It ends when the server has answered the
-	// PUBREL for PacketID.
+	// GivenUp means that the message is not sent again. The message ends when the server has
+	// answered the PUBREL for PacketID.
 	GivenUp bool
 	// PacketID is the packet identifier with which the message may have been sent in this session.
 	// 0 means that the message was not sent. ResetSession invalidates PacketID.
@@ -104,8 +104,8 @@ const (
 	Priorities = 3
 )
 
-// SessionLostPolicy selects what happens when a session is lost to a message that was sent in it
-// but not acknowledged.
+// SessionLostPolicy selects what happens to a sent but unacknowledged message when its session is
+// lost.
 type SessionLostPolicy uint8
 
 // The policies for messages of a lost session.
@@ -146,7 +146,7 @@ type Drop struct {
 // DropCause is the reason why a message was dropped.
 type DropCause uint8
 
-// The reasons why a policy drops a message.
+// The reasons why Enqueue drops an older message.
 const (
 	DroppedOldest DropCause = iota // the message was dropped to make room for a newer message
 	Conflated                      // a newer message with the same key replaced it

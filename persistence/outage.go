@@ -17,7 +17,7 @@ import (
 )
 
 // An outage begins when the disk refuses writes. During an outage, the log accepts no messages. It
-// keeps the records that it could not write in memory. It still returns messages that are in memory
+// keeps in memory the records that it could not write. It still returns messages that are in memory
 // or readable, so the client can send them and record their results. The records of these results
 // wait in the open batch. A goroutine retries the write.
 //

@@ -179,7 +179,7 @@ func isDamage(l *Log, at *place, err error) bool {
 
 // diskWorks reports whether the disk can read another segment and can make a record durable. If
 // there is no other segment, diskWorks reads the header of the same segment. If other is true, it
-// does not read the same segment.
+// returns false instead.
 func diskWorks(l *Log, number uint64, other bool) bool {
 	l.mu.Lock()
 	if !writable(l) {

@@ -26,7 +26,7 @@ type Store interface {
 	// [Log] and [Memory] return the system time, with three exceptions:
 	//
 	//   - The time does not jump while the store is open.
-	//   - The time does not go back from one opening to the next.
+	//   - While messages are pending, the time does not go back from one opening to the next.
 	//   - While messages are pending, the time does not jump when a clock is set for the first
 	//     time. A clock that was never set shows a time before the year 2020.
 	Now() time.Time

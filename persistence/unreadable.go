@@ -9,9 +9,9 @@ import (
 )
 
 // If a message cannot be read, each call that needs the message tries to read it again. After
-// giveUpTries attempts within at least giveUpAfter, the message counts as damaged if the rest of
-// the disk works. The disk works if it can read another place and make a record durable. If the
-// disk does not work at all, the message stays pending.
+// giveUpTries attempts, and not before giveUpAfter has passed, the message counts as damaged if the
+// rest of the disk works. The disk works if it can read another place and make a record durable. If
+// the disk does not work at all, the message stays pending.
 const (
 	giveUpAfter = 3 * time.Second
 	giveUpTries = 3

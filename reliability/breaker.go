@@ -20,7 +20,7 @@ import (
 // concurrent use.
 //
 // Breaker uses the two-step circuit breaker of github.com/sony/gobreaker/v2. It adds four
-// functions: a Judge for errors, a limit for slow acknowledgements, the time of the next trial, and
+// features: a Judge for errors, a limit for slow acknowledgements, the time of the next trial, and
 // an OnStateChange that may call the breaker.
 type Breaker struct {
 	opts  BreakerOptions

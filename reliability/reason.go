@@ -12,7 +12,7 @@ const (
 	Success   Class = iota + 1 // the server accepted the request
 	Transient                  // the server cannot process the packet now, but may accept it later
 	Busy                       // the server asks the client to slow down
-	Quota                      // a limit is reached; it may end with time, or an operator can raise it
+	Quota                      // a limit is reached; time or an operator can lift it
 	// NotAuthorized in an acknowledgement concerns the topic. In a CONNACK or DISCONNECT it
 	// concerns the client.
 	NotAuthorized

@@ -39,7 +39,7 @@ The command ` + "`go run ./examples/will -markdown`" + ` prints this page. To ch
 
 A client sends its Will Message to the server in CONNECT. When the connection has ended, the server publishes the will at once or after the Will Delay Interval. If the client sent DISCONNECT 0x00 or reconnected in time, the server does not publish the will.
 
-` + "`go run ./examples/will`" + ` runs each case below and prints this table with the results and their times. ` + "`-case NAME`" + ` runs one case and prints each step. The client with the will is a mooring client. Most cases cut the link between this client and the broker. Some cases need a client that behaves unlike mooring. They use a raw client, which sends any bytes.
+` + "`go run ./examples/will`" + ` runs each case below and prints this table with the results and their times. ` + "`-case NAME`" + ` runs one case and prints each step. In most cases, the client with the will is a mooring client, and the link between this client and the broker is cut. Some cases need packets that mooring does not send. They use a raw client, which can send any packet.
 
 | | |
 |---|---|

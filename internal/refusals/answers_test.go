@@ -233,7 +233,7 @@ func TestAnswers(t *testing.T) {
 	section(t, "DISCONNECT over a message", endsIntro+"\n\n"+table("DISCONNECT", true, ends))
 }
 
-const answersIntro = `In these tests, the client publishes the same 500 messages. The server answers PUBLISH packets with the reason code, either always or for 2 s after the first such answer. It does so for all topics, or for one of the five topics.
+const answersIntro = `In these tests, the client publishes the same 500 messages as in the tests of CONNECT. The server answers PUBLISH packets with the reason code, either always or for 2 s after the first such answer. It does so for all topics, or for one of the five topics.
 
 The cells contain these results:
 

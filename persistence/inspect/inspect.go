@@ -96,10 +96,10 @@ type Segment struct {
 	Used    int64  // bytes of the file that are in use
 	// Void reports that the log uses no part of the segment. The next opening removes the segment.
 	Void bool
-	// Torn reports that the segment ends with an unfinished write. No message in it was accepted.
+	// Torn reports that the segment ends with an unfinished write, which contains no accepted message.
 	Torn bool
 
-	// Messages, Pending and DeadLetters count the messages whose valid record is in this segment.
+	// Messages, Pending and DeadLetters count messages, except those moved to a newer segment.
 	Messages, Pending, DeadLetters int
 }
 
@@ -118,7 +118,7 @@ const maxListed = 10_000
 // Open reads the folder of a log without changing it. Pass the same options as to persistence.Open.
 // Open opens no file for writing and takes no lock.
 //
-// Damage is not an error. Open lists it in Corruptions, and reads all data around it. A process may
+// Damage is not an error. Open lists it in Corruptions, and uses all readable data. A process may
 // have the log open and continue to use it. The Folder then shows one moment, and includes every
 // message that was accepted before the call.
 //

@@ -106,8 +106,8 @@ func (c *Catalog) RemoveFirst() {
 	}
 }
 
-// Keepers returns messages that must be moved before the segment can be removed. It begins after
-// the sequence after. The packets of these messages have about most bytes in total.
+// Keepers returns messages that must be moved before the segment can be removed. Their sequences
+// are higher than after. Their packets have about most bytes in total.
 func (c *Catalog) Keepers(s *Segment, after uint64, most int64) (seqs []uint64, locs []Loc, size int64) {
 	take := func(seq uint64, state uint8, at Loc) {
 		if state &= stateMask; size < most && seq > after && (alive(state) || state == Dead) {

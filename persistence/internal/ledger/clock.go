@@ -6,8 +6,8 @@ import (
 )
 
 // Clock is the clock of the store. It starts at the system time and then follows the monotonic clock.
-// It does not go back from one opening to the next. If the system clock was never set, as on a device
-// without a battery, the clock does not jump by decades while messages are pending.
+// While messages are pending, it does not go back from one opening to the next. If the system clock
+// was never set, as on a device without a battery, it also does not jump by decades.
 type Clock struct {
 	Began  time.Time
 	Offset int64 // added to the system time, in milliseconds
@@ -21,8 +21,8 @@ func ClockSet(now int64) bool { return now >= neverSet }
 
 // NextEpoch returns an epoch that is higher than last. last is the previous epoch, or 0 if there
 // was none. The result is the time in Unix milliseconds if that number is higher than last. If it
-// is not higher, the result has random bits. It then differs from the epoch of another copy of the
-// store, or of a lost store, with the same clock.
+// is not higher, or if the clock was never set, the result has random bits. It then differs from
+// the epoch of another copy of the store, or of a lost store, with the same clock.
 func NextEpoch(now int64, last uint64) uint64 {
 	switch {
 	case ClockSet(now) && uint64(now) > last:

@@ -233,7 +233,8 @@ func Sequence(b []byte) (seq uint64, ok bool) {
 	return seq, !d.bad
 }
 
-// Times are in Unix milliseconds and span 18 million years. Never is outside the range of times.
+// Times are in Unix milliseconds. They differ from 1970 by at most 18 million years, which is
+// MaxMillis. Never is outside the range of times.
 const (
 	Never     = -1 << 63
 	MaxMillis = 1 << 59
