@@ -21,8 +21,9 @@
 //
 // # Guarantees
 //
-//   - Next returns an accepted message until Done is called for the message. This is also true
-//     after the process was killed and, with [SyncEveryCommit], after a power failure.
+//   - An accepted message stays in the log until Done is called for it. If the process is killed
+//     before, the next opening finds the message again, and Next returns it. With
+//     [SyncEveryCommit], this is also true after a power failure.
 //   - Sequences have no gaps and are not reused within an epoch. A packet identifier that is
 //     computed from a sequence therefore stays the same after a restart. It need not be stored.
 //   - Accepted = Acked + Refused + Expired + Dropped + DeadLettered + Pending, at any moment.

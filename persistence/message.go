@@ -131,8 +131,8 @@ type Ticket struct {
 	Seq   uint64 // the sequence of the message
 	Drops []Drop // the messages that were dropped to make room for the new message, in order
 	// Replaced is the sequence of an older message with the same key that may already have been
-	// sent. That message stays in the store. If the sender has not sent it, the sender may record
-	// the result Dropped for it. 0 means that there is no such message.
+	// sent. That message stays in the store. If it was not sent, the sender may end it with the
+	// result Dropped. 0 means that there is no such message.
 	Replaced uint64
 	batch    uint64 // the commit that writes it
 }

@@ -72,7 +72,7 @@ type BreakerOptions struct {
 	OnStateChange func(from, to State)
 }
 
-// OpenError is the error of Allow while the breaker allows no attempt.
+// OpenError is the error that Allow returns while the breaker blocks attempts.
 type OpenError struct {
 	// RetryAfter is the time until trials begin. It is 0 if the breaker is half-open and all trials
 	// are in use.

@@ -101,7 +101,7 @@ type Options struct {
 //	mqtttest.Start(t, func(o *mqtttest.Options) { o.ReceiveMaximum = 2 })
 type Option func(*Options)
 
-// With returns an Option that replaces all options with o.
+// With returns an Option that sets all options to those in o.
 func With(o Options) Option { return func(dst *Options) { *dst = o } }
 
 // WithDir returns an Option that keeps the broker's state in the folder dir.
