@@ -168,7 +168,7 @@ func reserved(name string) bool {
 type Origin struct {
 	Publisher string // name of the publisher, followed by +high or +urgent if the message has that priority
 	Epoch     uint64 // changes after the publisher may have lost its sequence numbers
-	Seq       uint64 // counts 1, 2, 3… per publisher and topic; 0 if the message has no number
+	Seq       uint64 // counts the messages per publisher and topic, from 1; 0 if the message has no number
 }
 
 // MessageID identifies a message from publisher to handler. NewMessageID returns UUIDs of version

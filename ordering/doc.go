@@ -15,16 +15,17 @@
 //	r.Push("sensor/1", epoch, 2, id2, "second", handle) // handles "second" and "third"
 //	next := r.Expire(handle)                            // gives up old gaps; call it again at next
 //
-// A publisher numbers the messages of each key 1, 2, 3 and so on, without gaps. The client of this
-// module does so with Config.Publishing.Sequenced. [Resequencer] restores the order and reports
-// each gap once. [Envelope] carries the number, the time and the ID inside the payload. It is for
-// publishers and receivers that cannot use MQTT 5 user properties.
+// A publisher numbers the messages of each key without gaps, and normally begins at 1. The client
+// of this module does so with Config.Publishing.Sequenced. [Resequencer] restores the order and
+// reports each gap once. [Envelope] carries the number, the time and the ID inside the payload. It
+// is for publishers and receivers that cannot use MQTT 5 user properties.
 //
 // Numbers determine the order, and IDs identify messages. A message with a known number and a new
 // ID is therefore a new message. Numbers can repeat if the counter of a publisher restarts, or if a
 // device is cloned or restored from a copy. The order is then lost, but no message is lost.
 //
-// An epoch is a number that tells the receiver when a publisher has restarted its numbers. A
-// publisher that has lost its numbers starts from 1 in a higher epoch. The receiver can then
-// restore the order of the new messages.
+// An epoch is a number that identifies one series of a publisher's numbers. A publisher that may
+// have lost numbers begins a higher epoch. If it has lost all numbers, it begins the new epoch at 1.
+// If it still knows some numbers, it may continue them in the new epoch, as the client of this
+// module does. In both cases, the receiver can restore the order of the new messages.
 package ordering

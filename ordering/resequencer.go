@@ -45,7 +45,7 @@ func NewResequencer[T any](o Options) *Resequencer[T] {
 // is lower than the epoch of the stream, Push compares the ID with the IDs of the last messages of
 // the key.
 //
-// A higher epoch means that the publisher has lost its numbers. Push then emits the held messages
+// A higher epoch means that the publisher may have lost numbers. Push then emits the held messages
 // of the old epoch, reports their gaps, and starts the stream again. A message of a lower epoch is
 // a Duplicate if its ID is known, and Late if it is not.
 func (r *Resequencer[T]) Push(key string, epoch, seq uint64, id ID, v T, emit func(v T, outOfOrder bool)) Result {

@@ -99,37 +99,37 @@ func TestCases_DetectBrokenBrokers(t *testing.T) {
 		{"wills are not delivered", &tampered{toClient: func(f wire.Frame) bool {
 			return f.Type() != wire.PUBLISH || !bytes.HasSuffix(f.Raw, []byte(offline))
 		}}, []string{every}},
-		{"wills are ignored", onConnect(func(c *control.Connect) { c.Will = nil }), []string{"no delay", "delay passed", "status convention", "keep alive timeout"}},
-		{"no delay", onWill(func(w *control.Will) { w.Delay = 0 }), []string{"delay passed", "reconnect with Clean Start 0 within the delay",
-			"reconnect with Clean Start 1 within the delay", "session expiry before the delay", "takeover 0x8E, delay, Clean Start 0",
-			"session-expiry notification", "DISCONNECT 0x04", "protocol error"}},
+		{"wills are ignored", onConnect(func(c *control.Connect) { c.Will = nil }), []string{"will without delay", "no reconnect within the delay", "status convention", "keep alive timeout"}},
+		{"no delay", onWill(func(w *control.Will) { w.Delay = 0 }), []string{"no reconnect within the delay", "reconnect with Clean Start 0 within the delay",
+			"reconnect with Clean Start 1 within the delay", "session that expires before the delay has passed", "takeover (0x8E) with Clean Start 0, will with a delay",
+			"will that reports the end of the session", "DISCONNECT 0x04", "protocol error"}},
 		{"delays are one second longer", onWill(func(w *control.Will) {
 			if w.Delay > 0 {
 				w.Delay++
 			}
-		}), []string{"delay passed", "DISCONNECT 0x04", "protocol error"}},
-		{"all wills have a delay", onWill(func(w *control.Will) { w.Delay++ }), []string{"no delay", "takeover 0x8E, no delay", "keep alive timeout", "retained", "not retained", "all will properties"}},
+		}), []string{"no reconnect within the delay", "DISCONNECT 0x04", "protocol error"}},
+		{"all wills have a delay", onWill(func(w *control.Will) { w.Delay++ }), []string{"will without delay", "takeover (0x8E), will without delay", "keep alive timeout", "retained will", "will that is not retained", "all will properties"}},
 		{"DISCONNECT does not discard the will", &tampered{toServer: func(f wire.Frame) []byte {
 			if d, err := control.ParseDisconnect(f); err == nil && d.Reason == 0 {
 				return control.AppendDisconnect(nil, &control.Disconnect{Reason: 4})
 			}
 			return nil
-		}}, []string{"DISCONNECT 0x00", "MQTT 3.1.1, DISCONNECT"}},
+		}}, []string{"DISCONNECT 0x00", "MQTT 3.1.1 client that sends DISCONNECT"}},
 		{"DISCONNECT 0x04 discards the will", &tampered{toServer: func(f wire.Frame) []byte {
 			if f.Type() == wire.DISCONNECT {
 				return control.AppendDisconnect(nil, &control.Disconnect{})
 			}
 			return nil
-		}}, []string{"DISCONNECT 0x04", "session-expiry notification"}},
-		{"Clean Start 1 is ignored", onConnect(func(c *control.Connect) { c.CleanStart = false }), []string{"reconnect with Clean Start 1 within the delay", "takeover 0x8E, delay, Clean Start 1"}},
-		{"sessions never expire", onConnect(func(c *control.Connect) { c.SessionExpiry = 0xFFFFFFFF }), []string{"session expiry before the delay", "session-expiry notification",
-			"session expiry 0 with a delay, takeover with Clean Start 0", "session expiry 0 with a delay, cut, Clean Start 0"}},
-		{"sessions end with their connection", onConnect(func(c *control.Connect) { c.SessionExpiry = 0 }), []string{"reconnect with Clean Start 0 within the delay", "takeover 0x8E, delay, Clean Start 0"}},
+		}}, []string{"DISCONNECT 0x04", "will that reports the end of the session"}},
+		{"Clean Start 1 is ignored", onConnect(func(c *control.Connect) { c.CleanStart = false }), []string{"reconnect with Clean Start 1 within the delay", "takeover (0x8E) with Clean Start 1, will with a delay"}},
+		{"sessions never expire", onConnect(func(c *control.Connect) { c.SessionExpiry = 0xFFFFFFFF }), []string{"session that expires before the delay has passed", "will that reports the end of the session",
+			"takeover (0x8E) with Clean Start 0, session expiry 0, will with a delay", "reconnect with Clean Start 0, session expiry 0, will with a delay"}},
+		{"sessions end with their connection", onConnect(func(c *control.Connect) { c.SessionExpiry = 0 }), []string{"reconnect with Clean Start 0 within the delay", "takeover (0x8E) with Clean Start 0, will with a delay"}},
 		{"Keep Alive is ignored", onConnect(func(c *control.Connect) { c.KeepAlive = 0 }), []string{"keep alive timeout"}},
-		{"takeovers are not reported", &tampered{toClient: func(f wire.Frame) bool { return f.Type() != wire.DISCONNECT }}, []string{"takeover 0x8E, no delay",
-			"takeover 0x8E, delay, Clean Start 0", "takeover 0x8E, delay, Clean Start 1", "session expiry 0 with a delay, takeover with Clean Start 0"}},
-		{"Will Retain is ignored", onWill(func(w *control.Will) { w.Retain = false }), []string{"retained", "status convention"}},
-		{"everything is retained", onWill(func(w *control.Will) { w.Retain = true }), []string{"not retained"}},
+		{"takeovers are not reported", &tampered{toClient: func(f wire.Frame) bool { return f.Type() != wire.DISCONNECT }}, []string{"takeover (0x8E), will without delay",
+			"takeover (0x8E) with Clean Start 0, will with a delay", "takeover (0x8E) with Clean Start 1, will with a delay", "takeover (0x8E) with Clean Start 0, session expiry 0, will with a delay"}},
+		{"Will Retain is ignored", onWill(func(w *control.Will) { w.Retain = false }), []string{"retained will", "status convention"}},
+		{"everything is retained", onWill(func(w *control.Will) { w.Retain = true }), []string{"will that is not retained"}},
 		{"properties are lost", onWill(func(w *control.Will) { w.Properties = nil }), []string{"all will properties"}},
 		{"protocol errors are ignored", &tampered{toServer: func(f wire.Frame) []byte {
 			if f.Type() == wire.PUBLISH && f.Body[0] == 0 && f.Body[1] == 0 {

@@ -45,13 +45,13 @@ func at(seconds ...time.Duration) (wills []time.Duration) {
 }
 
 const (
-	sawTakeover   = "0x8E sent"
-	noTakeover    = "0x8E not sent"
-	serverCloses  = "server closes"
-	foundOffline  = `later: "offline"`
-	foundOnline   = `later: "online"`
-	foundNothing  = "later: nothing"
-	allProperties = "all properties as given"
+	sawTakeover   = "the server sends 0x8E"
+	noTakeover    = "the server does not send 0x8E"
+	serverCloses  = "the server closes the connection"
+	foundOffline  = `a later subscriber gets "offline"`
+	foundOnline   = `a later subscriber gets "online"`
+	foundNothing  = "a later subscriber gets nothing"
+	allProperties = "all properties are unchanged"
 )
 
 // Known departures of mosquitto 2.0.11.
@@ -69,14 +69,14 @@ var (
 
 var cases = []scenario{
 	{
-		name: "no delay", rule: "MQTT-3.1.2-8",
+		name: "will without delay", rule: "MQTT-3.1.2-8",
 		why:    "The connection ends without a DISCONNECT, and the will has no delay. The server publishes the will as soon as it notices the end of the connection. Even a short interruption of the link therefore publishes the will. A Will Delay Interval avoids this.",
 		device: device{expiry: 60},
 		steps:  []step{connect, cut},
 		wills:  at(0),
 	},
 	{
-		name: "delay passed", rule: "MQTT-3.1.2-8",
+		name: "no reconnect within the delay", rule: "MQTT-3.1.2-8",
 		why:    "The server waits for the Will Delay Interval. The client does not reconnect in this time, so the server then publishes the will.",
 		device: device{delay: 2, expiry: 60},
 		steps:  []step{connect, cut},
@@ -96,49 +96,49 @@ var cases = []scenario{
 		wills:  at(1), known: []departure{cleanStartSilent},
 	},
 	{
-		name: "session expiry before the delay", rule: "MQTT-3.1.2-8",
+		name: "session that expires before the delay has passed", rule: "MQTT-3.1.2-8",
 		why:    "The server publishes the will when the delay has passed or when the session ends, whichever is first. A Session Expiry Interval that is shorter than the delay therefore shortens the wait.",
 		device: device{delay: 30, expiry: 1},
 		steps:  []step{connect, cut},
 		wills:  at(1), known: []departure{delaysLate},
 	},
 	{
-		name: "takeover 0x8E, no delay", rule: "MQTT-3.1.4-3",
+		name: "takeover (0x8E), will without delay", rule: "MQTT-3.1.4-3",
 		why:    "When a second connection uses the same Client Identifier, the server ends the first connection with DISCONNECT 0x8E. The client of the first connection sent no DISCONNECT, so the server publishes a will without delay. On a poor link, this can happen to a single client. The client then reconnects before the server notices the end of its earlier connection.",
 		device: device{expiry: 60},
 		steps:  []step{connect, takeover(false)},
 		wills:  at(0), facts: []string{sawTakeover}, known: []departure{takeoverSilent, takeoverLosesWill},
 	},
 	{
-		name: "takeover 0x8E, delay, Clean Start 0", rule: "MQTT-3.1.3-9",
+		name: "takeover (0x8E) with Clean Start 0, will with a delay", rule: "MQTT-3.1.3-9",
 		why:    "The will has a delay here, and the second connection resumes the session of the first one before the delay has passed. The server therefore does not publish the will.",
 		device: device{delay: 1, expiry: 60},
 		steps:  []step{connect, takeover(false)},
 		facts:  []string{sawTakeover}, known: []departure{takeoverSilent},
 	},
 	{
-		name: "takeover 0x8E, delay, Clean Start 1", rule: "MQTT-3.1.2-8",
+		name: "takeover (0x8E) with Clean Start 1, will with a delay", rule: "MQTT-3.1.2-8",
 		why:    "The second connection discards the session of the first one. When that session ends, the server publishes the will at once.",
 		device: device{delay: 3, expiry: 60},
 		steps:  []step{connect, takeover(true)},
 		wills:  at(0), facts: []string{sawTakeover}, known: []departure{takeoverSilent, cleanStartSilent},
 	},
 	{
-		name: "session expiry 0 with a delay, takeover with Clean Start 0", rule: "MQTT-3.1.2-8",
+		name: "takeover (0x8E) with Clean Start 0, session expiry 0, will with a delay", rule: "MQTT-3.1.2-8",
 		why:    "With Session Expiry Interval 0, the session ends with its connection. A client that connects with Clean Start 0 then finds no session to resume. The server creates a new session and publishes the will of the old session at once. A will delay only works if the session lasts at least as long as the delay.",
 		device: device{delay: 2},
 		steps:  []step{connect, takeover(false)},
 		wills:  at(0), facts: []string{sawTakeover}, known: []departure{takeoverSilent, expirySilent},
 	},
 	{
-		name: "session expiry 0 with a delay, cut, Clean Start 0", rule: "MQTT-3.1.2-8",
+		name: "reconnect with Clean Start 0, session expiry 0, will with a delay", rule: "MQTT-3.1.2-8",
 		why:    "With Session Expiry Interval 0, the session ends when the connection is cut. The server publishes the will at that moment. If the client reconnects within the delay, this does not cancel the will.",
 		device: device{delay: 2},
 		steps:  []step{connect, cut, pause(500 * time.Millisecond), successor(false)},
 		wills:  at(0), known: []departure{expirySilent},
 	},
 	{
-		name: "session-expiry notification", rule: "MQTT-3.1.2-8",
+		name: "will that reports the end of the session", rule: "MQTT-3.1.2-8",
 		why:    "If the delay is longer than the Session Expiry Interval, the will reports the end of the session instead of the end of the connection. A client that leaves on purpose can request the same with DISCONNECT 0x04.",
 		device: device{delay: 3600, expiry: 2},
 		steps:  []step{connect, leave(0x04)},
@@ -172,14 +172,14 @@ var cases = []scenario{
 		wills:  at(3), known: []departure{silenceLate},
 	},
 	{
-		name: "retained", rule: "MQTT-3.1.2-15",
+		name: "retained will", rule: "MQTT-3.1.2-15",
 		why:    "If Will Retain is set, the server keeps the will as the retained message of its topic. Clients that subscribe later receive this message.",
 		device: device{retain: true, expiry: 60},
 		steps:  []step{connect, cut, awaitWill, lateSubscriber},
 		wills:  at(0), facts: []string{foundOffline},
 	},
 	{
-		name: "not retained", rule: "MQTT-3.1.2-14",
+		name: "will that is not retained", rule: "MQTT-3.1.2-14",
 		why:    "If Will Retain is not set, a client that subscribes later does not receive the will.",
 		device: device{expiry: 60},
 		steps:  []step{connect, cut, awaitWill, lateSubscriber},
@@ -198,18 +198,18 @@ var cases = []scenario{
 		device: device{status: true, expiry: 60},
 		steps: []step{connect, awaitMessages(1), lateSubscriber, cut, awaitMessages(2), lateSubscriber,
 			back, awaitMessages(3), lateSubscriber, leave(0x00), awaitMessages(4), lateSubscriber, recordStatuses},
-		facts:   []string{foundOnline, foundOffline, foundOnline, foundOffline, "watched: online, offline, online, offline"},
+		facts:   []string{foundOnline, foundOffline, foundOnline, foundOffline, "a watcher sees online, offline, online, offline"},
 		untimed: true,
 	},
 	{
-		name: "MQTT 3.1.1, cut and soon back", rule: "MQTT-3.1.2-8 of MQTT 3.1.1",
+		name: "MQTT 3.1.1 client that reconnects soon", rule: "MQTT-3.1.2-8 of MQTT 3.1.1",
 		why:    "MQTT 3.1.1 has neither Will Delay Interval nor Session Expiry Interval. If a connection ends without a DISCONNECT, the server publishes the will at once. It does so even if it keeps the session (Clean Session 0) and the client reconnects soon.",
 		device: device{v311: true},
 		steps:  []step{connect, cut, pause(200 * time.Millisecond), back},
 		wills:  at(0),
 	},
 	{
-		name: "MQTT 3.1.1, DISCONNECT", rule: "MQTT-3.1.2-10 of MQTT 3.1.1",
+		name: "MQTT 3.1.1 client that sends DISCONNECT", rule: "MQTT-3.1.2-10 of MQTT 3.1.1",
 		why:    "The DISCONNECT of MQTT 3.1.1 has no reason code, and it always deletes the will. A client that leaves with DISCONNECT cannot have its will published.",
 		device: device{v311: true},
 		steps:  []step{connect, leave(0x00)},

@@ -122,13 +122,13 @@ func expected(wills []time.Duration) string {
 	var all []string
 	for _, w := range wills {
 		if w == 0 {
-			all = append(all, "will at once")
+			all = append(all, "Will Message at once")
 		} else {
-			all = append(all, fmt.Sprintf("will after %g s", w.Seconds()))
+			all = append(all, fmt.Sprintf("Will Message after %g s", w.Seconds()))
 		}
 	}
 	if len(all) == 0 {
-		return "no will"
+		return "no Will Message"
 	}
 	return strings.Join(all, ", ")
 }
@@ -136,10 +136,10 @@ func expected(wills []time.Duration) string {
 func came(wills []time.Duration) string {
 	var all []string
 	for _, w := range wills {
-		all = append(all, fmt.Sprintf("will after %.1f s", w.Seconds()))
+		all = append(all, fmt.Sprintf("Will Message after %.1f s", w.Seconds()))
 	}
 	if len(all) == 0 {
-		return "no will"
+		return "no Will Message"
 	}
 	return strings.Join(all, ", ")
 }

@@ -39,16 +39,16 @@ func TestJudge(t *testing.T) {
 		{"early", delayed, local, ms(1999), true, []string{"0.00 s early"}, nil, nil},
 		{"early within the tick", delayed, mosquitto, ms(1991), false, nil, nil, nil},
 		{"earlier than the tick", delayed, mosquitto, ms(1980), true, []string{"0.02 s early"}, nil, nil},
-		{"twice", delayed, local, ms(2000, 2100), true, []string{"will after 2.0 s, will after 2.1 s, expected will after 2 s"}, nil, nil},
-		{"no will", delayed, local, ms(), true, []string{"no will, expected will after 2 s"}, nil, nil},
+		{"twice", delayed, local, ms(2000, 2100), true, []string{"Will Message after 2.0 s, Will Message after 2.1 s, expected Will Message after 2 s"}, nil, nil},
+		{"no will", delayed, local, ms(), true, []string{"no Will Message, expected Will Message after 2 s"}, nil, nil},
 		{"late within a known departure", delayed, mosquitto, ms(5900), false, nil, []string{delaysLate.name}, nil},
 		{"later than the known departure", delayed, mosquitto, ms(6100), true, []string{"4.10 s late"}, nil, nil},
 		{"late with another broker", delayed, foreign, ms(5900), false, []string{"3.90 s late"}, nil, nil},
 		{"known departures", silent, mosquitto, and(ms(), noTakeover), false, nil, []string{cleanStartSilent.name, takeoverSilent.name}, nil},
 		{"one of the known departures", silent, mosquitto, and(ms(2000), noTakeover), false, nil, []string{takeoverSilent.name}, []string{cleanStartSilent.name}},
 		{"known departures did not happen", silent, mosquitto, and(ms(2000), sawTakeover), false, nil, nil, []string{cleanStartSilent.name, takeoverSilent.name}},
-		{"something else", silent, mosquitto, and(ms(2000), "?"), true, []string{`saw ["?"], expected ["0x8E sent"]`}, nil, []string{cleanStartSilent.name}},
-		{"known departures of another broker", silent, local, and(ms(), noTakeover), true, []string{"no will, expected will after 2 s", `saw ["0x8E not sent"], expected ["0x8E sent"]`}, nil, nil},
+		{"something else", silent, mosquitto, and(ms(2000), "?"), true, []string{`saw ["?"], expected ["the server sends 0x8E"]`}, nil, []string{cleanStartSilent.name}},
+		{"known departures of another broker", silent, local, and(ms(), noTakeover), true, []string{"no Will Message, expected Will Message after 2 s", `saw ["the server does not send 0x8E"], expected ["the server sends 0x8E"]`}, nil, nil},
 		{"not run", delayed, local, outcome{err: errors.New("no connection")}, true, []string{"no connection"}, nil, nil},
 	} {
 		v := judge(tt.c, tt.b, tt.o)
@@ -70,7 +70,7 @@ func TestTable_NamesDepartures(t *testing.T) {
 	right := outcome{wills: at(0), facts: []string{sawTakeover}}
 	text, good := row(right, outcome{wills: at(0), facts: []string{noTakeover}})
 	for _, want := range []string{
-		"✓ will after 0.0 s; 0x8E sent", "◐ 1 will after 0.0 s; 0x8E not sent",
+		"✓ Will Message after 0.0 s; the ", "◐ 1 Will Message after 0.0 s; the\n", " server sends 0x8E ", " server does not send 0x8E\n",
 		"◐ 1  mosquitto 2.0.11: " + takeoverSilent.name,
 		"did not happen, which is not a failure: c: " + cleanStartSilent.name,
 		"in-process: 1 right, 0 known departures, 0 wrong", "mosquitto 9: 0 right, 1 known departures, 0 wrong",
@@ -82,7 +82,7 @@ func TestTable_NamesDepartures(t *testing.T) {
 	if !good {
 		t.Error("a known departure is a failure")
 	}
-	if text, good := row(outcome{}, right); good || !strings.Contains(text, "✗ 1 2 no will") || !strings.Contains(text, "✗ 1  c: no will, expected will at once") {
+	if text, good := row(outcome{}, right); good || !strings.Contains(text, "✗ 1 2 no Will Message") || !strings.Contains(text, "✗ 1  c: no Will Message, expected Will Message at once") {
 		t.Errorf("a wrong result of the in-process broker: good is %t\n%s", good, text)
 	}
 	if text, good := row(right, outcome{wills: at(0), facts: []string{"?"}}); good || !strings.Contains(text, "0 known departures, 1 wrong") {

@@ -1,8 +1,8 @@
 // Will runs every case of the Will Message and compares the results with MQTT 5.
 //
-//	go run ./examples/will                          # prints a table of all cases
-//	go run ./examples/will -case "delay passed"     # runs one case and prints its steps
-//	go run ./examples/will -list                    # lists the cases
+//	go run ./examples/will                       # prints a table of all cases
+//	go run ./examples/will -case "retained will" # runs one case and prints its steps
+//	go run ./examples/will -list                 # lists the cases
 //	go run ./examples/will -broker mqtt://localhost:1883
 //
 // This program is a test rig. It is meant to be run, not to be copied: an application sets a will

@@ -255,7 +255,7 @@ func lateSubscriber(s *scene) error {
 		found = []string{"nothing"}
 	}
 	s.printf("It receives %s.", strings.Join(found, " "))
-	s.fact("later: " + strings.Join(found, " "))
+	s.fact("a later subscriber gets " + strings.Join(found, " "))
 	return nil
 }
 
@@ -275,7 +275,7 @@ func recordStatuses(s *scene) error {
 	for _, a := range s.came {
 		all = append(all, string(a.message.Payload))
 	}
-	s.facts = append(s.facts, "watched: "+strings.Join(all, ", "))
+	s.facts = append(s.facts, "a watcher sees "+strings.Join(all, ", "))
 	return nil
 }
 
@@ -284,7 +284,7 @@ func compareProperties(s *scene) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.came) == 0 {
-		s.facts = append(s.facts, "no will, no properties")
+		s.facts = append(s.facts, "no Will Message, no properties")
 		return nil
 	}
 	m, difference := s.came[0].message, ""

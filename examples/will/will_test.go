@@ -93,7 +93,7 @@ func TestOpen_MosquittoFlag(t *testing.T) {
 	var out strings.Builder
 	c := &cases[0]
 	good := table(&out, []*scenario{c}, names, brokers, [][]verdict{{judge(c, brokers[0], outcome{wills: at(0)})}, nil}, "not installed")
-	if !good || !strings.Contains(out.String(), "✓ will after 0.0 s  not installed\n") {
+	if !good || !strings.Contains(out.String(), "✓ Will Message after 0.0 s  not installed\n") {
 		t.Errorf("%t:\n%s", good, &out)
 	}
 	if _, _, err := (options{mosquitto: "required"}).open(); err != errNotInstalled {
@@ -121,13 +121,13 @@ func TestExplain_PrintsSteps(t *testing.T) {
 		m := mqtttest.Start(t, func(o *mqtttest.Options) { o.NoTCP = true })
 		b := &broker{name: inProcessName, server: "mqtt://bubble", dial: func(context.Context) (net.Conn, error) { return m.Dial(), nil }, slow: time.Second}
 		var out strings.Builder
-		if !explain(t.Context(), &out, named("delay passed"), b) {
+		if !explain(t.Context(), &out, named("no reconnect within the delay"), b) {
 			t.Error("explain reports a failure")
 		}
 		for _, want := range []string{
 			"On in-process:\n", "0.00 s  A watcher subscribes to will", "Will Delay Interval 2 s.\n", "Its link is cut",
 			` 2.00 s  The watcher receives "offline", 2.0 s after the end of the connection.`,
-			"expected: will after 2 s\n", "received: will after 2.0 s\n", "  right\n",
+			"expected: Will Message after 2 s\n", "received: Will Message after 2.0 s\n", "  right\n",
 		} {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("%q is missing", want)
@@ -141,7 +141,7 @@ func TestExplain_PrintsSteps(t *testing.T) {
 
 func TestNamed_AcceptsUniquePrefixes(t *testing.T) {
 	for name, want := range map[string]string{
-		"no delay": "no delay", "delay": "delay passed", "retained": "retained", "takeover": "", "": "", "none": "",
+		"DISCONNECT 0x04": "DISCONNECT 0x04", "no reconnect": "no reconnect within the delay", "retained": "retained will", "takeover": "", "": "", "none": "",
 	} {
 		got := ""
 		if c := named(name); c != nil {

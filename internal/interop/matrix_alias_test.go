@@ -10,8 +10,8 @@ import (
 )
 
 var aliasRows = []row{
-	{"Topic Alias, client to server", aliasToServer},
-	{"Topic Alias, server to client", aliasToClient},
+	{"Topic Alias from client to server", aliasToServer},
+	{"Topic Alias from server to client", aliasToClient},
 }
 
 // aliasToServer sets an alias, uses it, sets it to another topic and uses it again, at each QoS.

@@ -4,7 +4,7 @@ import "slices"
 
 var retainRows = []row{
 	{"Retain As Published", retainAsPublished},
-	{"retained: replaced, then removed", replaced},
+	{"retained message is replaced, then removed", replaced},
 }
 
 // retainAsPublished checks that the flag arrives as it was sent [MQTT-3.3.1-13].

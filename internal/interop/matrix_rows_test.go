@@ -20,7 +20,7 @@ var qosRows = []row{
 	{"QoS 0", func(c *cell) { c.roundTrip(stored(packet{QoS: 0, Size: 20})...) }},
 	{"QoS 1", func(c *cell) { c.roundTrip(stored(packet{QoS: 1, Size: 20})...) }},
 	{"QoS 2", func(c *cell) { c.roundTrip(stored(packet{QoS: 2, Size: 20})...) }},
-	{"QoS above what was subscribed", lowered},
+	{"published QoS above the subscribed QoS", lowered},
 }
 
 // propertyRows are tested at QoS 0, 1 and 2, live and retained.
@@ -31,10 +31,10 @@ var propertyRows = []row{
 	{"Correlation Data", carries(properties{Correlation: []byte{0, 1, 0xFF, 0xFE, '|', 0}})},
 	{"Correlation Data of 0 bytes", carries(properties{Correlation: []byte{}})},
 	{"Payload Format Indicator", carries(properties{UTF8: true})},
-	{"User Properties, names repeated", carries(properties{User: [][2]string{{"b", "2"}, {"b", "1"}, {"b", "2"}, {"b", ""}, {"ü", "ß"}}})},
-	{"User Properties, order across names", orderOfNames},
+	{"User Properties with repeated names", carries(properties{User: [][2]string{{"b", "2"}, {"b", "1"}, {"b", "2"}, {"b", ""}, {"ü", "ß"}}})},
+	{"order of User Properties with different names", orderOfNames},
 	{"all properties", carries(allProperties)},
-	{"identity (m-id)", carries(properties{User: [][2]string{{"own", "kept"}, {messageID, client.NewMessageID().String()}}})},
+	{"message ID of mooring (m-id)", carries(properties{User: [][2]string{{"own", "kept"}, {messageID, client.NewMessageID().String()}}})},
 	{"Subscription Identifier", subscriptionIdentifier},
 }
 

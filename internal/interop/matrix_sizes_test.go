@@ -22,11 +22,11 @@ var sizeRows = []row{
 	{"Remaining Length 127 and 128", lengths(127, 128)},
 	{"Remaining Length 16,383 and 16,384", lengths(16_383, 16_384)},
 	{"payload of 64 KiB", payloads(allProperties, 64<<10)},
-	{"payload of 1 MiB, all properties", payloads(allProperties, 1<<20)},
+	{"payload of 1 MiB with all properties", payloads(allProperties, 1<<20)},
 	{"Remaining Length 2,097,151 and 2,097,152", lengths(2_097_151, 2_097_152)},
-	{"the server's Maximum Packet Size exactly", lengths(serverMaximum - 5)},
-	{"one byte above it is not sent", aboveMaximum},
-	{"the client's Maximum Packet Size is kept to", clientMaximum},
+	{"packet of exactly the server's Maximum Packet Size", lengths(serverMaximum - 5)},
+	{"packet above the server's Maximum Packet Size is not sent", aboveMaximum},
+	{"server obeys the client's Maximum Packet Size", clientMaximum},
 }
 
 func payloads(p properties, sizes ...int) func(*cell) {
