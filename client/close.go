@@ -3,7 +3,7 @@ package client
 import (
 	"context"
 	"errors"
-	"sync"
+	"fmt"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/link"
@@ -12,40 +12,6 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// life is the life of a client. It begins with New, runs from Start, and ends once.
-type life struct {
-	phase  phaseTracker
-	ending context.Context // ends when the client begins to end; later calls return its cause as their error
-	end    context.CancelCauseFunc
-	done   chan struct{} // closed when all goroutines have ended
-	reads  chan struct{} // limits the goroutines that read receipts: on a disk that hangs, they do not end
-
-	starting                           sync.WaitGroup // reads set-aside messages, then begins the tasks
-	connecting, sending, acknowledging task           // from Start
-
-	mu         sync.Mutex
-	started    bool
-	begun      bool // the tasks have begun
-	draining   bool
-	ended      bool              // the end has begun
-	err        error             // why the client stopped; nil after Close and Drain
-	disconnect DisconnectOptions // of a clean end
-	deadline   time.Time         // deadline of the steps of teardown; used only by the goroutine of teardown
-	closeErr   error             // error of closing the store; set before done is closed
-}
-
-func (l *life) init() {
-	l.done, l.reads = make(chan struct{}), make(chan struct{}, 8)
-	l.ending, l.end = context.WithCancelCause(context.Background())
-	l.phase.enter(ConnectionState{Phase: PhaseIdle})
-}
-
-// task is a goroutine of the client with one way to stop it.
-type task struct {
-	sync.WaitGroup
-	stop context.CancelFunc
-}
-
 // begin starts a task, which may call functions of the application.
 func (c *Client) begin(t *task, f func(ctx context.Context)) {
 	ctx, stop := context.WithCancel(context.Background())
@@ -53,11 +19,16 @@ func (c *Client) begin(t *task, f func(ctx context.Context)) {
 	c.run(&t.WaitGroup, func() { f(ctx) })
 }
 
-// Close ends the client and returns when all its goroutines have ended. Close waits for running
-// handlers, acknowledges handled messages, publishes the offline status and sends DISCONNECT. Close
-// waits at most CloseTimeout, and up to 1 s more if handlers need all of CloseTimeout. The contexts
-// of handlers end after CloseTimeout. Pending messages stay in the store, and the outcome in their
-// Deliveries is Abandoned.
+// Close ends the client and returns when all its goroutines have ended. Close starts no further
+// handler and waits for running handlers. It then acknowledges handled messages, publishes the
+// offline status and sends DISCONNECT. Close waits at most CloseTimeout, and up to 1 s more if
+// handlers need all of CloseTimeout. The contexts of handlers end after CloseTimeout.
+//
+// While handlers run, and at most for CloseTimeout, Publish accepts messages and the client sends
+// them. After that, Publish returns ErrClosed. Close does not wait until messages have been sent.
+// Pending messages stay in the store, and the outcome in their Deliveries is Abandoned. With
+// Config.Dir, the next process sends them. A store in memory loses them with the process, and
+// MessagesAbandoned reports their number. Call Drain to send them first.
 //
 // Close returns a *CloseTimeoutError if the disk does not answer by then, or if a handler or
 // another function of the application has not returned. The client ends as soon as these calls have
@@ -96,29 +67,31 @@ func (c *Client) CloseWith(o DisconnectOptions) error {
 	return c.life.closeErr
 }
 
-// Drain waits until all accepted messages have an outcome, and then ends the client. After Drain is
-// called, Publish returns ErrDraining.
+// Drain waits for running handlers, then waits until all accepted messages have an outcome, and
+// then ends the client. While handlers run, Publish accepts messages, and Drain sends them too.
+// After that, Publish returns ErrDraining. Drain starts no further handler. Messages that arrive
+// meanwhile are not acknowledged, so the server redelivers those of QoS 1 and 2 in the next
+// connection of the session.
 //
-// If ctx ends first, or the client fails, the error is a *DrainError with the number of messages
-// that stay in the store. If the server refuses all remaining messages for more than 10 s, the
-// error is a *DrainError too, and its cause is a *DeferredError. In all these cases, Drain closes
-// the client as Close does. In a handler, in OnEvent or in another function that this client calls,
-// the client ends after that function has returned.
+// If ctx ends before that, or the client fails, the error is a *DrainError with the number of
+// messages that stay in the store. If the server refuses all remaining messages for more than 10 s,
+// the error is a *DrainError too, and its cause is a *DeferredError. In all these cases, Drain
+// closes the client as Close does, and running handlers have CloseTimeout to return.
+//
+// In a handler, in OnEvent or in another function that this client calls, Drain does not wait for
+// handlers. Publish then returns ErrDraining, except inside such functions. The client ends after
+// the function that called Drain has returned.
 func (c *Client) Drain(ctx context.Context) error {
 	if c == nil {
 		return ErrNilClient
 	}
-	c.life.mu.Lock()
-	if !c.life.draining && !c.life.ended {
-		c.life.draining = true
-		c.outbox.Refuse(ErrDraining)
-	}
-	started := c.life.started
-	c.life.mu.Unlock()
-	c.inbox.StopStalling()                                                  // a stalled reader would hold back acknowledgements
+	started, unfinished := stopHandling(ctx, c)
 	cause := errors.New("client: not started; call Start to send messages") // no message will be sent
 	if started {
-		if cause = c.outbox.WaitIdle(ctx); cause != nil && ctx.Err() != nil {
+		if cause = unfinished; cause == nil {
+			cause = c.outbox.WaitIdle(ctx)
+		}
+		if cause != nil && ctx.Err() != nil {
 			cause = waitEnded(cause, c.State().Err)
 		}
 		if d := (*outbox.DeferredError)(nil); errors.As(cause, &d) {
@@ -127,10 +100,50 @@ func (c *Client) Drain(ctx context.Context) error {
 	}
 	err := c.Close()
 	left := c.store.Stats().Pending
-	if cause != nil && left > 0 {
+	if cause != nil && left > 0 || unfinished != nil && err == nil {
 		return &DrainError{Pending: int(left), Cause: cause}
 	}
 	return err
+}
+
+// stopHandling is the first step of Drain: no further handler begins, running handlers end, and then
+// Publish returns ErrDraining. stopHandling does not wait in a function that the client calls, which
+// may be a handler. It reports whether the client was started. If ctx ends before the handlers have
+// returned, it returns an error.
+func stopHandling(ctx context.Context, c *Client) (started bool, unfinished error) {
+	l := &c.life
+	inside := c.guard.Inside()
+	l.mu.Lock()
+	if !l.ended {
+		l.draining = true
+		switch {
+		case !l.begun: // no handler runs
+			c.outbox.Refuse(ErrDraining, nil)
+		case inside && c.outbox.Refused() == nil:
+			c.outbox.Refuse(ErrDraining, c.guard.Inside)
+		}
+	}
+	started = l.started
+	wait := l.begun && !inside
+	l.mu.Unlock()
+	c.inbox.StopStalling() // a stalled reader would hold back acknowledgements
+	idle := c.inbox.Quiesce()
+	if !wait {
+		return started, nil
+	}
+	select {
+	case <-idle:
+	case <-l.ending.Done(): // teardown waits for the handlers
+		return started, nil
+	case <-ctx.Done(): // handlers may publish until Close ends them
+		return started, fmt.Errorf("handlers have not returned: %w", context.Cause(ctx))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.ended {
+		c.outbox.Refuse(ErrDraining, nil)
+	}
+	return started, nil
 }
 
 // end starts the end of the client. Only the first call has an effect. If disconnect is nil, the
@@ -150,15 +163,17 @@ func (c *Client) end(cause error, disconnect *DisconnectOptions) {
 	if cause == nil {
 		cause = ErrClosed
 	}
-	c.outbox.Stop(cause)
+	if disconnect == nil || !l.begun { // otherwise handlers may publish
+		c.outbox.Stop(cause)
+	}
 	l.end(cause)
 	c.inbox.StopStalling()
 	go c.teardown(l.begun, disconnect != nil)
 }
 
-// teardown ends the parts of the client in this order: sending, handlers, offline status,
+// teardown ends the parts of the client in this order: handlers, sending, offline status,
 // acknowledgements of handled messages, DISCONNECT, connection, store. If the end is not clean,
-// teardown ends the connection first.
+// teardown ends the connection and sending first.
 func (c *Client) teardown(started, clean bool) {
 	defer c.guard.Enter()()
 	l := &c.life
@@ -166,15 +181,7 @@ func (c *Client) teardown(started, clean bool) {
 	l.deadline = time.Now().Add(c.cfg.Connection.CloseTimeout)
 	unhandled := 0
 	if started {
-		if !clean {
-			l.connecting.stop()
-		}
-		l.sending.stop()
-		grace := time.Duration(0)
-		if clean {
-			grace = c.cfg.Connection.CloseTimeout
-		}
-		unhandled = c.inbox.Stop(grace)
+		unhandled = endHandlers(c, clean)
 		if least := time.Now().Add(disconnectTime); l.deadline.Before(least) {
 			l.deadline = least
 		}
@@ -208,6 +215,26 @@ func (c *Client) teardown(started, clean bool) {
 	close(l.done)
 }
 
+// endHandlers ends the handlers, and then publishing and sending. If the end is clean, handlers have
+// CloseTimeout to publish and return. It returns the number of unhandled messages.
+func endHandlers(c *Client, clean bool) (unhandled int) {
+	l := &c.life
+	stop := func() {
+		c.outbox.Stop(context.Cause(l.ending))
+		l.sending.stop()
+	}
+	if clean {
+		grace := c.cfg.Connection.CloseTimeout
+		defer time.AfterFunc(grace, stop).Stop() // a handler may ignore that its context has ended
+		unhandled = c.inbox.Stop(grace)
+		stop()
+		return unhandled
+	}
+	l.connecting.stop()
+	stop()
+	return c.inbox.Stop(0)
+}
+
 // closeStore closes the store, unless it is a custom one.
 func (c *Client) closeStore() error {
 	if c.cfg.Store.Custom == nil {
@@ -215,17 +242,6 @@ func (c *Client) closeStore() error {
 	}
 	return c.store.Sync()
 }
-
-const (
-	// disconnectTime is the time for acknowledgements, offline status and DISCONNECT if handlers
-	// have used up CloseTimeout.
-	disconnectTime = 700 * time.Millisecond
-	// stepTime is the minimum time of a step of teardown.
-	stepTime = 100 * time.Millisecond
-)
-
-// timeLeft returns how long the next step of teardown may take.
-func (l *life) timeLeft() time.Duration { return max(stepTime, time.Until(l.deadline)) }
 
 // within closes the connection if f takes too long, so that the client does not wait for a peer
 // that does not read.

@@ -15,14 +15,15 @@ import (
 )
 
 var (
-	// ErrClosed is returned after the end of the client has begun.
+	// ErrClosed is returned after the end of the client has begun. Publish returns it only after all
+	// running handlers have ended, see Close.
 	ErrClosed = safe.New("client: closed; create a client with the same store to continue")
 	// ErrNilClient is returned by the methods of a nil *Client.
 	ErrNilClient = safe.New("client: the Client is nil; check the error that New returned")
 	// ErrAbort ends the client without a DISCONNECT if it is the cause that cancels Start's
 	// context. The server then publishes the will.
 	ErrAbort = errors.New("client: aborted without DISCONNECT")
-	// ErrDraining is returned by Publish after Drain was called.
+	// ErrDraining is returned by Publish after Drain was called and all running handlers have ended.
 	ErrDraining = safe.New("client: draining; publish before Drain or with another client")
 	// ErrNotConnected is returned for a QoS 0 message while there is no connection.
 	ErrNotConnected = safe.New("client: not connected; use QoS 1 or 2 to store the message and send it later")

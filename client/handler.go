@@ -23,7 +23,8 @@ import (
 // of each handler separately, and passes each one its own Message.
 //
 // ctx ends when the client stops. If the handler then returns an error, the message is redelivered.
-// A handler may publish, wait for the Delivery (with ctx), subscribe, and close the client. While a
+// A handler may publish, wait for the Delivery (with ctx), subscribe, and close the client. It may
+// also publish while Close or Drain waits for it. While a
 // handler runs or waits for its next attempt, other messages of the same queue wait. The
 // acknowledgements of all later messages wait too.
 type Handler interface {

@@ -34,7 +34,9 @@ func (b *Inbox[M]) Push(item Item[M]) {
 		return
 	}
 	b.free(item.Size)
-	b.dropQoS0(item)
+	if !b.dropQoS0(item) {
+		b.late.Add(1)
+	}
 }
 
 // Consume acknowledges a message without passing it to a handler, or refuses it.
@@ -52,7 +54,7 @@ func (w *worker[M]) run() {
 			go w.run()
 			return
 		}
-		w.running.Done()
+		w.workerEnded()
 	}()
 	defer w.cfg.Guard.Enter()()
 	w.resume(&callback.Panic{Value: callback.ErrGoexit})

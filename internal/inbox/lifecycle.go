@@ -4,15 +4,16 @@ import (
 	"cmp"
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/notify"
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
-// lifecycle ends an inbox in three steps.
+// lifecycle ends an inbox in steps.
 type lifecycle struct {
-	stopping  context.Context // ends when Stop is called; then no further message is begun
+	stopping  context.Context // ends when Quiesce is called; then no further message is begun
 	handling  context.Context // context of handlers; ends after the grace period
 	finishing context.Context // context of commits; ends with the workers, or finishTime after handling
 
@@ -20,6 +21,9 @@ type lifecycle struct {
 
 	running sync.WaitGroup // workers
 	helpers sync.WaitGroup // other goroutines
+	working atomic.Int32   // workers that have not ended
+	idle    chan struct{}  // closed when all workers have ended
+	late    atomic.Int64   // QoS 1 and 2 messages received after Quiesce
 }
 
 // finishTime is how long a commit may take after the grace period of Stop.
@@ -31,6 +35,7 @@ func New[M any](cfg Config[M]) *Inbox[M] {
 	b.stopping, b.stop = context.WithCancel(context.Background())
 	b.handling, b.interrupt = context.WithCancel(context.Background())
 	b.finishing, b.finish = context.WithCancel(context.Background())
+	b.idle = make(chan struct{})
 	b.budget.limit, b.budget.used, b.budget.freed = cfg.MaxBytes, &b.Counters.Bytes, notify.New()
 	b.keys.leased, b.keys.keys = notify.New(), map[string]holder{}
 	b.window.init(cfg.Session, cfg.Observer.HeldUp)
@@ -79,6 +84,7 @@ func (w *worker[M]) orderingOptions() ordering.Options {
 
 // Start starts the workers.
 func (b *Inbox[M]) Start() {
+	b.working.Store(int32(len(b.workers)))
 	for _, w := range b.workers {
 		b.running.Add(1)
 		go w.run()
@@ -88,11 +94,16 @@ func (b *Inbox[M]) Start() {
 	}
 }
 
-// Stop ends the inbox. Running handlers may finish within the grace period; then their context
-// ends. Unhandled messages are not acknowledged, and their claims are returned. Unhandled QoS 0
-// messages are reported as dropped. Stop returns after all goroutines of the inbox have ended, with
-// the number of unhandled QoS 1 and 2 messages.
-func (b *Inbox[M]) Stop(grace time.Duration) (unhandled int) {
+func (l *lifecycle) workerEnded() {
+	if l.working.Add(-1) == 0 {
+		close(l.idle)
+	}
+	l.running.Done()
+}
+
+// Quiesce makes the inbox begin no further message. Running handlers continue, and their messages
+// are acknowledged. The channel is closed when all workers have ended. Without Start, it stays open.
+func (b *Inbox[M]) Quiesce() (idle <-chan struct{}) {
 	for _, w := range b.workers {
 		w.queue.close()
 	}
@@ -102,6 +113,15 @@ func (b *Inbox[M]) Stop(grace time.Duration) (unhandled int) {
 		b.grace.timer.Stop()
 	}
 	b.window.stop()
+	return b.idle
+}
+
+// Stop ends the inbox. Running handlers may finish within the grace period; then their context
+// ends. Unhandled messages are not acknowledged, and their claims are returned. Unhandled QoS 0
+// messages are reported as dropped. Stop returns after all goroutines of the inbox have ended, with
+// the number of unhandled QoS 1 and 2 messages.
+func (b *Inbox[M]) Stop(grace time.Duration) (unhandled int) {
+	b.Quiesce()
 	defer time.AfterFunc(grace, b.interrupt).Stop()
 	defer time.AfterFunc(grace+finishTime, b.finish).Stop()
 	b.running.Wait()
@@ -114,7 +134,7 @@ func (b *Inbox[M]) Stop(grace time.Duration) (unhandled int) {
 	}
 	b.finish()
 	b.helpers.Wait()
-	return unhandled
+	return unhandled + int(b.late.Load())
 }
 
 // drop drops the unhandled messages: those that the worker has taken, those in the closed queue,

@@ -31,7 +31,7 @@ func TestWaitIdle(t *testing.T) {
 		d := message(1, 1)
 		encode := d.Encode
 		d.Encode = func(dst []byte, number uint64) []byte {
-			r.o.Refuse(refused)
+			r.o.Refuse(refused, nil)
 			go wait(t.Context())
 			busy("Add is running")
 			return encode(dst, number)

@@ -22,11 +22,11 @@ type Outbox struct {
 
 	// Accepting.
 	streams  streams
-	replaces atomic.Bool           // the store may drop unsent messages for newer ones
-	adding   atomic.Int64          // calls of Add
-	refuse   atomic.Pointer[error] // the error that Add returns; nil: Add accepts messages
-	turn     chan struct{}         // has one token, held by the call of Add that waits for room
-	closing  context.Context       // ends the waits in Add
+	replaces atomic.Bool             // the store may drop unsent messages for newer ones
+	adding   atomic.Int64            // calls of Add
+	refuse   atomic.Pointer[refusal] // nil: Add accepts messages
+	turn     chan struct{}           // has one token, held by the call of Add that waits for room
+	closing  context.Context         // ends the waits in Add
 	close    context.CancelCauseFunc
 	endless  context.Context // replaces a context that never ends; see bounded
 
@@ -105,20 +105,27 @@ func (o *Outbox) Connected(g *session.Generation) {
 // Wake makes the send loop check again whether it can send, for example when the window has room.
 func (o *Outbox) Wake() { o.wake.Set() }
 
-// Refuse makes Add return err from now on. Calls of Add that are already running continue.
-func (o *Outbox) Refuse(err error) { o.refuse.Store(&err) }
+// refusal makes Add return err, except on goroutines for which except returns true.
+type refusal struct {
+	err    error
+	except func() bool // may be nil
+}
 
-// Refused returns the error that Add returns, or nil if Add accepts messages.
+// Refuse makes Add return err from now on, except on goroutines for which except returns true.
+// except may be nil. Calls of Add that are already running continue.
+func (o *Outbox) Refuse(err error, except func() bool) { o.refuse.Store(&refusal{err, except}) }
+
+// Refused returns the error that Add returns on this goroutine, or nil if Add accepts messages.
 func (o *Outbox) Refused() error {
-	if err := o.refuse.Load(); err != nil {
-		return *err
+	if r := o.refuse.Load(); r != nil && (r.except == nil || !r.except()) {
+		return r.err
 	}
 	return nil
 }
 
 // Stop makes Add return err from now on. Calls of Add that wait for room return err as well.
 func (o *Outbox) Stop(err error) {
-	o.Refuse(err)
+	o.Refuse(err, nil)
 	o.close(err)
 }
 
