@@ -13,15 +13,16 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// functions calls functions of the application, on goroutines of the client or while the client
-// holds locks. A panic or a runtime.Goexit fails that call and is reported. Handlers, and functions
-// that package inbox calls for a message, are guarded by inbox.worker.
+// functions calls functions of the application. A call may run on a goroutine of the client, or
+// while the client holds locks. If the function panics or calls runtime.Goexit, the call fails, and
+// the failure is reported. inbox.worker guards handlers and the other functions that it calls for
+// each message.
 type functions struct {
 	guard  *callback.Guard
-	failed func(name string, p *callback.Panic) // reports a failure; locks of the client may be held
+	failed func(name string, p *callback.Panic) // reports a failure; the caller may hold locks of the client
 }
 
-// call calls a function of the application and returns its panic as an error.
+// call calls a function of the application. If the function panics, call returns an error.
 func (f functions) call(name string, call func()) error {
 	if p := f.guard.Call(call); p != nil {
 		f.failed(name, p)
@@ -30,7 +31,7 @@ func (f functions) call(name string, call func()) error {
 	return nil
 }
 
-// guardAll replaces the functions in the client's own copy of the configuration.
+// guardAll replaces the functions in cfg, the client's copy of the configuration, by guarded ones.
 func (f functions) guardAll(cfg *Config) {
 	conn, pub, in := &cfg.Connection, &cfg.Publishing, &cfg.Receiving
 	conn.Dial = f.dial(conn.Dial)
@@ -82,7 +83,8 @@ func (f functions) rand(name string, random func() float64) func() float64 {
 	}
 }
 
-// dial guards Connection.Dial, or the built-in dialer, which calls the functions in Config.TLS.
+// dial guards Connection.Dial or the built-in dialer. The built-in dialer calls the functions in
+// Config.TLS.
 func (f functions) dial(dial func(context.Context, *url.URL) (net.Conn, error)) func(context.Context, *url.URL) (net.Conn, error) {
 	if dial == nil {
 		return nil
@@ -127,13 +129,13 @@ func (a guardedAuth) Done(ctx context.Context, data []byte) (err error) {
 	return errors.Join(a.f.call("Auth.Done", func() { err = callback.Probe(a.Authenticator.Done(ctx, data)) }), err)
 }
 
-// guardedStore guards a custom store. Its methods are called while locks of the client are held.
+// guardedStore guards a custom store. The client may hold locks while it calls the methods.
 type guardedStore struct {
 	persistence.Store
 	f functions
 }
 
-// optional returns an optional part of a store.
+// optional returns an optional part of a store. ok is false if the store does not have it.
 func optional[T any](s persistence.Store) (part T, ok bool) {
 	if g, custom := s.(*guardedStore); custom {
 		s = g.Store
@@ -150,7 +152,7 @@ func (g *guardedStore) try(method string, call func() error) (err error) {
 	return err
 }
 
-// get calls a method that returns no error. After a panic it returns the zero value.
+// get calls a method that returns no error. If the method panics, get returns the zero value.
 func get[T any](g *guardedStore, method string, call func() T) (v T) {
 	_ = g.f.call("Store."+method, func() { v = call() })
 	return v

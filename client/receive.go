@@ -19,12 +19,13 @@ import (
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
-// receiver is the receive path of a client. The session calls receive with each message. Package
-// inbox routes the message, deduplicates and orders it, calls handle, and acknowledges it.
+// receiver is the receive path of a client. The session calls receive with each message. Then
+// package inbox routes, deduplicates and orders the message, calls handle, and acknowledges the
+// message.
 type receiver struct{ *Client }
 
-// receive takes a message from the session. It runs on the goroutine that reads the connection. in
-// is nil at QoS 0. v is valid only during the call.
+// receive takes a message from the session. It runs on the goroutine that reads the connection. The
+// parameter in is nil at QoS 0. The parameter v is valid only during the call.
 func (c receiver) receive(in *session.Inbound, topic string, v wire.PublishView) {
 	var room [8]uint32
 	ids := retained.SplitIDs(v.SubscriptionIDs(room[:0]))
@@ -53,11 +54,11 @@ func (c receiver) receive(in *session.Inbound, topic string, v wire.PublishView)
 	c.inbox.Push(inbox.Item[inbound]{In: in, Message: inbound{Message: m, from: from}, OrderKey: c.orderingKey(m), Size: inbox.Size(topic, v)})
 }
 
-// route returns one inbound per handler that a message is for, each with its own copy of the
-// Message. A handler sees the RETAIN flag that its own subscription requests.
+// route returns one inbound for each handler of a message. The handlers get the RETAIN flag that
+// their subscriptions request, so the copies of the Message can differ.
 //
-// later is true if the message was sent for a subscription of an earlier process that has no
-// handler. The message then waits for the handler, unless final is set.
+// later is true if the server sent the message for a subscription of an earlier process, and this
+// subscription has no handler yet. The message then waits for the handler, unless final is set.
 func (c receiver) route(m inbound, final bool, targets []inbound) (list []inbound, later bool) {
 	var room [4]*route
 	routes, named := c.router.match(m.Topic, m.from, room[:0])
@@ -98,7 +99,7 @@ func (c receiver) route(m inbound, final bool, targets []inbound) (list []inboun
 	return targets, false
 }
 
-// handle calls the handler of a message. A retry calls the handler that is declared at that time.
+// handle calls the handler of a message. On a retry, it calls the handler that is declared now.
 func (c receiver) handle(ctx context.Context, d *inbox.Delivery[inbound]) error {
 	m := d.Message
 	m.OutOfOrder = d.OutOfOrder
@@ -110,7 +111,7 @@ func (c receiver) handle(ctx context.Context, d *inbox.Delivery[inbound]) error 
 	return m.to.Value.Handle(ctx, m.Message)
 }
 
-// verdict converts a handler's error.
+// verdict converts the error of a handler into a Verdict for the inbox.
 func verdict(err error) (v inbox.Verdict) {
 	var r *Refusal
 	if errors.As(err, &r) {
@@ -121,12 +122,12 @@ func verdict(err error) (v inbox.Verdict) {
 	return v
 }
 
-// expired reports whether a message has expired and must not be handled.
+// expired reports whether a message has expired and must therefore not be handled.
 func (c receiver) expired(m inbound) bool {
 	return m.Expiry > 0 && !c.cfg.Receiving.HandleExpired && time.Now().After(m.ExpiresAt())
 }
 
-// maxPanics is the number of panics in a row after which a message is set aside.
+// maxPanics is the number of consecutive panics after which a message is set aside.
 const maxPanics = 10
 
 // newInbox returns the inbox of a client whose session exists.
@@ -170,13 +171,13 @@ func (c receiver) orderingKey(m *Message) string {
 	return short(c.keyOf(c.cfg.Receiving.OrderingKey, m, m.Topic, c.guard.Call)) // runs on the goroutine that reads the connection
 }
 
-// dedupeKey returns the key by which duplicates of m are detected. It is empty if m is never a
+// dedupeKey returns the key that identifies duplicates of m. The key is empty if m is never a
 // duplicate. It contains the filter of the handler, because several handlers may receive copies of
 // a message.
 func (c receiver) dedupeKey(m inbound) string {
 	key := ""
 	switch {
-	case m.stored: // a retained message is the state of its topic, not a duplicate
+	case m.stored: // a retained message shows the state of its topic, so it is never a duplicate
 		return ""
 	case c.cfg.Receiving.DedupeKey != nil:
 		key = c.keyOf(c.cfg.Receiving.DedupeKey, m.Message, "", callback.Try)
@@ -197,7 +198,7 @@ func short(key string) string {
 	return dedupe.Hash([]byte(key))
 }
 
-// position returns the stream and the sequence number of m. Number 0 means that m is not ordered.
+// position returns the stream and the sequence number of m. If seq is 0, m is not ordered.
 func (c receiver) position(m inbound) (stream string, epoch, seq uint64, id ordering.ID) {
 	if m.stored {
 		return "", 0, 0, id
@@ -205,8 +206,8 @@ func (c receiver) position(m inbound) (stream string, epoch, seq uint64, id orde
 	return m.position()
 }
 
-// keyOf calls a function of the application that returns a key. After a panic it reports the panic
-// and returns instead.
+// keyOf calls f, a function of the application that returns a key. If f panics, keyOf reports the
+// panic and returns the value of instead.
 func (c receiver) keyOf(f func(*Message) string, m *Message, instead string, try func(func()) *callback.Panic) (key string) {
 	if p := try(func() { key = f(m) }); p != nil {
 		err := (*PanicError)(p)
@@ -224,7 +225,7 @@ func (o inboxObserver) HandlerFailed(m inbound, f inbox.Failure) {
 	kind, d := lossHandler, about(m.ID, err, slog.String("topic", m.Topic), slog.Int("attempt", f.Attempt), slog.Time("since", f.Since), slog.Int("waiting", f.Behind))
 	final := f.Result != inbox.Retried
 	if p := (*PanicError)(nil); errors.As(err, &p) {
-		if kind = lossPanic; final { // the last attempt is reported as a panic and as a failure
+		if kind = lossPanic; final { // report the last attempt both as a panic and as a failure
 			o.reports.losses.Add(int(lossPanic), d)
 		}
 	}

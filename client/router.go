@@ -12,25 +12,26 @@ import (
 )
 
 // router selects the handlers of a received message. If several filters of the application match a
-// message, the server may send one copy for all or one copy for each. The Subscription Identifiers
-// of a copy identify its subscriptions. All methods are safe for concurrent use. See ADR 0069.
+// message, the server may send one copy for all filters, or one copy for each filter. The
+// Subscription Identifiers in a copy name the subscriptions for which the server sent it. All
+// methods are safe for concurrent use. See ADR 0069.
 type router struct {
 	declared atomic.Uint64 // number of declared handlers; incremented after the handler is in the tree
 
 	mu        sync.RWMutex
 	tree      topic.Tree[target]
-	byID      map[uint32][]*route // by Subscription Identifier without its variant
+	byID      map[uint32][]*route // keyed by the Subscription Identifier without its variant
 	ended     map[uint32]bool     // identifiers of filters whose handler was removed
-	process   uint32              // variant of the identifiers of this process
+	process   uint32              // variant of the identifiers that this process uses
 	bare      int                 // number of routes without a subscription of this process
-	unmatched *route              // for topics that no filter matches; nil: not declared
+	unmatched *route              // route for topics that no filter matches; nil if there is none
 }
 
 // target is the handler of a filter, and its subscription.
 type target struct {
 	Handler
-	own  uint32     // identifier that is derived from the filter
-	want *subs.Want // the application's subscription in this process; nil: only a handler was declared
+	own  uint32     // identifier that the client has derived from the filter
+	want *subs.Want // subscription of this process; nil if the application only declared a handler
 }
 
 // route is a filter and its target. It is immutable.
@@ -40,7 +41,7 @@ func (r *router) init() {
 	r.byID, r.ended, r.process = map[uint32][]*route{}, map[uint32]bool{}, rand.Uint32()
 }
 
-// set declares h for filter, in place of an earlier handler for the same filter.
+// set declares h as the handler of filter. It replaces an earlier handler for the same filter.
 func (r *router) set(filter string, h Handler) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -51,8 +52,8 @@ func (r *router) set(filter string, h Handler) {
 	r.putLocked(filter, to)
 }
 
-// subscribe registers h as the handler of a subscription. It also sets the Subscription Identifier:
-// the one that the application has chosen, or one that is derived from the filter.
+// subscribe registers h as the handler of a subscription. If the application has not chosen a
+// Subscription Identifier, subscribe sets one that it derives from the filter.
 func (r *router) subscribe(w *subs.Want, h Handler) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -110,7 +111,7 @@ func (r *router) deleteLocked(old *route) {
 	}
 }
 
-// setUnmatched declares h for topics that no filter matches.
+// setUnmatched declares h as the handler for topics that no filter matches.
 func (r *router) setUnmatched(h Handler) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -131,11 +132,11 @@ func (r *router) get(filter string) *route {
 	return r.tree.Get(filter)
 }
 
-// maxEnded limits the identifiers in router.ended. Messages with an identifier that was removed
-// from it wait for a handler, like those of subscriptions of an earlier process.
+// maxEnded limits the number of identifiers in router.ended. If an identifier was removed from
+// router.ended, messages with this identifier wait for a handler.
 const maxEnded = 1024
 
-// remove deletes a route, unless another has replaced it.
+// remove deletes a route, unless another route has replaced it.
 func (r *router) remove(old *route) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -151,7 +152,8 @@ func (r *router) remove(old *route) {
 	}
 }
 
-// refused removes the subscription of a route, and keeps its handler.
+// refused removes the subscription from a route, because the server has refused it. The handler
+// remains.
 func (r *router) refused(w *subs.Want) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -163,13 +165,13 @@ func (r *router) refused(w *subs.Want) {
 // origin describes the subscriptions for which the server sent a copy of a message.
 type origin struct {
 	others   *[]uint32 // identifiers of further subscriptions, or nil; a pointer keeps origin small
-	id       uint32    // identifier of a subscription of the application; 0: not known
-	internal bool      // it was sent for an internal subscription
-	anybody  bool      // it may have been sent for an unknown subscription
-	raised   bool      // the RETAIN flag is as published
+	id       uint32    // identifier of a subscription of the application; 0 if it is unknown
+	internal bool      // the server sent the copy for an internal subscription
+	anybody  bool      // the server may have sent the copy for an unknown subscription
+	raised   bool      // the RETAIN flag is the one that the publisher set
 }
 
-// newOrigin returns the origin of a message with these identifiers of application subscriptions.
+// newOrigin returns the origin of a message. ids are the identifiers of application subscriptions.
 func newOrigin(ids []uint32, internal bool) (from origin) {
 	if from.internal = internal; len(ids) > 0 {
 		from.id = ids[0]
@@ -187,7 +189,7 @@ func (from *origin) add(ids []uint32) {
 		all := append(from.more(), ids...)
 		from.others = &all
 	}
-	// A message that the server sends for a new subscription has only its identifier.
+	// A message that the server sends because of a new subscription has one identifier only.
 	from.raised = from.raised || from.others != nil || from.internal && from.id != 0
 }
 
@@ -214,15 +216,14 @@ func (from origin) visible() (list []uint32) {
 	return list
 }
 
-// has reports whether a copy has exactly this identifier. Other variants of it do not count.
+// has reports whether a copy has exactly this identifier. Other variants do not count.
 func (from origin) has(id uint32) bool { return from.id == id || slices.Contains(from.more(), id) }
 
 // match appends the routes for a copy of a message to dst, in the order of declaration.
 //
-// Those are the routes of the subscriptions that the identifiers name. A handler without a
-// subscription receives one of the copies, see bareLocked. A copy without an identifier, or with an
-// unknown one, may be the only copy. Then match appends all routes whose filters match, and named
-// is false.
+// It appends the routes of the subscriptions that the identifiers name. A handler without a
+// subscription receives one of the copies, see bareLocked. A copy without a known identifier may be
+// the only copy. In this case, match appends all routes whose filters match, and named is false.
 func (r *router) match(name string, from origin, dst []*route) (_ []*route, named bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -242,7 +243,7 @@ func (r *router) match(name string, from origin, dst []*route) (_ []*route, name
 	return topic.InOrder(dst), true
 }
 
-// namedLocked appends the routes that have an identifier and whose filters match.
+// namedLocked appends the routes with this identifier whose filters match the topic.
 func (r *router) namedLocked(name string, id uint32, dst []*route) (_ []*route, found bool) {
 	of, _ := subs.SplitVariant(id)
 	for _, e := range r.byID[of] {
@@ -253,8 +254,8 @@ func (r *router) namedLocked(name string, id uint32, dst []*route) (_ []*route, 
 	return dst, found
 }
 
-// undeclared reports whether a copy names a subscription of an earlier process for which no handler
-// is declared.
+// undeclared reports whether a copy names a subscription of an earlier process, and the application
+// has not yet declared a handler for this subscription.
 func (r *router) undeclared(from origin) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -265,9 +266,9 @@ func (r *router) undeclared(from origin) bool {
 	return missing(from.id) || slices.ContainsFunc(from.more(), missing)
 }
 
-// bareLocked appends the handlers without a subscription that receive this copy. They receive the
-// copy for the earliest subscription, because the server sends that copy for every message. If the
-// earliest subscription is unknown, they receive each copy that may be the only one.
+// bareLocked appends the handlers without a subscription, if they receive this copy. They receive
+// the copy for the earliest subscription, because the server sends that copy for every message. If
+// the earliest subscription is unknown, they receive each copy that may be the only one.
 func (r *router) bareLocked(name string, from origin, dst []*route) []*route {
 	var room [8]*route
 	matched := r.tree.Match(name, room[:0])
@@ -289,8 +290,8 @@ func (r *router) bareLocked(name string, from origin, dst []*route) []*route {
 	return dst
 }
 
-// order returns the position of a subscription among those that receive all messages of their
-// filters. It returns 0 for other subscriptions.
+// order returns the position of a subscription among the subscriptions that receive all messages of
+// their filters. It returns 0 for other subscriptions, for example Shared Subscriptions.
 func (to *target) order(e *route) (n uint64, sure bool) {
 	if to.want == nil || e.Shared || to.want.NoLocal {
 		return 0, false
@@ -298,8 +299,8 @@ func (to *target) order(e *route) (n uint64, sure bool) {
 	return to.want.Made.Order()
 }
 
-// mayBeOnly reports whether the copy for a subscription may be the only one that handlers without a
-// subscription can get. first is the order of the earliest subscription.
+// mayBeOnly reports whether the copy for a subscription may be the only copy for the handlers
+// without a subscription. first is the order of the earliest subscription.
 func (r *router) mayBeOnly(e *route, from origin, first uint64) bool {
 	to := &e.Value
 	if to.want == nil || e.Shared || to.want.NoLocal {
@@ -312,7 +313,7 @@ func (r *router) mayBeOnly(e *route, from origin, first uint64) bool {
 	return n == 0 || n <= first || !sure
 }
 
-// asPublished reports whether the application has asked for the RETAIN flag as it was published.
+// asPublished reports whether the application has set Retain As Published.
 func (to *target) asPublished() bool { return to.want != nil && to.want.RetainAsPublished }
 
 // fallback returns the route for topics that no filter matches, or nil.

@@ -22,15 +22,15 @@ type views struct {
 	markerTopic string // Config.Presence.MarkerTopic
 	observer    viewsObserver
 	losses      viewLosses
-	used        atomic.Bool // a view was opened; until then a received message costs one atomic load
+	used        atomic.Bool // a view was opened; before that, a received message costs one atomic load
 
-	mu      sync.Mutex // also held during calls of users, so that they are called in order
+	mu      sync.Mutex // held during the calls of viewUser methods, so that the calls are in order
 	machine *retained.Machine
-	up      *link.Up // nil while disconnected
-	marker  string   // topic of the marker on this connection; empty if none is published
-	alarm   alarm    // set to the machine's deadline
-	closed  bool     // no more views may be opened
-	opened  sync.WaitGroup
+	up      *link.Up       // nil while disconnected
+	marker  string         // topic of the marker message on this connection; empty if no marker is used
+	alarm   alarm          // set to the machine's deadline
+	closed  bool           // no more views may be opened
+	opened  sync.WaitGroup // open views
 	calls   sync.WaitGroup // goroutines that call functions of the application
 }
 
@@ -38,10 +38,10 @@ type views struct {
 // runs on the goroutine that reads the connection.
 type viewUser interface {
 	take(m *Message, from retained.Origin)
-	filled(end SyncEnd) (again bool) // all retained messages were received; returns true to fetch once more
+	filled(end SyncEnd) (again bool) // all retained messages were received; true requests another fetch
 	lost(alive time.Time)            // the connection was lost; alive is the time of the server's last packet
-	refill(again bool)               // a new fetch begins on this connection; again: another user requested it
-	refused(err error)               // by the server; the client tries again on the next connection
+	refill(again bool)               // a new fetch begins; again is true if another user requested it
+	refused(err error)               // the server refused the subscription; the next connection tries again
 	finish()                         // the view is closed
 }
 
@@ -50,7 +50,7 @@ func (v *views) init(table *subs.Table, r *router, markerTopic string, observer 
 	v.machine = retained.New(application{v.subs, v.router}, rand.Uint32(), NewMessageID().String())
 }
 
-// connected begins a connection.
+// connected informs the machine that a connection is up.
 func (v *views) connected(up *link.Up, clientID string) {
 	v.mu.Lock()
 	v.up, v.marker = up, v.markerTopic
@@ -69,9 +69,10 @@ func (v *views) connected(up *link.Up, clientID string) {
 	v.unlock(v.machine.Connected(conn))
 }
 
-// wantMarkerLocked subscribes to the marker's topic. Normally it uses QoS 0, so that the server
-// queues the marker after the fetched messages. If no Subscription Identifiers distinguish old and
-// new messages, it uses QoS 1, so that the marker follows the messages queued in the session.
+// wantMarkerLocked subscribes to the topic of the marker. Normally, it uses QoS 0, so that the
+// server queues the marker after the fetched messages. Without Subscription Identifiers, the client
+// cannot distinguish old messages from new ones. It then uses QoS 1, so that the marker arrives
+// after the messages that were queued in the session.
 func (v *views) wantMarkerLocked() {
 	if v.up != nil && v.marker != "" && v.used.Load() {
 		w := subs.Want{Filter: v.marker, RetainHandling: 2, ID: subs.MarkerID}
@@ -82,7 +83,7 @@ func (v *views) wantMarkerLocked() {
 	}
 }
 
-// disconnected ends the connection.
+// disconnected informs the machine that the connection has ended.
 func (v *views) disconnected() {
 	v.mu.Lock()
 	v.unlock(v.machine.Disconnected())
@@ -91,7 +92,7 @@ func (v *views) disconnected() {
 	v.up = nil
 }
 
-// open adds a view of a filter.
+// open adds a view of the messages that match a filter.
 func (v *views) open(use *retained.View) error {
 	v.mu.Lock()
 	if v.closed {
@@ -118,7 +119,7 @@ func (v *views) close(use *retained.View) {
 	use.User.(viewUser).finish()
 }
 
-// end waits until all views are closed. The end of the client closes them.
+// end waits until all views are closed. Each view closes when the client ends.
 func (v *views) end() {
 	v.mu.Lock()
 	v.closed = true
@@ -126,7 +127,7 @@ func (v *views) end() {
 	v.opened.Wait()
 }
 
-// call runs f, which calls functions of the application, on a goroutine.
+// call runs f on a new goroutine. f calls functions of the application.
 func (v *views) call(f func()) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -135,8 +136,8 @@ func (v *views) call(f func()) {
 	}
 }
 
-// awaitCalls waits until the goroutines of call have ended, for at most limit. It is called after
-// end.
+// awaitCalls waits until all goroutines that call has started have ended, but at most for limit.
+// The caller must have called end before.
 func (v *views) awaitCalls(limit time.Duration) {
 	ended := make(chan struct{})
 	go func() {
@@ -174,8 +175,8 @@ func (v *views) tick() {
 	v.unlock(v.machine.Tick(time.Now()))
 }
 
-// unlock performs actions and unlocks v.mu. Actions that may block follow after that: a write to
-// the connection may wait for the reading goroutine, which needs v.mu.
+// unlock performs actions and unlocks v.mu. It performs actions that may block after it has
+// unlocked v.mu. For example, a write may wait for the reading goroutine, which needs v.mu.
 func (v *views) unlock(actions []retained.Action) {
 	later := v.performLocked(actions)
 	up, topic := v.up, v.marker
@@ -189,7 +190,7 @@ func (v *views) unlock(actions []retained.Action) {
 	}
 }
 
-// performLocked performs actions. It returns those that must be performed without the lock.
+// performLocked performs actions. It returns the actions that must be performed without the lock.
 func (v *views) performLocked(actions []retained.Action) (later []retained.Action) {
 	var again []*retained.View
 	for _, a := range actions {
@@ -225,7 +226,7 @@ func (v *views) performLocked(actions []retained.Action) (later []retained.Actio
 	return later
 }
 
-// publishMarker publishes the marker after a SUBSCRIBE.
+// publishMarker publishes the marker message after the server has granted a SUBSCRIBE.
 func (v *views) publishMarker(up *link.Up, topic string, a retained.Action) {
 	failed := func() {
 		v.mu.Lock()
@@ -234,7 +235,7 @@ func (v *views) publishMarker(up *link.Up, topic string, a retained.Action) {
 	}
 	p := wire.Publish{Topic: topic, Payload: []byte(a.Payload), QoS: 1}
 	err := up.Gen.PublishUnstored(wire.AppendPublish(nil, &p), func(reason byte, err error) {
-		if err != nil || reason != wire.ReasonSuccess { // 0x10: no subscriber exists, so the marker will not be received
+		if err != nil || reason != wire.ReasonSuccess { // after 0x10 (no subscriber), the marker does not arrive
 			failed()
 		}
 		if err == nil && reason >= 0x80 {
@@ -246,16 +247,16 @@ func (v *views) publishMarker(up *link.Up, topic string, a retained.Action) {
 	}
 }
 
-// observe passes a received message to the views that it is for. The result only is true if no
+// observe passes a received message to the views that need it. The result only is true if no
 // handler requested the message. The result seen is true if the server may have sent the message
-// only for internal subscriptions. Then the handlers' subscriptions show whether a handler receives
-// it.
+// only for internal subscriptions. In that case, the caller must check whether a handler has a
+// subscription that matches the message.
 func (v *views) observe(m *Message, ids retained.IDs) (from origin, only, seen bool) {
 	from = newOrigin(ids.Application, ids.Status || len(ids.Views) > 0)
 	if ids.Status && len(ids.Views)+len(ids.Application) == 0 {
-		return from, true, true // a message for the client's own subscription is not for the application
+		return from, true, true // the server sent it for the client's subscription to the status topic
 	}
-	if !v.used.Load() { // identifiers of views are those of an earlier process
+	if !v.used.Load() { // an earlier process used the identifiers of views
 		from.anybody = slices.ContainsFunc(ids.Views, retained.Shares)
 		return from, false, from.internal
 	}
@@ -282,8 +283,8 @@ type application struct {
 
 func (a application) Overlap(filter string) bool { return a.router.overlaps(filter) }
 
-// overlaps reports whether a topic that matches filter may have a handler. Handlers of Shared
-// Subscriptions do not count.
+// overlaps reports whether a topic exists that matches both filter and the filter of a handler.
+// Handlers of Shared Subscriptions do not count.
 func (r *router) overlaps(filter string) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

@@ -1,4 +1,4 @@
-// Package callback has the one guard through which a client calls functions of the application.
+// Package callback contains the guard through which a client calls functions of the application.
 package callback
 
 import (
@@ -11,25 +11,25 @@ import (
 	"sync"
 )
 
-// Panic is a panic of an application's function, or a runtime.Goexit in it.
+// Panic reports that a function of the application has panicked or has called runtime.Goexit.
 type Panic struct {
-	Value any    // what panic was called with; ErrGoexit for runtime.Goexit
-	Stack []byte // of the goroutine, as text
+	Value any    // argument of panic, or ErrGoexit after runtime.Goexit
+	Stack []byte // stack of the goroutine, as text
 }
 
 func (p *Panic) Error() string {
 	return fmt.Sprintf("client: function of the application panicked: %v; PanicError.Stack shows where", p.Value)
 }
 
-// ErrGoexit is the Value of a Panic that was a runtime.Goexit.
+// ErrGoexit is the Value of a Panic if the function has called runtime.Goexit.
 var ErrGoexit = fmt.Errorf("runtime.Goexit was called")
 
-// Try calls f and returns a panic in it as an error. A runtime.Goexit ends the
-// goroutine nevertheless; see Protect.
+// Try calls f. If f panics, Try returns the panic as an error. If f calls runtime.Goexit, the
+// goroutine ends and Try does not return. See Protect.
 func Try(f func()) *Panic { return Protect(f, func(*Panic) {}) }
 
-// Protect is Try for a goroutine that must go on after a runtime.Goexit: exited
-// is then called while the goroutine ends, and can start another in its place.
+// Protect does the same as Try. In addition, if f calls runtime.Goexit, Protect calls exited while
+// the goroutine ends. exited can start another goroutine that continues the work.
 func Protect(f func(), exited func(*Panic)) (err *Panic) {
 	returned := false
 	defer func() {
@@ -47,9 +47,10 @@ func Protect(f func(), exited func(*Panic)) (err *Panic) {
 	return nil
 }
 
-// Probe returns an error that a function of the application has returned, and calls its methods. It is
-// called where that function is: a panic in one of them, such as that of a nil pointer in an error, is
-// a panic of the function then, and not of whoever looks at the error later.
+// Probe calls the methods of err and returns err, an error of a function of the application. A
+// method of err may panic, for example if err contains a nil pointer. The caller calls Probe under
+// the same guard as the function. Such a panic then counts as a panic of the function, and does not
+// occur when other code uses the error.
 func Probe(err error) error {
 	if err != nil {
 		_ = err.Error()
@@ -59,27 +60,27 @@ func Probe(err error) error {
 	return err
 }
 
-// Guard calls functions of the application for one client, and knows which goroutines are inside
-// one, so that Close, called from a handler, does not wait for itself. The zero value is ready for
-// use; all methods are safe for concurrent use.
+// Guard calls functions of the application for one client. It knows which goroutines currently run
+// such a function. Therefore Close can detect that a handler calls it, and then does not wait for
+// the handler. The zero value is ready for use. All methods are safe for concurrent use.
 type Guard struct {
 	mu     sync.Mutex
-	inside map[uint64]int // by goroutine: how many calls of Enter are open
+	inside map[uint64]int // number of open calls of Enter, by goroutine
 	idle   []*caller
 	ended  bool
 }
 
-// caller is a goroutine that calls functions, one after the other.
+// caller is a goroutine that calls one function after another.
 type caller struct {
 	calls chan func()
 	done  chan *Panic
 }
 
-// maxIdle is how many callers wait for a further call, at most.
+// maxIdle is the maximum number of callers that wait for a call.
 const maxIdle = 4
 
-// Enter marks the calling goroutine until it calls the function that is returned.
-// Goroutines that live long call it once, when they start.
+// Enter records that the current goroutine runs functions of the application, until it calls leave.
+// A long-lived goroutine calls Enter once, at its start.
 func (g *Guard) Enter() (leave func()) {
 	id := goroutine()
 	g.mu.Lock()
@@ -97,8 +98,9 @@ func (g *Guard) Enter() (leave func()) {
 	}
 }
 
-// Call is Try that also returns after a runtime.Goexit in f: it has a goroutine that is marked call f,
-// and waits for it. That takes about a microsecond.
+// Call calls f on another goroutine and waits for it. Therefore it returns even if f calls
+// runtime.Goexit. If f panics or calls runtime.Goexit, Call returns a Panic. A call takes about a
+// microsecond.
 func (g *Guard) Call(f func()) *Panic {
 	c := g.take()
 	c.calls <- f
@@ -109,7 +111,7 @@ func (g *Guard) Call(f func()) *Panic {
 	return p
 }
 
-// End ends the goroutines that wait for calls. Later calls have a goroutine of their own.
+// End ends the goroutines that wait for calls. Each later call uses a new goroutine.
 func (g *Guard) End() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -143,7 +145,7 @@ func (g *Guard) giveBack(c *caller) {
 	}
 }
 
-// run calls functions until one of them ends the goroutine, or no more come.
+// run calls functions until a function ends the goroutine, or until the channel is closed.
 func (c *caller) run(g *Guard) {
 	defer g.Enter()()
 	for f := range c.calls {
@@ -160,8 +162,8 @@ func (g *Guard) Inside() bool {
 	return g.inside[id] > 0
 }
 
-// goroutine is the number of the calling goroutine, from the first line of its stack.
-// The runtime has no other way to ask for it, and net/http uses this one.
+// goroutine returns the number of the current goroutine. It reads the number from the first line of
+// the stack, because the runtime has no function that returns it. net/http does the same.
 func goroutine() uint64 {
 	var buf [64]byte
 	text := bytes.TrimPrefix(buf[:runtime.Stack(buf[:], false)], []byte("goroutine "))

@@ -5,17 +5,18 @@ import (
 	"sync"
 )
 
-// Queue calls a function of the application with one value after another, in order, on a goroutine
-// that exists while values wait. The function may block and may add further values: the goroutine
-// that adds a value does not wait, and calls never nest. All methods are safe for concurrent use.
+// Queue calls a function of the application with one value after another, in order. The calls run
+// on a goroutine that exists only while values wait. The function may block, and may add further
+// values. Add never waits for the function, and calls never nest. All methods are safe for
+// concurrent use.
 type Queue[T any] struct {
 	c QueueConfig[T]
 
 	mu       sync.Mutex
 	waiting  []queued[T]
-	bytes    int           // of waiting
-	missed   int           // values dropped since the last one that was added
-	running  chan struct{} // closed when the goroutine ends; nil: it does not run
+	bytes    int           // size of the waiting values
+	missed   int           // number of values dropped since the last value was added
+	running  chan struct{} // closed when the goroutine ends; nil while it does not run
 	finished bool
 }
 
@@ -30,14 +31,14 @@ type QueueConfig[T any] struct {
 type queued[T any] struct {
 	value T
 	size  int
-	lost  int // number of dropped values that this value represents; 0: it is a value of Add
+	lost  int // number of dropped values that this value represents; 0 for a value of Add
 }
 
 // NewQueue returns an empty queue.
 func NewQueue[T any](c QueueConfig[T]) *Queue[T] { return &Queue[T]{c: c} }
 
-// Add adds a value without waiting. If the queue is full, Add drops the value and returns false. The
-// value that QueueConfig.Missed returns then precedes the next value that fits.
+// Add adds a value without waiting. If the queue is full, Add drops the value and returns false.
+// Before the next value that fits, the queue then inserts the value that QueueConfig.Missed returns.
 func (q *Queue[T]) Add(v T) (ok bool) {
 	size := q.c.Size(v)
 	q.mu.Lock()
@@ -53,7 +54,7 @@ func (q *Queue[T]) Add(v T) (ok bool) {
 	return true
 }
 
-// add adds a value, and before it the one for dropped values.
+// add adds a value. If values were dropped, it first adds the value that represents them.
 func (q *Queue[T]) add(v T, size int) {
 	if q.missed > 0 {
 		q.waiting, q.missed = append(q.waiting, queued[T]{q.c.Missed(q.missed), 0, q.missed}), 0
@@ -95,10 +96,10 @@ func (q *Queue[T]) Wait() {
 	}
 }
 
-// Finish adds the last value and returns when the function has returned from the call with it. When
-// ctx ends, the values that still wait are dropped, and the value that QueueConfig.Missed returns
-// takes their place. Values that are added later are ignored. Finish returns the number of values
-// that it dropped.
+// Finish adds the last value. It returns after the function has processed this value. If ctx ends
+// first, Finish drops the values that still wait before the last value, and replaces them by the
+// value that QueueConfig.Missed returns. The queue ignores values that are added later. Finish
+// returns the number of values that it dropped.
 func (q *Queue[T]) Finish(ctx context.Context, last T) (dropped int) {
 	q.mu.Lock()
 	q.add(last, 0)
