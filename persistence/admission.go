@@ -79,18 +79,18 @@ func (s *state) chooseVictims(most Priority, older uint64, drop func(seq uint64)
 	return nil, full
 }
 
+// maxMoved is how many bytes of remaining messages the log moves to free one byte.
+const maxMoved = 8
+
 // dropSegments drops messages whose priority is at most highest, the oldest first, until whole
-// segments can be removed. The dropped bytes are at least the size of one segment. They are also at
-// least the bytes that must be moved out of these segments. dropSegments returns the number of the
-// last such segment. It returns 0 if it cannot free a segment by dropping messages.
-func (s *state) dropSegments(b *batch, highest Priority, t *Ticket) (last uint64) {
+// segments can be removed. The removal frees at least need bytes, and at least one byte for each
+// maxMoved bytes that must be moved out of these segments. dropSegments returns the number of the
+// last such segment. It returns 0 and drops nothing if dropping messages does not free enough.
+func (s *state) dropSegments(b *batch, highest Priority, need int64, t *Ticket) (last uint64) {
 	freed, kept := int64(0), int64(0)
 	var victims []uint64
 	segments := s.catalog.Segments
 	for _, seg := range segments[:len(segments)-1] {
-		if freed >= max(s.o.Files.SegmentBytes, kept) {
-			break
-		}
 		left := int64(0)
 		seqs, _, _ := s.catalog.Keepers(seg, 0, math.MaxInt64)
 		for _, seq := range seqs {
@@ -100,9 +100,13 @@ func (s *state) dropSegments(b *batch, highest Priority, t *Ticket) (last uint64
 				left += int64(m.Loc().Size) + record.Overhead
 			}
 		}
-		freed, kept, last = freed+max(seg.Size-left, 0), kept+left, seg.Number
+		freed, kept = freed+max(seg.Size-left, 0), kept+left
+		if len(victims) > 0 && freed >= max(need, 1) && kept <= maxMoved*freed {
+			last = seg.Number
+			break
+		}
 	}
-	if freed < s.o.Files.SegmentBytes {
+	if last == 0 {
 		return 0
 	}
 	for _, seq := range victims {
@@ -112,8 +116,8 @@ func (s *state) dropSegments(b *batch, highest Priority, t *Ticket) (last uint64
 	return last
 }
 
-// victim returns the oldest droppable message of a priority after the sequence after, or 0 if there
-// is none. No message up to the sequence passed is droppable.
+// victim returns the oldest droppable message of a priority after the sequence after. It returns 0
+// if no such message exists. No message up to the sequence passed is droppable.
 func (s *state) victim(p Priority, after uint64) (seq, passed uint64) {
 	if p == Normal {
 		after = max(after, s.ledger.Sent[Normal])

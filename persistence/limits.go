@@ -45,7 +45,7 @@ const (
 	// Reject makes Enqueue return [ErrFull].
 	Reject FullPolicy = iota
 	// DropOldest makes Enqueue drop the oldest messages of the lowest priority. At MaxDiskBytes, it
-	// drops enough messages to remove a segment.
+	// drops the messages of the oldest segments until it can remove a segment.
 	DropOldest
 	// DropNewest makes Enqueue return [ErrFull], and count the new message in Stats.DroppedNewest.
 	DropNewest

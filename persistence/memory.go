@@ -32,7 +32,7 @@ func openMemory(o Options, files *memfs.FS) *Memory {
 	if o.Files.SegmentBytes == 0 {
 		o.Files.SegmentBytes = 1 << 20
 		if most := o.Limits.MaxDiskBytes; most > 0 {
-			o.Files.SegmentBytes = max(min(o.Files.SegmentBytes, most/4), 4<<10)
+			o.Files.SegmentBytes = max(min(o.Files.SegmentBytes, most/segmentsInLimit), 4<<10)
 		}
 	}
 	o.Files.BufferBytes = cmp.Or(o.Files.BufferBytes, 64<<10)

@@ -60,8 +60,8 @@ type Retention struct {
 type Files struct {
 	// SegmentBytes is the size at which a new segment file begins. Its range is 4 KiB to 1 GiB.
 	// Disk space is freed one segment at a time. Default: 64 MiB, or 8 MiB if MaxReceipts is set,
-	// but at most a quarter of MaxDiskBytes. The default is lower with MaxReceipts, because
-	// receipts are written when a segment is removed.
+	// but at most 1/16 of MaxDiskBytes. The default is lower with MaxReceipts, because receipts are
+	// written when a segment is removed.
 	SegmentBytes int64
 	// BufferBytes bounds the size of each buffer of the log. Its range is 4 KiB to 64 MiB. The log
 	// has up to five buffers. A packet that is larger than BufferBytes enlarges its buffer.
@@ -126,6 +126,10 @@ func (o Options) Validate() error {
 	return nil
 }
 
+// segmentsInLimit is the least number of segments of the default size in MaxDiskBytes. DropOldest
+// drops about one segment at a time, and 1/16 of the messages is a small part.
+const segmentsInLimit = 16
+
 func (o Options) withDefaults() Options {
 	return o.on(0)
 }
@@ -146,7 +150,7 @@ func (o Options) on(partition int64) Options {
 			f.SegmentBytes = 8 << 20
 		}
 		if o.Limits.MaxDiskBytes > 0 {
-			f.SegmentBytes = max(min(f.SegmentBytes, o.Limits.MaxDiskBytes/4), 4<<10)
+			f.SegmentBytes = max(min(f.SegmentBytes, o.Limits.MaxDiskBytes/segmentsInLimit), 4<<10)
 		}
 	}
 	o.Files.BufferBytes = cmp.Or(o.Files.BufferBytes, 1<<20)

@@ -32,8 +32,10 @@ func (l *Log) Enqueue(ctx context.Context, m *Message) (Ticket, error) {
 		if len(b.buf) == 0 || len(b.buf)+len(m.Packet)+len(m.Key)+record.MaxOverhead <= l.o.Files.BufferBytes {
 			a, err = l.state.admit(m)
 		}
-		if err == nil && l.waste.size+int64(len(b.buf)+len(m.Packet)) > l.o.Limits.share(m.Priority, l.o.Limits.MaxDiskBytes) {
-			err = l.makeRoom(ctx, m.Priority, &dropped)
+		if err == nil {
+			if lacks := l.lacks(m); lacks > 0 {
+				err = l.makeRoom(ctx, m.Priority, lacks, &dropped)
+			}
 		}
 		switch err {
 		case nil:
@@ -54,9 +56,9 @@ func (l *Log) Enqueue(ctx context.Context, m *Message) (Ticket, error) {
 // errAgain is returned by makeRoom if another attempt may succeed.
 var errAgain = errors.New("another try may succeed")
 
-// makeRoom frees disk space for a message of priority p. It adds the messages that it drops to t.
-// mu must be held. It returns errAgain, errUncommitted or ErrFull.
-func (l *Log) makeRoom(ctx context.Context, p Priority, t *Ticket) error {
+// makeRoom frees at least need bytes on disk for a message of priority p. It adds the messages that
+// it drops to t. mu must be held. It returns errAgain, errUncommitted or ErrFull.
+func (l *Log) makeRoom(ctx context.Context, p Priority, need int64, t *Ticket) error {
 	s := l.state.catalog.Segments[0]
 	ended := s.Alive+s.Dead == 0
 	switch active := s == l.state.catalog.Active(); {
@@ -77,11 +79,11 @@ func (l *Log) makeRoom(ctx context.Context, p Priority, t *Ticket) error {
 		sweepLater(l)
 	case l.squeeze():
 	case l.o.Limits.WhenFull == DropOldest:
-		now := vain{most: l.o.Limits.droppedFor(p), ended: l.state.ledger.Next - uint64(l.state.ledger.Pending), newest: l.state.catalog.Active().Number}
-		if now == l.waste.vain {
+		now := vain{most: l.o.Limits.droppedFor(p), ended: l.state.ledger.Next - uint64(l.state.ledger.Pending), newest: l.state.catalog.Active().Number, need: need}
+		if now.includes(l.waste.vain) {
 			return l.diskFull(p)
 		}
-		last := l.state.dropSegments(l.pipe.open, now.most, t)
+		last := l.state.dropSegments(l.pipe.open, now.most, need, t)
 		if last == 0 {
 			l.waste.vain = now
 			return l.diskFull(p)
@@ -99,36 +101,6 @@ func (l *Log) diskFull(p Priority) error {
 		l.state.stats.DroppedNewest++
 	}
 	return &FullError{Limit: "MaxDiskBytes", Max: l.o.Limits.share(p, l.o.Limits.MaxDiskBytes)}
-}
-
-// awaitRoom waits until there may be more room, or until Close. It returns false if ctx ends, or
-// WriteTimeout has passed, before that. mu is held before and after.
-func (l *Log) awaitRoom(ctx context.Context) bool {
-	if l.closed {
-		return true
-	}
-	changed := l.room.Changed()
-	l.waste.waiters++
-	l.mu.Unlock()
-	if l.o.WriteTimeout > 0 {
-		var stop context.CancelFunc
-		ctx, stop = context.WithTimeout(ctx, l.o.WriteTimeout)
-		defer stop()
-	}
-	select {
-	case <-changed:
-	case <-ctx.Done():
-	}
-	l.mu.Lock()
-	l.waste.waiters--
-	return ctx.Err() == nil
-}
-
-// signalRoom wakes the goroutines that wait for room. mu must be held.
-func (l *Log) signalRoom() {
-	if l.waste.waiters > 0 {
-		l.room.Notify()
-	}
 }
 
 // begin locks mu and returns the open batch. If the log is closed or has failed, it returns the

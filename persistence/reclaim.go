@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"slices"
@@ -30,11 +31,17 @@ type waste struct {
 // attempt.
 const removeAgain = 100 * time.Millisecond
 
-// vain describes a state of the log in which no segment becomes free if messages are dropped.
+// vain describes a state of the log in which dropping messages does not free enough space.
 type vain struct {
 	most   Priority
 	ended  uint64 // number of messages that had ended
 	newest uint64 // number of the active segment
+	need   int64  // number of bytes that could not be freed
+}
+
+// includes reports whether dropping messages is in vain in state v because it was in state w.
+func (v vain) includes(w vain) bool {
+	return v.most == w.most && v.ended == w.ended && v.newest == w.newest && v.need >= w.need
 }
 
 // removeDone removes the oldest segments whose messages have all ended durably. Each removal is
@@ -222,4 +229,40 @@ func (l *Log) compactPart(s *index.Segment, r *segment.Reader, after uint64) (ui
 		l.state.move(l.pipe.open, &records[i], s, &ranks)
 	}
 	return seqs[len(seqs)-1], l.await(l.pipe.open) == nil
+}
+
+// lacks returns how many bytes on disk must be freed before m can be accepted. mu must be held.
+func (l *Log) lacks(m *Message) int64 {
+	size := int64(len(m.Packet) + len(m.Key) + record.MaxOverhead - record.MaxKey)
+	return l.waste.size + int64(len(l.pipe.open.buf)) + size - l.o.Limits.share(m.Priority, l.o.Limits.MaxDiskBytes)
+}
+
+// awaitRoom waits until there may be more room, or until Close. It returns false if ctx ends, or
+// WriteTimeout has passed, before that. mu is held before and after.
+func (l *Log) awaitRoom(ctx context.Context) bool {
+	if l.closed {
+		return true
+	}
+	changed := l.room.Changed()
+	l.waste.waiters++
+	l.mu.Unlock()
+	if l.o.WriteTimeout > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, l.o.WriteTimeout)
+		defer stop()
+	}
+	select {
+	case <-changed:
+	case <-ctx.Done():
+	}
+	l.mu.Lock()
+	l.waste.waiters--
+	return ctx.Err() == nil
+}
+
+// signalRoom wakes the goroutines that wait for room. mu must be held.
+func (l *Log) signalRoom() {
+	if l.waste.waiters > 0 {
+		l.room.Notify()
+	}
 }

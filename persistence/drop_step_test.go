@@ -1,0 +1,80 @@
+package persistence
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+// TestDropOldest_DropsOneSegmentAtATime fills logs with the default segment size and messages of
+// random sizes. One call of Enqueue drops at most 1/16 of the limit. After each drop, the log still
+// uses almost all the space that messages of its priority may use.
+func TestDropOldest_DropsOneSegmentAtATime(t *testing.T) {
+	for _, c := range []struct {
+		limit    int64
+		reserved int
+		size     int // of the largest packet
+		alarms   int // one in this many messages is Urgent; 0: none
+	}{
+		{16 << 20, 20, 30_000, 0},
+		{16 << 20, 20, 30_000, 20},
+		{16 << 20, 0, 30_000, 0},
+		{1 << 20, 20, 200, 0},
+		{1 << 20, 0, 5_000, 5},
+		{1 << 20, 80, 5_000, 0},
+		{256 << 10, 50, 1_000, 10},
+	} {
+		t.Run(fmt.Sprintf("%d KiB, %d%% reserved, packets up to %d, alarm 1/%d", c.limit>>10, c.reserved, c.size, c.alarms), func(t *testing.T) {
+			o := Options{Sync: SyncNever, Limits: Limits{MaxDiskBytes: c.limit, Reserved: c.reserved, WhenFull: DropOldest}}
+			l := open(t, newMemFS(), o)
+			defer l.Close()
+			rng := rand.New(rand.NewPCG(1, uint64(c.limit)))
+			segment, share := l.o.Files.SegmentBytes, l.o.Limits.share(Normal, c.limit)
+			sizes := map[uint64]int64{}
+			var alarms []uint64
+			written, drops := int64(0), 0
+			for written < 3*c.limit {
+				m := &Message{Packet: make([]byte, c.size/2+rng.IntN(c.size/2))}
+				if c.alarms > 0 && rng.IntN(c.alarms) == 0 {
+					m.Priority, m.Packet = Urgent, m.Packet[:50]
+				}
+				ticket, err := l.Enqueue(context.Background(), m)
+				if err == nil {
+					err = l.Wait(context.Background(), ticket)
+				}
+				if err != nil {
+					t.Fatalf("after %d bytes: %v; %+v", written, err, l.Stats())
+				}
+				written += int64(len(m.Packet))
+				sizes[ticket.Seq] = int64(len(m.Packet))
+				if m.Priority == Urgent {
+					alarms = append(alarms, ticket.Seq)
+				}
+				if len(alarms) > 100 { // alarms end, so that their number does not grow
+					if err := l.Done(alarms[0], Result{Kind: Acked}); err != nil {
+						t.Fatal(err)
+					}
+					alarms = alarms[1:]
+				}
+				if len(ticket.Drops) == 0 {
+					continue
+				}
+				drops++
+				dropped := int64(0)
+				for _, d := range ticket.Drops {
+					dropped += sizes[d.Seq]
+				}
+				if dropped > c.limit/16 {
+					t.Errorf("message %d dropped %d messages of %d bytes, want at most %d", ticket.Seq, len(ticket.Drops), dropped, c.limit/16)
+				}
+				if used := l.Stats().DiskBytes; used < share-3*segment {
+					t.Errorf("after message %d dropped %d messages, the log has %d bytes; want at least %d - 3 * %d", ticket.Seq, len(ticket.Drops), used, share, segment)
+				}
+			}
+			if drops < 10 {
+				t.Errorf("%d drops", drops)
+			}
+		})
+	}
+}
