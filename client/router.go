@@ -24,7 +24,7 @@ type router struct {
 	ended     map[uint32]bool     // identifiers of filters whose handler was removed
 	process   uint32              // variant of the identifiers that this process uses
 	bare      int                 // number of routes without a subscription of this process
-	unmatched *route              // route for topics that no filter matches; nil if there is none
+	unmatched *route              // route for topics that no filter matches; nil if it does not exist
 }
 
 // target is the handler of a filter, and its subscription.
