@@ -320,7 +320,7 @@ func (g *guarded) handle(name string, m *client.Message) error {
 // claimKey returns the dedupe key of a numbered message.
 func claimKey(topic string, epoch, seq uint64) string {
 	id := client.ParseMessageID(fmt.Sprint(topic, epoch, "/", seq))
-	return string(id[:]) + topic
+	return id.String() + "\x00" + topic
 }
 
 // hookedCache calls at before each method.

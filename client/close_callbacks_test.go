@@ -69,7 +69,7 @@ var callbacks = map[string]func(cfg *client.Config, then func()){
 		cfg.Receiving.OrderingKey = func(*client.Message) string { then(); return "" }
 	},
 	"DedupeKey": func(cfg *client.Config, then func()) {
-		cfg.Receiving.Dedupe, cfg.Receiving.DedupeKey = dedupe.NewMemory(dedupe.Options{}), func(*client.Message) string { then(); return "" }
+		cfg.Receiving.Dedupe, cfg.Receiving.DedupeKey = dedupe.NewMemory(dedupe.Options{}), func(*client.Message) (string, error) { then(); return "", nil }
 	},
 	"Ordering.OnGap": func(cfg *client.Config, then func()) {
 		cfg.Receiving.Ordering = &client.Ordering{Options: ordering.Options{OnGap: func(ordering.Gap) { then() }}}

@@ -213,16 +213,13 @@ type ReceivingConfig struct {
 	UnhandledGrace time.Duration
 	SetAside       SetAsideConfig // limits of the list of messages that were set aside
 
-	// Dedupe suppresses messages that were handled before. Retained messages that a new
-	// subscription delivers are not suppressed. Before the client handles a message, it claims the
-	// message's key in the cache under its ClientID. While another client holds that claim, the
-	// message and later ones in the same queue wait. Close releases the claims and does not close
-	// the cache. Default: none.
-	Dedupe dedupe.Cache
-	// DedupeKey returns the key of a message. Messages with the same key are duplicates. A message
-	// with an empty key is always handled. Default: the message ID. If publishers send no ID, use
-	// PayloadKey.
-	DedupeKey func(*Message) string
+	// Dedupe suppresses messages that were handled before, except retained messages that the server
+	// sends for a new subscription, see DedupeRetained. Before the client handles a message, it
+	// claims the message's key in the cache under its ClientID. While another client holds that
+	// claim, the message and later ones in the same queue wait. Close releases the claims and does
+	// not close the cache. Default: none.
+	Dedupe    dedupe.Cache
+	DedupeKey KeyFunc   // returns the key of a message; default KeyByID. Other publishers need another one, such as KeyByJSON.
 	Ordering  *Ordering // restores the order of numbered messages; default: none
 
 	ReceiveMaximum    uint16 // limit of received, unacknowledged QoS 1 and 2 messages; default 1,024

@@ -65,7 +65,7 @@ func TestCallbacks_ErrorMethodsMayPanic(t *testing.T) {
 		in := newInbox()
 		receiving(t, func(cfg *client.Config) {
 			cfg.Receiving.Dedupe = &panickingCache{dedupe.NewMemory(dedupe.Options{Lease: 3 * time.Second}), time.Now().Add(10 * time.Second)}
-			cfg.Receiving.DedupeKey = client.PayloadKey
+			cfg.Receiving.DedupeKey = client.KeyByContent
 		}, client.HandlerFunc(func(ctx context.Context, m *client.Message) error {
 			time.Sleep(10 * time.Second)
 			return in.Handle(ctx, m)

@@ -30,6 +30,7 @@ var safeToRetry = map[string][]struct {
 	"client.ErrAckTimeout":           {{client.ErrAckTimeout, false}},
 	"client.ErrCancelled":            {{client.ErrCancelled, true}},
 	"client.ErrClosed":               {{client.ErrClosed, true}},
+	"client.ErrNoKey":                {{client.ErrNoKey, false}},
 	"client.ErrConflated":            {{client.ErrConflated, true}},
 	"client.ErrDraining":             {{client.ErrDraining, true}},
 	"client.ErrKeepAlive":            {{client.ErrKeepAlive, false}},

@@ -348,3 +348,17 @@ func ExampleClient_DeadLetters() {
 	// pump/7/image: 500 bytes
 	// acked <nil>
 }
+
+// The publishers are not mooring clients. Their JSON payloads have an "id".
+func ExampleKeyByJSON() {
+	var cfg client.Config
+	cfg.Receiving.Dedupe = dedupe.NewMemory(dedupe.Options{})
+	cfg.Receiving.DedupeKey = client.RequireKey(client.KeyByJSON("id")) // sets messages without an id aside
+
+	for _, payload := range []string{`{"id": 9007199254740993, "valve": "open"}`, `{"valve": "open"}`} {
+		fmt.Println(cfg.Receiving.DedupeKey(&client.Message{Topic: "valves", Payload: []byte(payload)}))
+	}
+	// Output:
+	// 9007199254740993 <nil>
+	//  client: message has no dedupe key; correct the publisher, or choose another KeyFunc
+}

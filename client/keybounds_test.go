@@ -18,7 +18,9 @@ func TestDedupeKey_LongKeys(t *testing.T) {
 	handled := 0
 	receiving(t, func(cfg *client.Config) {
 		cfg.Receiving.Dedupe = dedupe.NewMemory(dedupe.Options{})
-		cfg.Receiving.DedupeKey = func(m *client.Message) string { return strings.Repeat("k", 65_535) + string(m.Payload) }
+		cfg.Receiving.DedupeKey = func(m *client.Message) (string, error) {
+			return strings.Repeat("k", 65_535) + string(m.Payload), nil
+		}
 		cfg.Receiving.OrderingKey = func(m *client.Message) string { return strings.Repeat("o", 65_535) }
 		cfg.Connection.MaximumPacketSize = 1 << 20
 	}, nil, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {

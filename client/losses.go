@@ -30,6 +30,7 @@ const (
 	lossWaiting
 	lossSetAside
 	lossReceivedExpired
+	lossNoKey
 	lossPayload
 	lossBlocked
 	lossGap
@@ -87,6 +88,7 @@ var lossKinds = [...]struct {
 	lossWaiting:           {"unhandled-waiting", "received message waits for a handler: none is declared for its topic", Unhandled{}, "Unhandled"},
 	lossSetAside:          {"set-aside", "received message set aside: its handler failed, or none is declared for its topic", MessageSetAside{}, "SetAside"},
 	lossReceivedExpired:   {"received-expired", "received message not handled: it has expired", ReceivedExpired{}, "ReceivedExpired"},
+	lossNoKey:             {"not-deduplicated", "received message handled without deduplication: it has no key, or is retained", NotDeduplicated{}, "NotDeduplicated"},
 	lossPayload:           {"payload-invalid", "received message refused: it announces UTF-8, but its payload is not valid UTF-8", PayloadInvalid{}, "PayloadsInvalid"},
 	lossBlocked:           {"receive-blocked", "no further message can be received: one message is not acknowledged", ReceiveBlocked{}, "ReceiveBlocked"},
 	lossGap:               {"gap", "messages of a publisher are missing", Gap{}, "Gaps"},

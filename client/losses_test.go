@@ -104,6 +104,8 @@ var provoked = map[string]func(*lossBed){
 	"set-aside":         received(withAside, func(context.Context, *client.Message) error { return client.Permanent(errors.New("no")) }, appMessage(1, 1, "secret")),
 	"received-expired": received(func(cfg *client.Config) { cfg.Receiving.HandlerBackoff.Min = 2 * time.Second }, func(context.Context, *client.Message) error { return errors.New("no") },
 		wire.Publish{Topic: "t", QoS: 1, PacketID: 1, Payload: []byte("secret"), HasExpiry: true, MessageExpiry: 1}),
+	"not-deduplicated": received(func(cfg *client.Config) { cfg.Receiving.Dedupe = dedupe.NewMemory(dedupe.Options{}) }, accepting,
+		wire.Publish{Topic: "t", QoS: 1, PacketID: 1, Payload: []byte("secret")}),
 	"payload-invalid": received(nil, accepting, wire.Publish{Topic: "t", QoS: 1, PacketID: 1, Payload: []byte("secret\xff"), PayloadFormat: 1}),
 	"receive-blocked": received(func(cfg *client.Config) { cfg.Receiving.ReceiveMaximum = 1 }, blocking, appMessage(1, 1, "secret")),
 	"gap":             received(func(cfg *client.Config) { cfg.Receiving.Ordering = &client.Ordering{} }, accepting, numbered("t", 1, 1, 1), numbered("t", 2, 1, 3)),
@@ -317,7 +319,7 @@ func TestLosses_AreLoggedReportedAndCounted(t *testing.T) {
 			if len(got) == 0 || got[0].level != level || got[0].text != k.Text || got[0].attrs["client_id"] != "c" {
 				t.Errorf("the lines are %v, and the first should be %v %q", got, level, k.Text)
 			}
-			if aboutOne := []string{"message-refused", "dead-letter", "failed-in-flight", "message-deferred", "message-expired", "message-dropped", "message-conflated", "handler-failed", "received-refused", "unhandled", "unhandled-waiting", "set-aside", "received-expired", "payload-invalid", "receive-blocked"}; len(got) > 0 && slices.Contains(aboutOne, k.Name) && got[0].attrs["topic"] != "t" {
+			if aboutOne := []string{"message-refused", "dead-letter", "failed-in-flight", "message-deferred", "message-expired", "message-dropped", "message-conflated", "handler-failed", "received-refused", "unhandled", "unhandled-waiting", "set-aside", "received-expired", "not-deduplicated", "payload-invalid", "receive-blocked"}; len(got) > 0 && slices.Contains(aboutOne, k.Name) && got[0].attrs["topic"] != "t" {
 				t.Errorf("the lines are %v, and have no topic", got)
 			}
 			for _, l := range lines.of("") {

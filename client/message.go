@@ -110,9 +110,11 @@ type Message struct {
 	OutOfOrder bool
 
 	// Claim is the exclusive right to handle the message, which the client holds in
-	// ReceivingConfig.Dedupe while handlers run. Claim is zero without Dedupe, and for messages
-	// without a key. A handler can pass the fencing token Claim.Token to its database. The database
-	// can then reject writes of a client that was paused while another client handled the message.
+	// ReceivingConfig.Dedupe while handlers run. Claim is zero without Dedupe, for messages without
+	// a key, and for retained messages that are not deduplicated, see [DedupeRetained]. Claim.Key is
+	// the key that is stored in the cache: the key of the message, NUL, and the filter of the
+	// handler. A handler can pass the fencing token Claim.Token to its database. The database can
+	// then reject writes of a client that was paused while another client handled the message.
 	Claim dedupe.Claim
 }
 
@@ -186,16 +188,6 @@ func ParseMessageID(text string) MessageID {
 	}
 	sum := sha256.Sum256([]byte(text))
 	return MessageID(sum[:16])
-}
-
-// PayloadKey is a ReceivingConfig.DedupeKey for publishers that send no message ID. PayloadKey
-// identifies a message without an ID by its topic and payload. Different messages must therefore
-// have different payloads, for example with a timestamp.
-func PayloadKey(m *Message) string {
-	if !m.ID.IsZero() {
-		return string(m.ID[:])
-	}
-	return dedupe.Hash([]byte(m.Topic), m.Payload)
 }
 
 // IsZero reports whether id is the zero value, which means no ID.

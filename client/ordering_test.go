@@ -188,11 +188,11 @@ func TestOrdering_IdentifiesByDedupeKey(t *testing.T) {
 	in := newInbox()
 	receiving(t, func(cfg *client.Config) {
 		cfg.Receiving.Ordering, cfg.Receiving.Dedupe = &client.Ordering{}, dedupe.NewMemory(dedupe.Options{})
-		cfg.Receiving.DedupeKey = func(m *client.Message) string {
+		cfg.Receiving.DedupeKey = func(m *client.Message) (string, error) {
 			if m.ID.IsZero() {
-				return string(m.Payload)
+				return string(m.Payload), nil
 			}
-			return ""
+			return "", nil
 		}
 	}, in, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		for i, m := range []wire.Publish{

@@ -171,23 +171,32 @@ func (c receiver) orderingKey(m *Message) string {
 	return short(c.keyOf(c.cfg.Receiving.OrderingKey, m, m.Topic, c.guard.Call)) // runs on the goroutine that reads the connection
 }
 
-// dedupeKey returns the key that identifies duplicates of m. The key is empty if m is never a
-// duplicate. It contains the filter of the handler, because several handlers may receive copies of
-// a message.
-func (c receiver) dedupeKey(m inbound) string {
-	key := ""
+// dedupeKey returns the key under which m is claimed in the cache: the key of the application, NUL,
+// and the filter of the handler. The filter is needed because several handlers may receive copies
+// of a message. Filters contain no NUL. The key is empty if m is not deduplicated.
+func (c receiver) dedupeKey(m inbound) (string, error) {
+	var key string
+	var err error
+	if f := c.cfg.Receiving.DedupeKey; f == nil {
+		key, err = KeyByID(m.Message)
+	} else {
+		key = c.keyOf(func(m *Message) string { k, e := f(m); err = callback.Probe(e); return k }, m.Message, "", callback.Try)
+	}
+	retained := m.stored && (m.to.Value.want == nil || !m.to.Value.want.DedupeRetained) // the state of its topic, not a duplicate
 	switch {
-	case m.stored: // a retained message shows the state of its topic, so it is never a duplicate
-		return ""
-	case c.cfg.Receiving.DedupeKey != nil:
-		key = c.keyOf(c.cfg.Receiving.DedupeKey, m.Message, "", callback.Try)
-	case !m.ID.IsZero():
-		key = string(m.ID[:])
+	case errors.As(err, new(*Refusal)):
+		return "", err
+	case err != nil:
+		return "", Permanent(err)
+	case key == NoDedupe:
+		return "", nil
+	case retained, key == "":
+		if m.QoS > 0 {
+			report(c.Client, lossNoKey, about(m.ID, nil, slog.String("topic", m.Topic), slog.Bool("retained", retained)), NotDeduplicated{Message: m.Message, Retained: retained})
+		}
+		return "", nil
 	}
-	if key == "" {
-		return ""
-	}
-	return short(key + m.to.Filter)
+	return short(key + "\x00" + m.to.Filter), nil
 }
 
 // short returns a key, or its hash if it is longer than 1,024 bytes.

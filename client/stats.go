@@ -49,6 +49,7 @@ type Stats struct {
 	Unhandled                      uint64 // messages without a handler
 	SetAside                       uint64 // messages put into the list of set-aside messages
 	ReceivedExpired                uint64 // messages not handled because they had expired
+	NotDeduplicated                uint64 // messages handled without a dedupe key although Dedupe is set, see NotDeduplicated
 	PayloadsInvalid                uint64 // messages refused because of their Payload Format Indicator
 	ReceiveBlocked                 uint64 // how often one message blocked all others, see ReceiveBlocked
 	SetAsideNow                    int    // messages in the list of set-aside messages
@@ -101,7 +102,7 @@ func (c *Client) Stats() Stats {
 		SessionsLost: n.count(lossSession), SessionsDiscarded: n.count(lossUnknownSession), SessionsAdopted: n.count(lossAdopted), PurgesGivenUp: n.count(lossPurge), SessionsStuck: n.count(lossStuck),
 		PolicyDrops: n.count(lossFull, lossConflated), Unnumbered: n.count(lossUnnumbered), Deferrals: n.count(lossDeferred), FailedInFlight: n.count(lossWithSession), Abandoned: n.abandoned.Load(),
 		Received: in.Received.Load(), Handled: in.Handled.Load(), Duplicates: in.Duplicates.Load(), Late: in.Late.Load(), OutOfOrder: in.OutOfOrder.Load(), NumbersReused: in.Reused.Load(), NumbersRepeated: in.Repeated.Load(), Redelivered: ss.Redelivered,
-		Gaps: in.Gaps.Load(), Failed: in.Failed.Load(), Refused: in.Refused.Load(), Unhandled: in.Unhandled.Load(), SetAside: in.SetAside.Load(), ReceivedExpired: in.Expired.Load(), PayloadsInvalid: n.count(lossPayload), ReceiveBlocked: n.count(lossBlocked),
+		Gaps: in.Gaps.Load(), Failed: in.Failed.Load(), Refused: in.Refused.Load(), Unhandled: in.Unhandled.Load(), SetAside: in.SetAside.Load(), ReceivedExpired: in.Expired.Load(), NotDeduplicated: n.count(lossNoKey), PayloadsInvalid: n.count(lossPayload), ReceiveBlocked: n.count(lossBlocked),
 		DroppedQoS0: in.DroppedQoS0.Load(), LostQoS0: n.lostQoS0.Load(),
 		InboundBytes: in.Bytes.Load(), ReadStalls: in.Stalls.Load(), LeftToServer: n.count(lossLeft),
 		SubscriptionFailures: n.count(lossSubscription), SubscriptionsDowngraded: n.count(lossDowngraded), StatusFailures: n.count(lossStatus), MarkerFailures: n.count(lossMarker),

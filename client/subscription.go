@@ -102,6 +102,11 @@ func RetainAsPublished() SubscribeOption {
 	return func(s *subscribing) { s.Want.RetainAsPublished = true }
 }
 
+// DedupeRetained makes ReceivingConfig.Dedupe suppress retained messages that the server sends for a
+// new subscription. Without it, each process that subscribes handles the retained messages again,
+// and each process learns the present state of the topics. With it, each of them is handled once.
+func DedupeRetained() SubscribeOption { return func(s *subscribing) { s.Want.DedupeRetained = true } }
+
 // SendRetained selects when the server sends the retained messages that match a filter.
 type SendRetained uint8
 

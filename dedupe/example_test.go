@@ -94,7 +94,8 @@ func ExampleOpenFile() {
 // ledger is the store of an application. It contains one line for each payment. A line contains the
 // effect and the message ID and is appended by one write, so neither can exist without the other. (A
 // real ledger would sync the file and handle an unfinished last line.) In an SQL database, the IDs
-// would be in a table that is written in the transaction of the effect.
+// would be in a table that is written in the transaction of the effect. In the handler of a client,
+// the ID is Message.Claim.Key, because the client passes this key to Begin.
 //
 // The claims are those of a Memory. Only Begin and Close differ.
 type ledger struct {

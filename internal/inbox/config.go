@@ -48,9 +48,11 @@ type Config[M any] struct {
 	Grace      time.Duration
 	MaxWaiting int
 
-	Dedupe    dedupe.Cache   // nil: no deduplication
-	Owner     string         // owner of the claims in Dedupe
-	DedupeKey func(M) string // for an empty key, the message is not deduplicated
+	Dedupe dedupe.Cache // nil: no deduplication
+	Owner  string       // owner of the claims in Dedupe
+	// DedupeKey returns the key of a message. If the key is empty, the message is not deduplicated.
+	// Verdict classifies the error, and the handler is not called.
+	DedupeKey func(M) (string, error)
 
 	Ordering *ordering.Options // nil: no ordering
 	// Position returns the number of a message in the stream of its publisher, and its ID. If seq

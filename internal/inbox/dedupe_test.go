@@ -244,11 +244,11 @@ func TestInbox_WaitsForAFailingDedupeKey(t *testing.T) {
 			calls := 0
 			inBubble(t, func(cfg *config) {
 				cached(dedupe.NewMemory(dedupe.Options{}))(cfg)
-				cfg.DedupeKey = func(m *message) string {
+				cfg.DedupeKey = func(m *message) (string, error) {
 					if calls++; calls <= 2 {
 						ways[name]()
 					}
-					return m.ID
+					return m.ID, nil
 				}
 			}, func(r *rig) {
 				r.server.connect()

@@ -145,9 +145,15 @@ func (w *worker[M]) claim(item Item[M]) {
 	}
 	w.current = Delivery[M]{Item: item}
 	if item.key == "" {
-		switch isCopy, err := w.identify(&item); {
+		switch isCopy, invalid, err := w.identify(&item); {
 		case err != nil:
 			w.claimed(dedupe.Claim{}, 0, err)
+			return
+		case invalid != nil:
+			w.current.Attempt++ // it fails without a call of the handler
+			if w.settle(invalid) {
+				w.attempt()
+			}
 			return
 		case item.key == "":
 			w.arrange(item)
@@ -158,13 +164,7 @@ func (w *worker[M]) claim(item Item[M]) {
 		}
 		w.current.key = item.key
 	}
-	var c dedupe.Claim
-	var v dedupe.Verdict
-	err := w.do(inBegin, func() (err error) {
-		c, v, err = w.cfg.Dedupe.Begin(w.stopping, item.key, w.cfg.Owner)
-		return err
-	})
-	w.claimed(c, v, err)
+	w.claimed(w.begin(item.key))
 }
 
 // claimed processes the answer of the cache.

@@ -29,10 +29,19 @@ type holder struct {
 }
 
 // identify determines the dedupe key of an item, and makes the item the holder of the key or a
-// copy.
-func (w *worker[M]) identify(item *Item[M]) (isCopy bool, err error) {
-	err = w.do(inBegin, func() error { item.key = w.cfg.DedupeKey(item.Message); return nil })
-	return err == nil && item.key != "" && !w.join(*item), err
+// copy. invalid is the error of Config.DedupeKey, and err is its panic.
+func (w *worker[M]) identify(item *Item[M]) (isCopy bool, invalid, err error) {
+	err = w.do(inBegin, func() error { item.key, invalid = w.cfg.DedupeKey(item.Message); return nil })
+	return err == nil && invalid == nil && item.key != "" && !w.join(*item), invalid, err
+}
+
+// begin asks the cache for the claim of a key.
+func (w *worker[M]) begin(key string) (c dedupe.Claim, v dedupe.Verdict, err error) {
+	err = w.do(inBegin, func() (err error) {
+		c, v, err = w.cfg.Dedupe.Begin(w.stopping, key, w.cfg.Owner)
+		return err
+	})
+	return c, v, err
 }
 
 // join makes an item the holder of its key, or a copy of the current holder.

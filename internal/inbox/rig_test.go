@@ -82,7 +82,7 @@ func (r *rig) start(edit func(*inbox.Config[*message])) {
 	cfg := inbox.Config[*message]{
 		Session: r.session, Workers: 4, QoS0Queue: 10, MaxBytes: 1 << 20, StallTimeout: 30 * time.Second, Full: errFull,
 		Attempts: 3, Backoff: func(int) time.Duration { return time.Second }, Owner: "me",
-		DedupeKey: func(m *message) string { return m.ID },
+		DedupeKey: func(m *message) (string, error) { return m.ID, nil },
 		Position: func(m *message) (string, uint64, uint64, ordering.ID) {
 			return m.Stream, 1, m.Seq, ordering.HashID(m.ID)
 		},

@@ -24,6 +24,7 @@ type Want struct {
 	QoS               byte
 	NoLocal           bool
 	RetainAsPublished bool
+	DedupeRetained    bool   // not part of the SUBSCRIBE
 	RetainHandling    byte   // for the SUBSCRIBE that creates the subscription; 2 if it is only changed
 	ID                uint32 // Subscription Identifier; 0: none
 	User              []wire.UserProperty
