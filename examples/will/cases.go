@@ -125,7 +125,7 @@ var cases = []scenario{
 	},
 	{
 		name: "takeover (0x8E) with Clean Start 0, session expiry 0, will with a delay", rule: "MQTT-3.1.2-8",
-		why:    "With Session Expiry Interval 0, the session ends with its connection. A client that connects with Clean Start 0 then finds no session to resume. The server creates a new session and publishes the will of the old session at once. A will delay only works if the session lasts at least as long as the delay.",
+		why:    "With Session Expiry Interval 0, the session ends with its connection. A client that connects with Clean Start 0 then finds no session to resume. The server creates a new session and publishes the will of the old session at once. A will delay has its full effect only if the session lasts at least as long as the delay.",
 		device: device{delay: 2},
 		steps:  []step{connect, takeover(false)},
 		wills:  at(0), facts: []string{sawTakeover}, known: []departure{takeoverSilent, expirySilent},

@@ -64,7 +64,7 @@ func judge(c *scenario, b *broker, o outcome) verdict {
 }
 
 // timing describes what is wrong with the times of the wills, or returns "". A will may be early by
-// tick, and late by late. The times count from just before the end of the connection.
+// tick, and late by late. The times start immediately before the connection ends.
 func timing(want, got []time.Duration, tick, late time.Duration) string {
 	if len(got) != len(want) {
 		return fmt.Sprintf("%s, expected %s", came(got), expected(want))

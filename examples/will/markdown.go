@@ -45,7 +45,7 @@ A client sends its Will Message to the server in CONNECT. When the connection ha
 |---|---|
 | run it | ` + "`go run ./examples/will`" + ` uses the in-process broker, and mosquitto if it is installed. ` + "`-broker mqtt://host:1883`" + ` selects another broker. |
 | tests | ` + "`go test ./examples/will`" + ` also runs the cases with brokers that have deliberate errors. It fails if the cases do not detect these errors. |
-| time | Times count from just before the end of the connection. A will must not be early. With the in-process broker, a will must be less than 1 s late. |
+| time | Each time starts immediately before the connection ends. A will must not be early. With the in-process broker, a will must be less than 1 s late. |
 
 ## The cases
 
