@@ -8,7 +8,6 @@ import (
 
 	"github.com/mooring-mqtt/mooring/internal/link"
 	"github.com/mooring-mqtt/mooring/internal/safe"
-	"github.com/mooring-mqtt/mooring/internal/subs"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/persistence"
 	"github.com/mooring-mqtt/mooring/reliability"
@@ -93,14 +92,21 @@ func (*ConfigError) SafeToRetry() bool { return true }
 // RefusedError reports that the server refused a message or a subscription with a reason code of
 // 0x80 or above, or does not support it.
 type RefusedError struct {
-	Code   byte   // the server's reason code, or the code that means that the server does not support the feature
-	Reason string // first 1,024 bytes of the server's reason string; may be empty
+	Code byte // the server's reason code, or the code that means that the server does not support the feature
+	// Reason is the server's Reason String, up to 1,024 bytes. If the client has not sent the
+	// request, because the server does not support it, Reason is advice of the client. Reason may be
+	// empty.
+	Reason string
+
+	about string // the filter of a subscription, or the kind of a message without a Delivery
 }
 
 func (e *RefusedError) Error() string {
 	s := fmt.Sprintf("client: refused by the server: %s (0x%02X)", reliability.ReasonName(e.Code), e.Code)
-	if e.Reason != "" {
-		s += ": " + e.Reason
+	for _, detail := range []string{e.about, e.Reason} {
+		if detail != "" {
+			s += ": " + detail
+		}
 	}
 	return s
 }
@@ -278,17 +284,6 @@ func (e *SessionError) Error() string {
 func (e *SessionError) Is(target error) bool {
 	unknown := e.Present || e.ClientID != "" || e.TakenOver
 	return target == ErrUnknownSession && unknown || target == ErrSessionLost && !unknown
-}
-
-// refusedError converts the refusal of a subscription into a public error.
-func refusedError(err error) error {
-	if refused := (*subs.RefusedError)(nil); errors.As(err, &refused) {
-		return &RefusedError{Code: refused.Code, Reason: refused.Reason}
-	}
-	if bad := (*wire.Error)(nil); errors.As(err, &bad) {
-		return converted(bad)
-	}
-	return err
 }
 
 // fieldError converts a validation error of package wire.

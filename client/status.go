@@ -57,9 +57,9 @@ func (up statusConnection) PublishStatus(p *wire.Publish, answered func(code byt
 	if reason := up.Gen.Limits.Check(p.Size(), p.QoS, p.Retain); reason != 0 {
 		return limitError(reason)
 	}
-	err := up.Gen.PublishUnstored(wire.AppendPublish(nil, p), func(code byte, err error) {
+	err := up.Gen.PublishUnstored(wire.AppendPublish(nil, p), func(code byte, text string, err error) {
 		if err == nil && code >= 0x80 {
-			err = &RefusedError{Code: code, Reason: "status message"}
+			err = &RefusedError{Code: code, Reason: text, about: "status message"}
 		}
 		answered(code, err)
 	})

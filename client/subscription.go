@@ -180,3 +180,14 @@ func checkUser(list []UserProperty) error {
 	}
 	return nil
 }
+
+// refusedError converts the refusal of a subscription into a public error.
+func refusedError(err error) error {
+	if refused := (*subs.RefusedError)(nil); errors.As(err, &refused) {
+		return &RefusedError{Code: refused.Code, Reason: refused.Reason, about: refused.Filter}
+	}
+	if bad := (*wire.Error)(nil); errors.As(err, &bad) {
+		return converted(bad)
+	}
+	return err
+}

@@ -234,12 +234,12 @@ func (v *views) publishMarker(up *link.Up, topic string, a retained.Action) {
 		v.unlock(nil)
 	}
 	p := wire.Publish{Topic: topic, Payload: []byte(a.Payload), QoS: 1}
-	err := up.Gen.PublishUnstored(wire.AppendPublish(nil, &p), func(reason byte, err error) {
+	err := up.Gen.PublishUnstored(wire.AppendPublish(nil, &p), func(reason byte, text string, err error) {
 		if err != nil || reason != wire.ReasonSuccess { // after 0x10 (no subscriber), the marker does not arrive
 			failed()
 		}
 		if err == nil && reason >= 0x80 {
-			v.observer.markerFailed(topic, &RefusedError{Code: reason, Reason: "marker"})
+			v.observer.markerFailed(topic, &RefusedError{Code: reason, Reason: text, about: "marker"})
 		}
 	})
 	if err != nil {

@@ -239,7 +239,7 @@ func subscribe(up *Up, filter string) error {
 // answered waits for the answer to a request.
 func answered(r *Request, err error) error {
 	if err == nil {
-		_, err = r.Wait(context.Background())
+		_, _, err = r.Wait(context.Background())
 	}
 	return err
 }

@@ -223,7 +223,7 @@ func TestLink_EndsAConnectionWithoutAcknowledgements(t *testing.T) {
 		p, up := r.up(control.Connack{})
 		publish := func(payload string) (id []byte) {
 			image := wire.AppendPublish(nil, &wire.Publish{Topic: "t", QoS: 1, Payload: []byte(payload)})
-			go func() { _ = up.Gen.PublishUnstored(image, func(byte, error) {}) }()
+			go func() { _ = up.Gen.PublishUnstored(image, func(byte, string, error) {}) }()
 			return p.next(wire.PUBLISH).Body[3:5]
 		}
 		time.Sleep(time.Hour) // nothing is in flight

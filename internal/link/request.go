@@ -65,14 +65,14 @@ func (u *Up) begin(p interface {
 	return r, err
 }
 
-// Wait waits for the answer and returns its reason codes. It waits at most AckTimeout after the
+// Wait waits for the answer and returns its reason codes and its Reason String. It waits at most AckTimeout after the
 // request was sent; then the error is context.DeadlineExceeded. Time in which the reader stalls
 // does not count, because the answer may have been received but not read.
 //
 // The answer must have one reason code for each filter [MQTT-3.8.4-6], and must not grant a higher
 // QoS than requested. Otherwise it is a violation, which ends the connection. If any invalid answer
 // of this kind ends the connection, the error is its *wire.Error.
-func (r *Request) Wait(ctx context.Context) (reasons []byte, err error) {
+func (r *Request) Wait(ctx context.Context) (reasons []byte, text string, err error) {
 	u := r.up
 	for left := u.ackTimeout; left > 0; left = u.ackTimeout - time.Since(r.began) + u.stallTime() - r.stalled {
 		late := time.NewTimer(left)
@@ -82,27 +82,31 @@ func (r *Request) Wait(ctx context.Context) (reasons []byte, err error) {
 			return r.reasons(p)
 		case <-ctx.Done():
 			late.Stop()
-			return nil, cmp.Or(r.violation(), context.Cause(ctx))
+			return nil, "", cmp.Or(r.violation(), context.Cause(ctx))
 		case <-late.C:
 		}
 	}
-	return nil, context.DeadlineExceeded
+	return nil, "", context.DeadlineExceeded
 }
 
-func (r *Request) reasons(p packets.ControlPacket) (reasons []byte, err error) {
+func (r *Request) reasons(p packets.ControlPacket) (reasons []byte, text string, err error) {
+	var props *packets.Properties
 	switch ack := p.Content.(type) {
 	case *packets.Suback:
-		reasons = ack.Reasons
+		reasons, props = ack.Reasons, ack.Properties
 	case *packets.Unsuback:
-		reasons = ack.Reasons
+		reasons, props = ack.Reasons, ack.Properties
 	default: // the connection has ended
-		return nil, cmp.Or(r.violation(), paho.ErrConnectionLost)
+		return nil, "", cmp.Or(r.violation(), paho.ErrConnectionLost)
 	}
 	if err := checkReasons(r.kind, reasons, r.highest); err != nil {
 		r.up.Fail(err)
-		return nil, err
+		return nil, "", err
 	}
-	return reasons, nil
+	if props != nil {
+		text = wire.ReasonText(props.ReasonString)
+	}
+	return reasons, text, nil
 }
 
 // violation returns the error of an answer of this kind that has ended the connection, or nil.

@@ -115,7 +115,7 @@ func TestReady_PurgesBeforeItWaitsForABirth(t *testing.T) {
 		r.cut(0)
 		birth := message(99, 1).Encode(nil, 0)
 		r.attach(true, session.Limits{ReceiveMaximum: 20})
-		if err := r.g.PublishUnstored(birth, func(byte, error) {}); err != nil {
+		if err := r.g.PublishUnstored(birth, func(byte, string, error) {}); err != nil {
 			t.Fatal(err)
 		}
 		r.o.Connected(r.g)

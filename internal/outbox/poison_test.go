@@ -25,7 +25,7 @@ func TestDisconnected_UnstoredMessageMayBePoison(t *testing.T) {
 				r.attach(i > 0, session.Limits{})
 				var err error
 				if i == 0 {
-					err = r.g.PublishUnstored(birth, func(byte, error) {})
+					err = r.g.PublishUnstored(birth, func(byte, string, error) {})
 				} else {
 					err = r.g.ResendUnstored()
 				}
@@ -39,7 +39,7 @@ func TestDisconnected_UnstoredMessageMayBePoison(t *testing.T) {
 				}
 				if !unstored && i > 0 {
 					r.ack(wire.PUBACK, id, 0)
-					if err := r.g.PublishUnstored(birth, func(byte, error) {}); err != nil { // sent after the message, so it is no excuse
+					if err := r.g.PublishUnstored(birth, func(byte, string, error) {}); err != nil { // sent after the message, so it is no excuse
 						t.Fatal(err)
 					}
 				}

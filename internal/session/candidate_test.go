@@ -13,7 +13,7 @@ import (
 // deferred publishes on a topic and expects a *DeferredError whose Retry is after wait.
 func (r *rig) deferred(topic string, connections int, wait time.Duration) {
 	r.t.Helper()
-	err := r.g.PublishUnstored(image(topic), func(byte, error) { r.t.Error("it was answered") })
+	err := r.g.PublishUnstored(image(topic), func(byte, string, error) { r.t.Error("it was answered") })
 	var deferred *DeferredError
 	if !errors.As(err, &deferred) || deferred.Topic != topic || deferred.Connections != connections || time.Until(deferred.Retry) != wait {
 		r.t.Errorf("got %+v, want a *DeferredError for %d connections, again after %v", err, connections, wait)
@@ -29,7 +29,7 @@ func (r *rig) endOver(topic string, n int) {
 	for range n {
 		g := r.connect(true, full)
 		r.must(g.ResendUnstored())
-		r.must(g.PublishUnstored(image(topic), func(byte, error) {}))
+		r.must(g.PublishUnstored(image(topic), func(byte, string, error) {}))
 		r.s.Detach(g)
 	}
 }
@@ -66,7 +66,7 @@ func TestUnstored_DeferredTopicIsTriedAlone(t *testing.T) {
 		r.deferred("t", 3, deferMin)
 		r.must(r.ack(g, wire.PUBACK, PacketID(0, 1)))
 		answered := 0
-		r.must(g.PublishUnstored(image("t"), func(byte, error) { answered++ }))
+		r.must(g.PublishUnstored(image("t"), func(byte, string, error) { answered++ }))
 		if err := g.PublishUnstored(image("other"), nil); !errors.Is(err, ErrWindowFull) {
 			t.Errorf("beside it: %v", err)
 		}
@@ -85,7 +85,7 @@ func TestUnstored_DeferredTopicIsTriedAlone(t *testing.T) {
 		}
 		r.must(r.ack(g, wire.PUBACK, 3))
 		r.offer(4, 1)
-		r.must(g.PublishUnstored(image("t"), func(byte, error) {}))
+		r.must(g.PublishUnstored(image("t"), func(byte, string, error) {}))
 		if answered != 1 || len(r.s.candidates.topics) != 0 {
 			t.Errorf("answered %d times, candidates are %v", answered, r.s.candidates)
 		}
@@ -104,7 +104,7 @@ func TestUnstored_DeferredTopicBacksOff(t *testing.T) {
 			time.Sleep(wait - time.Millisecond)
 			r.deferred("t", 3+i, deferMin)
 			time.Sleep(time.Millisecond)
-			r.must(g.PublishUnstored(image("t"), func(byte, error) {}))
+			r.must(g.PublishUnstored(image("t"), func(byte, string, error) {}))
 			r.s.Detach(g)
 		}
 	})
@@ -119,7 +119,7 @@ func TestUnstored_AnsweredTopicIsNotDeferred(t *testing.T) {
 			r.must(g.ResendUnstored())
 			r.must(g.HandleAck(wire.Ack{Type: wire.PUBACK, PacketID: 1, Reason: reason}))
 			r.endOver("t", 2)
-			r.must(r.connect(true, full).PublishUnstored(image("t"), func(byte, error) {}))
+			r.must(r.connect(true, full).PublishUnstored(image("t"), func(byte, string, error) {}))
 		})
 	}
 }
@@ -131,8 +131,8 @@ func TestUnstored_FirstOfSeveralIsBlamed(t *testing.T) {
 		for range 3 {
 			g := r.connect(true, full)
 			r.must(g.ResendUnstored())
-			r.must(g.PublishUnstored(image("bad"), func(_ byte, err error) { outcomes = append(outcomes, fmt.Sprint(err)) }))
-			r.must(g.PublishUnstored(image("good"), func(byte, error) {}))
+			r.must(g.PublishUnstored(image("bad"), func(_ byte, _ string, err error) { outcomes = append(outcomes, fmt.Sprint(err)) }))
+			r.must(g.PublishUnstored(image("good"), func(byte, string, error) {}))
 			r.s.Detach(g)
 		}
 		r.w.out = nil

@@ -162,7 +162,7 @@ func (g *Generation) HandleAck(a wire.Ack) error {
 	g.settled++
 	switch {
 	case f.unstored != nil:
-		f.unstored.done(a.Reason, nil)
+		f.unstored.done(a.Reason, wire.ReasonText(a.ReasonString), nil)
 	case a.Type == wire.PUBCOMP: // reason code 0x92: the server has already completed the exchange
 		s.cfg.Settled(f.seq, wire.ReasonSuccess, wire.ReasonText(a.ReasonString))
 	default:

@@ -133,7 +133,7 @@ func TestOffer_ObeysTheReceiveMaximum(t *testing.T) {
 		t.Errorf("message 5: %v, want Wait; %d are free", answer, g.Free())
 	}
 	image := wire.AppendPublish(nil, &wire.Publish{Topic: "status", QoS: 1})
-	r.must(g.PublishUnstored(image, func(byte, error) {}))
+	r.must(g.PublishUnstored(image, func(byte, string, error) {}))
 	if err := g.PublishUnstored(wire.AppendPublish(nil, &wire.Publish{Topic: "other", QoS: 1}), nil); !errors.Is(err, ErrWindowFull) {
 		t.Errorf("second unstored message: %v, want ErrWindowFull", err)
 	}
@@ -245,7 +245,7 @@ func TestBegin_LostSessionVoidsEverything(t *testing.T) {
 	r.must(r.s.Complete(r.delivered[0], 0, ""))
 	r.must(r.publish(g, 1, 6, "y"))
 	var result error
-	r.must(g.PublishUnstored(wire.AppendPublish(nil, &wire.Publish{Topic: "d", QoS: 1}), func(_ byte, err error) { result = err }))
+	r.must(g.PublishUnstored(wire.AppendPublish(nil, &wire.Publish{Topic: "d", QoS: 1}), func(_ byte, _ string, err error) { result = err }))
 	r.lost, r.store.resets = nil, 0
 	r.connect(false, Limits{})
 	if fmt.Sprint(r.lost) != "[[2 3 4 5]]" {

@@ -136,7 +136,7 @@ func TestHeld_UnstoredMessagesWaitForThePurge(t *testing.T) {
 	publish := func(payload string) {
 		t.Helper()
 		image := wire.AppendPublish(nil, &wire.Publish{Topic: "status", QoS: 1, PacketID: 1, Payload: []byte(payload)})
-		r.must(g.PublishUnstored(image, func(byte, error) {}))
+		r.must(g.PublishUnstored(image, func(byte, string, error) {}))
 	}
 	publish("a")
 	r.want("PUBLISH 1 dup=false a")

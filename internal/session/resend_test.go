@@ -61,7 +61,7 @@ func TestResendUnstored_EndsUnacceptableMessages(t *testing.T) {
 		g := r.connect(false, full)
 		var outcomes []byte
 		image := wire.AppendPublish(nil, &wire.Publish{Topic: "status", QoS: 1, Retain: true, Payload: []byte("online")})
-		r.must(g.PublishUnstored(image, func(reason byte, err error) {
+		r.must(g.PublishUnstored(image, func(reason byte, _ string, err error) {
 			if err != nil {
 				t.Error(err)
 			}

@@ -194,7 +194,7 @@ func (s *Session) Begin(present bool) (lost bool) {
 	lost = s.lost
 	s.mu.Unlock()
 	for _, d := range dropped {
-		d.done(0, ErrSessionLost)
+		d.done(0, "", ErrSessionLost)
 	}
 	return lost
 }

@@ -14,12 +14,12 @@ type unstored struct {
 	topic string
 	image []byte
 	sent  bool // it may have been sent, so the next PUBLISH has DUP
-	done  func(reason byte, err error)
+	done  func(reason byte, text string, err error)
 }
 
 // PublishUnstored sends a QoS 1 message that is not in the store. image is its encoded PUBLISH,
-// without a Message Expiry Interval. done is called once, with the reason code of the PUBACK or
-// with ErrSessionLost, and must not block. After an error of this package, nothing was sent and
+// without a Message Expiry Interval. done is called once, with the reason code and
+// the Reason String of the PUBACK or with ErrSessionLost, and must not block. After an error of this package, nothing was sent and
 // done is never called. After an error of the Writer, the message counts as sent, and done will be
 // called.
 //
@@ -30,7 +30,7 @@ type unstored struct {
 //
 // If the newest unacknowledged unstored message is identical, done replaces its done and nothing is
 // sent. So status messages do not accumulate when connections end quickly.
-func (g *Generation) PublishUnstored(image []byte, done func(reason byte, err error)) error {
+func (g *Generation) PublishUnstored(image []byte, done func(reason byte, text string, err error)) error {
 	packet, err := g.addUnstored(image, done)
 	if err != nil {
 		return err
@@ -39,7 +39,7 @@ func (g *Generation) PublishUnstored(image []byte, done func(reason byte, err er
 }
 
 // addUnstored returns the packet to send now, if there is one.
-func (g *Generation) addUnstored(image []byte, done func(reason byte, err error)) (packet []byte, err error) {
+func (g *Generation) addUnstored(image []byte, done func(reason byte, text string, err error)) (packet []byte, err error) {
 	s := g.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,11 +132,11 @@ func (g *Generation) ResendUnstored() error {
 		case sent:
 		case x != nil:
 			refused = append(refused, func() {
-				d.done(0, &DeferredError{Topic: d.topic, Connections: x.connections, Retry: x.retry})
+				d.done(0, "", &DeferredError{Topic: d.topic, Connections: x.connections, Retry: x.retry})
 			})
 			s.dropUnstoredLocked(d)
 		case reason != 0:
-			refused = append(refused, func() { d.done(reason, nil) })
+			refused = append(refused, func() { d.done(reason, "", nil) })
 			s.dropUnstoredLocked(d)
 		case g.flights.len() < int(g.Limits.ReceiveMaximum) && !g.held.Load():
 			packets = g.sendUnstoredLocked(packets, d)

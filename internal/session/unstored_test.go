@@ -15,7 +15,7 @@ var full = Limits{MaximumQoS: 2, RetainAvailable: true}
 // unstored publishes an unstored message. Its outcome is appended to outcomes.
 func (r *rig) unstored(payload string, outcomes *[]string) error {
 	image := wire.AppendPublish(nil, &wire.Publish{Topic: "status", QoS: 1, Payload: []byte(payload)})
-	return r.g.PublishUnstored(image, func(reason byte, err error) {
+	return r.g.PublishUnstored(image, func(reason byte, _ string, err error) {
 		*outcomes = append(*outcomes, fmt.Sprintf("%s 0x%02X %v", payload, reason, err))
 	})
 }
@@ -95,7 +95,7 @@ func TestPublishUnstored_IdenticalMessagesDoNotAccumulate(t *testing.T) {
 	for i := range 10 {
 		g := r.connect(i > 0, full)
 		r.must(g.ResendUnstored())
-		r.must(g.PublishUnstored(image, func(byte, error) { answered++ }))
+		r.must(g.PublishUnstored(image, func(byte, string, error) { answered++ }))
 		if n := len(r.s.unstored); n != 1 {
 			t.Fatalf("%d unstored messages after %d connections", n, i+1)
 		}

@@ -22,6 +22,7 @@ type exchange struct {
 	ctx     context.Context // ends the wait for the answer
 	cancel  func()
 	reasons []byte // reason codes of the answer
+	text    string // Reason String of the answer
 	err     error
 }
 
@@ -88,7 +89,7 @@ func (t *Table) send(ctx context.Context, up *link.Up, x *exchange, answered cha
 		return
 	}
 	go func() {
-		x.reasons, x.err = r.Wait(x.ctx)
+		x.reasons, x.text, x.err = r.Wait(x.ctx)
 		answered <- x
 	}()
 }
@@ -107,7 +108,7 @@ func (t *Table) answered(up *link.Up, x *exchange) {
 		refused := err
 		switch {
 		case err == nil && x.reasons[i] >= 0x80:
-			refused = &RefusedError{Code: x.reasons[i], Reason: r.e.filter}
+			refused = &RefusedError{Code: x.reasons[i], Filter: r.e.filter, Reason: x.text}
 		case err == nil:
 			r.granted = x.reasons[i]
 		case up.Cause() != nil || x.ctx.Err() != nil:
@@ -201,11 +202,11 @@ func check(batch []*request, l session.Limits) error {
 		_, rest, shared := wire.SplitShare(r.e.filter)
 		switch {
 		case r.want.ID > 0 && !l.SubIDAvailable:
-			return &RefusedError{wire.ReasonSubIDsNotSupported, r.e.filter + "; subscribe without SubscriptionID"}
+			return &RefusedError{wire.ReasonSubIDsNotSupported, r.e.filter, "subscribe without SubscriptionID"}
 		case shared && !l.SharedAvailable:
-			return &RefusedError{wire.ReasonSharedSubsNotSupported, r.e.filter + "; subscribe without $share, with one client"}
+			return &RefusedError{wire.ReasonSharedSubsNotSupported, r.e.filter, "subscribe without $share, with one client"}
 		case strings.ContainsAny(rest, "+#") && !l.WildcardAvailable:
-			return &RefusedError{wire.ReasonWildcardSubsNotSupported, r.e.filter + "; name each topic by itself"}
+			return &RefusedError{wire.ReasonWildcardSubsNotSupported, r.e.filter, "name each topic by itself"}
 		}
 	}
 	size += 1 + wire.VarintLen(uint32(size))
@@ -216,5 +217,5 @@ func check(batch []*request, l session.Limits) error {
 	if sub {
 		reason = "SUBSCRIBE would be larger than the server's Maximum Packet Size; use shorter filters"
 	}
-	return &RefusedError{wire.ReasonPacketTooLarge, reason}
+	return &RefusedError{wire.ReasonPacketTooLarge, batch[0].e.filter, reason}
 }

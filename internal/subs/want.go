@@ -88,10 +88,11 @@ type Result struct {
 // RefusedError reports that the server refused a request, or that the server cannot accept it.
 type RefusedError struct {
 	Code   byte
-	Reason string
+	Filter string
+	Reason string // the server's Reason String, or advice if the server cannot accept the request; may be empty
 }
 
-func (e *RefusedError) Error() string { return "subscription refused: " + e.Reason }
+func (e *RefusedError) Error() string { return "subscription refused: " + e.Filter + ": " + e.Reason }
 
 // ReasonCode returns the reason code for reliability.Classify.
 func (e *RefusedError) ReasonCode() byte { return e.Code }
