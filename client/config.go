@@ -176,7 +176,7 @@ type PublishingConfig struct {
 	// client resends it after RetryBackoff until it expires. Meanwhile, later messages of the same
 	// topic and priority wait. Messages of other topics do not wait.
 	Refusals     []RefusalRule
-	RetryBackoff reliability.Backoff // delay before a deferred message is resent, with full jitter; default: 250 ms, doubled each time, up to 1 minute
+	RetryBackoff reliability.Backoff // delay before a deferred message is resent, with full jitter; default: 250 ms or half of its Max if that is less, doubled each time, up to 1 minute
 	// PoisonAttempts is how many connections in a row one message may end before the client defers
 	// it. The client then sends the message alone, after the others, with RetryBackoff. If the
 	// server ended the connections with a code that concerns the message itself, the message has
@@ -285,7 +285,7 @@ func (c Config) withDefaults() Config {
 	in.SetAside.MaxMessages = cmp.Or(in.SetAside.MaxMessages, 10_000)
 	in.SetAside.MaxBytes = cmp.Or(in.SetAside.MaxBytes, 64<<20)
 	retry := &c.Publishing.RetryBackoff
-	retry.Min, retry.Max = cmp.Or(retry.Min, 250*time.Millisecond), cmp.Or(retry.Max, time.Minute)
+	retry.Min, retry.Max = cmp.Or(retry.Min, min(250*time.Millisecond, max(1, cmp.Or(retry.Max, time.Minute)/2))), cmp.Or(retry.Max, time.Minute)
 	c.Publishing.PoisonAttempts = cmp.Or(c.Publishing.PoisonAttempts, 5)
 	if c.ClientID == "" && !c.Session.AssignedClientID {
 		c.ClientID = "mooring-" + NewMessageID().String()

@@ -286,6 +286,22 @@ func TestConfig_RejectsInvalidPolicies(t *testing.T) {
 	}
 }
 
+// A Max below the default of RetryBackoff.Min lowers Min.
+func TestConfig_RetryBackoffDefaults(t *testing.T) {
+	for _, tt := range []struct{ setMin, setMax, wantMin, wantMax time.Duration }{
+		{0, 0, 250 * time.Millisecond, time.Minute},
+		{0, 50 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond},
+		{0, 1, 1, 1},
+		{0, time.Second, 250 * time.Millisecond, time.Second},
+		{time.Second, 0, time.Second, time.Minute},
+	} {
+		cfg := client.Config{Publishing: client.PublishingConfig{RetryBackoff: reliability.Backoff{Min: tt.setMin, Max: tt.setMax}}}.WithDefaults()
+		if b := cfg.Publishing.RetryBackoff; b.Min != tt.wantMin || b.Max != tt.wantMax {
+			t.Errorf("%v to %v: got %v to %v, want %v to %v", tt.setMin, tt.setMax, b.Min, b.Max, tt.wantMin, tt.wantMax)
+		}
+	}
+}
+
 func TestConfig_Defaults(t *testing.T) {
 	c := mustNew(t, client.Config{Servers: []string{"mqtt://server"}})
 	got := client.Settings(c)

@@ -12,7 +12,7 @@ import (
 // at the same time therefore do not reconnect at the same time. The zero value is usable. A Backoff
 // has no state. It is safe for concurrent use if the function Rand is.
 type Backoff struct {
-	Min    time.Duration // shortest delay; default: 100 ms
+	Min    time.Duration // shortest delay; default: 100 ms, or half of Max if that is less
 	Max    time.Duration // longest delay, at least Min; default: 1 minute
 	Factor float64       // growth of the bound per attempt; default: 2, also for values below 1
 	// Rand returns random numbers in [0, 1). A number outside this range is replaced by the nearest
@@ -45,7 +45,8 @@ func (b Backoff) Later() time.Duration {
 }
 
 func (b Backoff) bounds() (lo, hi time.Duration, factor float64) {
-	lo, hi, factor = cmp.Or(max(0, b.Min), 100*time.Millisecond), cmp.Or(max(0, b.Max), time.Minute), b.Factor
+	hi, factor = cmp.Or(max(0, b.Max), time.Minute), b.Factor
+	lo = cmp.Or(max(0, b.Min), min(100*time.Millisecond, max(1, hi/2))) // half of Max, so that the delay stays random
 	if !(factor >= 1) || math.IsInf(factor, 1) {
 		factor = 2
 	}

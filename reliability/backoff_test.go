@@ -28,6 +28,27 @@ func TestBackoff_Bounds(t *testing.T) {
 	}
 }
 
+// A Max below the default of Min lowers Min, and the delay stays random.
+func TestBackoff_MaxBelowDefaultMin(t *testing.T) {
+	for _, most := range []time.Duration{1, 2, time.Millisecond, 50 * time.Millisecond, 150 * time.Millisecond} {
+		for attempt := range 3 {
+			least := max(1, most/2)
+			if got := (Backoff{Max: most, Rand: constant(0)}).Delay(attempt); got != least {
+				t.Errorf("Max %v, attempt %d, least: %v, want %v", most, attempt, got, least)
+			}
+			if got := (Backoff{Max: most, Rand: constant(1)}).Delay(attempt); got != most {
+				t.Errorf("Max %v, attempt %d, most: %v", most, attempt, got)
+			}
+		}
+		if got := (Backoff{Max: most, Rand: constant(1)}).Later(); got != most {
+			t.Errorf("Max %v, later: %v", most, got)
+		}
+	}
+	if got := (Backoff{Min: time.Second, Max: time.Millisecond}).Delay(0); got != time.Second {
+		t.Errorf("Min above Max: %v, want Min", got)
+	}
+}
+
 // Every delay is within [Min, Max], for any configuration and attempt.
 func TestBackoff_NeverOverflows(t *testing.T) {
 	durations := []time.Duration{math.MinInt64, -1, 0, 1, time.Second, math.MaxInt64}
