@@ -60,7 +60,8 @@ func New(cfg Config) (*Client, error) {
 	c.reports.init(c)
 	made := false
 	defer leaveNew(c, &made)
-	c.subs = subs.New(subs.Config{Report: c.subscriptionResult, NoAnswer: ErrAckTimeout})
+	c.subs = subs.New(subs.Config{Report: c.subscriptionResult, NoAnswer: ErrAckTimeout, Backoff: cfg.Publishing.RetryBackoff.Delay,
+		Ending: c.life.ending, WaitEnded: func(cause error) error { return waitEnded(cause, c.State().Err) }})
 	c.router.init()
 	c.status = c.newStatus()
 	c.views.init(c.subs, &c.router, cfg.Presence.MarkerTopic, viewObserver{c})
@@ -196,7 +197,7 @@ func (c *Client) run(group *sync.WaitGroup, f func()) {
 // If ctx ends, the error contains the cause of ctx and the error of the last attempt to connect. If
 // the client stops, the error is the reason why it stopped.
 //
-// AwaitConnection does not wait for subscriptions. On the new connection, the client sends
+// AwaitConnection does not wait for subscriptions, see Subscription.Wait. On the new connection, the client sends
 // subscriptions made earlier, and then stored messages. A later call of Subscribe waits for the
 // server's answer.
 func (c *Client) AwaitConnection(ctx context.Context) error {

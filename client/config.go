@@ -176,7 +176,7 @@ type PublishingConfig struct {
 	// client resends it after RetryBackoff until it expires. Meanwhile, later messages of the same
 	// topic and priority wait. Messages of other topics do not wait.
 	Refusals     []RefusalRule
-	RetryBackoff reliability.Backoff // delay before a deferred message is resent, with full jitter; default: 250 ms or half of its Max if that is less, doubled each time, up to 1 minute
+	RetryBackoff reliability.Backoff // delay before a deferred message or a refused subscription is sent again, with full jitter; default: 250 ms or half of its Max if that is less, doubled each time, up to 1 minute
 	// PoisonAttempts is how many connections in a row one message may end before the client defers
 	// it. The client then sends the message alone, after the others, with RetryBackoff. If the
 	// server ended the connections with a code that concerns the message itself, the message has

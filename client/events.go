@@ -237,20 +237,6 @@ type ReadStalled struct {
 	Leaving bool
 }
 
-// SubscriptionFailed reports a subscription that the server refused, that could not be restored, or
-// that has ended. The event is reported even if Subscribe also returns the error.
-type SubscriptionFailed struct {
-	Filter string
-	Err    error
-}
-
-// SubscriptionDowngraded reports that the server granted a lower QoS than requested. At QoS 0, the
-// server keeps no messages while this client is disconnected.
-type SubscriptionDowngraded struct {
-	Filter         string
-	Asked, Granted QoS
-}
-
 // MarkerFailed reports that the server refused a subscription or a message to
 // PresenceConfig.MarkerTopic. The client then detects the end of the retained messages only by a
 // time without messages.
@@ -280,40 +266,38 @@ type StatusFailed struct{ Err error }
 // BreakerChanged reports a change of the circuit breaker's state.
 type BreakerChanged struct{ From, To string }
 
-func (Connecting) event()             {}
-func (Connected) event()              {}
-func (ConnectFailed) event()          {}
-func (Disconnected) event()           {}
-func (Redirected) event()             {}
-func (SessionLost) event()            {}
-func (SessionAdopted) event()         {}
-func (PurgeGivenUp) event()           {}
-func (SessionStuck) event()           {}
-func (Stopped) event()                {}
-func (MessageRefused) event()         {}
-func (MessageDropped) event()         {}
-func (DeadLetterDropped) event()      {}
-func (MessageExpired) event()         {}
-func (MessageDeferred) event()        {}
-func (MessageUnnumbered) event()      {}
-func (MessagesAbandoned) event()      {}
-func (LateDropped) event()            {}
-func (NumberReused) event()           {}
-func (NumberRepeated) event()         {}
-func (QoS0Dropped) event()            {}
-func (QoS0Lost) event()               {}
-func (ReadStalled) event()            {}
-func (SubscriptionDowngraded) event() {}
-func (MarkerFailed) event()           {}
-func (ViewFull) event()               {}
-func (ChangesMissed) event()          {}
-func (HandlerFailed) event()          {}
-func (Unhandled) event()              {}
-func (MessageSetAside) event()        {}
-func (ReceivedExpired) event()        {}
-func (PayloadInvalid) event()         {}
-func (ReceiveBlocked) event()         {}
-func (Gap) event()                    {}
-func (SubscriptionFailed) event()     {}
-func (StatusFailed) event()           {}
-func (BreakerChanged) event()         {}
+func (Connecting) event()        {}
+func (Connected) event()         {}
+func (ConnectFailed) event()     {}
+func (Disconnected) event()      {}
+func (Redirected) event()        {}
+func (SessionLost) event()       {}
+func (SessionAdopted) event()    {}
+func (PurgeGivenUp) event()      {}
+func (SessionStuck) event()      {}
+func (Stopped) event()           {}
+func (MessageRefused) event()    {}
+func (MessageDropped) event()    {}
+func (DeadLetterDropped) event() {}
+func (MessageExpired) event()    {}
+func (MessageDeferred) event()   {}
+func (MessageUnnumbered) event() {}
+func (MessagesAbandoned) event() {}
+func (LateDropped) event()       {}
+func (NumberReused) event()      {}
+func (NumberRepeated) event()    {}
+func (QoS0Dropped) event()       {}
+func (QoS0Lost) event()          {}
+func (ReadStalled) event()       {}
+func (MarkerFailed) event()      {}
+func (ViewFull) event()          {}
+func (ChangesMissed) event()     {}
+func (HandlerFailed) event()     {}
+func (Unhandled) event()         {}
+func (MessageSetAside) event()   {}
+func (ReceivedExpired) event()   {}
+func (PayloadInvalid) event()    {}
+func (ReceiveBlocked) event()    {}
+func (Gap) event()               {}
+func (StatusFailed) event()      {}
+func (BreakerChanged) event()    {}

@@ -343,7 +343,7 @@ func TestLosses_AreLoggedReportedAndCounted(t *testing.T) {
 
 // Each type of event either is that of a kind of loss, or is known to report none.
 func TestLosses_HaveAllEvents(t *testing.T) {
-	known := map[string]bool{"Connecting": true, "Connected": true, "Disconnected": true, "Redirected": true, "Stopped": true, "StoreRecovered": true}
+	known := map[string]bool{"Connecting": true, "Connected": true, "Disconnected": true, "Redirected": true, "Stopped": true, "StoreRecovered": true, "SubscriptionGranted": true}
 	for _, k := range client.LossKinds {
 		if k.Event != nil {
 			known[reflect.TypeOf(k.Event).Name()] = true

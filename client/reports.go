@@ -168,6 +168,10 @@ func (c *Client) subscriptionResult(r subs.Result) {
 	switch r.Owner {
 	case subs.Application:
 		c.subscriptionFailed(r.Want.Filter, r.Err)
+		if r.Recovered {
+			c.log(slog.LevelInfo, "subscription granted after a refusal", slog.String("filter", r.Want.Filter), slog.Int("granted", int(r.Granted)))
+			c.event(SubscriptionGranted{Filter: r.Want.Filter, Granted: QoS(r.Granted)})
+		}
 	case subs.Status:
 		// If an UNSUBSCRIBE is refused, the only effect is that messages arrive twice.
 		if !r.Ended && c.status.Subscribed(r.Err == nil) {

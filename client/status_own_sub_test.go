@@ -158,7 +158,7 @@ func TestStatusSubscription_OnTheWire(t *testing.T) {
 }
 
 // TestStatusSubscription_IsReplacedByApplications: the client's own subscription ends when the
-// application subscribes to the topic. A refused subscription is not repeated on the same connection.
+// application subscribes to the topic. A refused subscription is repeated, and reported once.
 func TestStatusSubscription_IsReplacedByApplications(t *testing.T) {
 	publishing(t, listening, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		m, _ := p.nextWord("birth")
@@ -182,6 +182,12 @@ func TestStatusSubscription_IsReplacedByApplications(t *testing.T) {
 		p.send(control.AppendSuback(nil, &control.Suback{PacketID: sub.PacketID, Reasons: []byte{wire.ReasonNotAuthorized}}))
 		p.accepts(m)
 		p.publish(wire.Publish{Topic: "status/c", Payload: m.Payload})
+		for range 20 { // with delays up to a minute
+			sub, err := control.ParseSubscribe(p.next(wire.SUBSCRIBE))
+			must(t, err)
+			p.send(control.AppendSuback(nil, &control.Suback{PacketID: sub.PacketID, Reasons: []byte{wire.ReasonNotAuthorized}}))
+		}
+		p.grantSubscribe()
 		time.Sleep(time.Hour)
 		p.quiet()
 		if n := len(eventsOf[client.StatusFailed](events)); n != 1 {

@@ -65,10 +65,17 @@ func (c *Client) wrap(h Handler) (Handler, error) {
 // qos is the highest QoS at which the server may send messages.
 //
 // Without a connection, Subscribe returns at once with the state SubscriptionPending. The client
-// sends SUBSCRIBE on the next connection. With a connection, Subscribe waits for the SUBACK. If the
-// server refuses the subscription, the client does not keep it. The client restores all other
-// subscriptions on each connection until Unsubscribe is called. The client restores a subscription
-// even if ctx ended or the connection was lost before the SUBACK.
+// sends SUBSCRIBE on the next connection. Subscription.Wait then waits for the server's answer. With a connection, Subscribe waits for the SUBACK. If the
+// server refuses the subscription, Subscribe returns the refusal, and the client does not keep the
+// subscription. The client restores all other subscriptions on each connection until Unsubscribe is
+// called. The client restores a subscription even if ctx ended or the connection was lost before
+// the SUBACK.
+//
+// If the server refuses a subscription that the client keeps, SubscriptionFailed is reported. The
+// client requests the subscription again on the same connection, after PublishingConfig.RetryBackoff,
+// until the server grants it (SubscriptionGranted). Codes about the request itself (0x8F, 0x95,
+// 0x9E, 0xA1 and 0xA2) cannot change on this connection. After these, the client tries again on the
+// next connection.
 //
 // Subscribe replaces an earlier handler for the same filter. A filter of the form
 // $share/NAME/filter makes a Shared Subscription. The server sends each message of a Shared
@@ -126,9 +133,9 @@ func (c *Client) SubscribeAll(ctx context.Context, list []SubscribeRequest) ([]S
 			c.router.refused(wants[i])
 		}
 		r := &result[i]
-		*r = Subscription{Filter: list[i].Filter, QoS: list[i].QoS}
+		*r = Subscription{Filter: list[i].Filter, QoS: list[i].QoS, table: c.subs}
 		if a, ok := c.subs.Answer(r.Filter); ok {
-			*r = subscription(a)
+			*r = subscription(a, c.subs)
 		}
 		if refused = refusedError(refused); refused == nil {
 			continue
@@ -154,7 +161,7 @@ func (c *Client) Subscriptions() (list []Subscription) {
 		return nil
 	}
 	for _, a := range c.subs.List() {
-		list = append(list, subscription(a))
+		list = append(list, subscription(a, c.subs))
 	}
 	return list
 }

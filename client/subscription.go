@@ -2,6 +2,7 @@ package client
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,6 +19,28 @@ type Subscription struct {
 	State   SubscriptionState
 	Granted QoS   // the maximum QoS that the server granted, if State is SubscriptionActive
 	Err     error // error of the last attempt; nil if the server granted the subscription or has not answered yet
+
+	table *subs.Table
+}
+
+// Wait waits until the server has answered, and returns the state with the answer. Use Wait for a
+// subscription that was made before Start. Wait returns nil as soon as the subscription is active.
+//
+// After a refusal, Wait returns the *RefusedError. The client repeats the subscription, see
+// Client.Subscribe, so a later call of Wait may succeed. If the subscription has ended, because of
+// Unsubscribe or because Subscribe returned a refusal, Wait returns an error. If ctx ends, the
+// error contains the cause of ctx and the error of the last attempt to connect. If the client
+// stops, the error is the reason why it stopped.
+func (s Subscription) Wait(ctx context.Context) (Subscription, error) {
+	if s.table == nil {
+		return s, ErrNilClient
+	}
+	a, known, err := s.table.Await(ctx, s.Filter)
+	if !known {
+		return s, cmp.Or(s.Err, fmt.Errorf("client: the subscription to %s has ended; call Subscribe again", s.Filter))
+	}
+	s = subscription(a, s.table)
+	return s, cmp.Or(err, s.Err)
 }
 
 // SubscriptionState is the state of a Subscription.
@@ -28,9 +51,9 @@ const (
 	// session. The client sends SUBSCRIBE now or on the next connection.
 	SubscriptionPending SubscriptionState = iota
 	SubscriptionActive                    // the server has granted the subscription in the present session
-	// SubscriptionRefused means that the server refused the subscription. If Subscribe returned the
-	// error, the client does not keep the subscription. If Subscribe did not return it, the client
-	// tries again on the next connection.
+	// SubscriptionRefused means that the server refused the subscription and has not granted it
+	// since. If Subscribe returned the error, the client does not keep the subscription. Otherwise
+	// the client tries again, see Client.Subscribe.
 	SubscriptionRefused
 )
 
@@ -40,8 +63,8 @@ func (s SubscriptionState) String() string {
 }
 
 // subscription converts an entry of the table of subscriptions.
-func subscription(a subs.Answer) Subscription {
-	return Subscription{a.Filter, QoS(a.QoS), SubscriptionState(a.State), QoS(a.Granted), refusedError(a.Err)}
+func subscription(a subs.Answer, t *subs.Table) Subscription {
+	return Subscription{a.Filter, QoS(a.QoS), SubscriptionState(a.State), QoS(a.Granted), refusedError(a.Err), t}
 }
 
 // SubscribeRequest holds the arguments of Subscribe for one subscription of SubscribeAll.

@@ -31,17 +31,24 @@ func (t *Table) done(r *request, err error) (report []Result) {
 		e.has = r.had
 	}
 	t.recordLocked(r, err)
+	isNew := true
 	switch {
-	case !current, err == nil && r.owner != View:
+	case !current:
+	case err == nil:
+		if result.Recovered = w.refused.reported; result.Recovered {
+			result.Asked, result.Granted = r.want.QoS, r.granted
+		}
+		w.refused, w.settled = refusals{}, r.owner == View
 	case err != nil && r.owner == Application && waitedFor:
 		t.dropLocked(e, Application)
 	default:
 		w.settled = true
+		isNew = r.owner == View || t.refusedLocked(w, err)
 	}
 	if r.owner == View && r.endsOther {
 		e.viewEnds = false
 	}
-	if !waitedFor || r.owner != Application || err != nil || lowered {
+	if isNew && (!waitedFor || r.owner != Application || err != nil || lowered) {
 		report = append(report, result)
 	}
 	if e.viewEnds && e.served[View] == 0 {

@@ -92,7 +92,7 @@ func (t *Table) enqueueLocked(e *entry) {
 func (t *Table) attach(c *connection) (report []Result) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.conn = c
+	t.conn, t.retry = c, retry{}
 	if !c.same {
 		t.first, t.made = !c.present, 0
 	}
@@ -108,7 +108,7 @@ func (t *Table) attach(c *connection) (report []Result) {
 		e.has, e.parked = e.has && c.present, false
 		for o, w := range e.want {
 			if w != nil {
-				w.settled = Owner(o) == View
+				w.settled, w.refused.attempts, w.refused.again = Owner(o) == View, 0, false
 			}
 		}
 		if e.viewEnds && !e.has {
@@ -131,7 +131,7 @@ func (t *Table) attach(c *connection) (report []Result) {
 func (t *Table) detach() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.conn = nil
+	t.conn, t.retry = nil, retry{}
 	t.queues = [classes]queue{}
 	for item := range t.entries.All() {
 		e := item.Value

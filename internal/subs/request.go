@@ -122,6 +122,24 @@ func (t *Table) List() (list []Answer) {
 	return list
 }
 
+// Await waits until the server has answered the application's want for a filter on the present
+// connection or the next one. known is false if the application has no such want.
+func (t *Table) Await(ctx context.Context, filter string) (a Answer, known bool, err error) {
+	for {
+		changed := t.changed.Changed()
+		if a, known = t.Answer(filter); !known || a.State != Pending {
+			return a, known, nil
+		}
+		select {
+		case <-changed:
+		case <-t.cfg.Ending.Done():
+			return a, true, context.Cause(t.cfg.Ending)
+		case <-ctx.Done():
+			return a, true, t.cfg.WaitEnded(context.Cause(ctx))
+		}
+	}
+}
+
 // Answer returns the state of one subscription of the application.
 func (t *Table) Answer(filter string) (a Answer, ok bool) {
 	t.mu.Lock()
@@ -141,7 +159,7 @@ func (e *entry) answer() (a Answer, ok bool) {
 	switch {
 	case e.served[Application] == w.number:
 		a.State, a.Granted = Active, e.granted
-	case w.settled:
+	case w.settled, w.refused.attempts > 0:
 		a.State = Refused
 	}
 	return a, true

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/eclipse/paho.golang/paho"
 
@@ -46,6 +47,8 @@ func (t *Table) Run(ctx context.Context, up *link.Up) {
 		t.answered(up, x)
 	}
 	ready := up.Ready.Done() // nil: ready already
+	retry := time.NewTimer(time.Hour)
+	defer retry.Stop()
 	for ctx.Err() == nil && up.Cause() == nil {
 		x, caughtUp := t.next(ready == nil)
 		if caughtUp {
@@ -61,9 +64,12 @@ func (t *Table) Run(ctx context.Context, up *link.Up) {
 			}
 			continue
 		}
+		retry.Reset(t.untilRetry())
 		select {
 		case x := <-answered:
 			take(x)
+		case <-retry.C:
+			t.retryRefused()
 		case <-t.wake:
 		case <-ready:
 			ready = nil

@@ -4,8 +4,10 @@
 package subs
 
 import (
+	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/notify"
 	"github.com/mooring-mqtt/mooring/internal/topic"
@@ -27,8 +29,9 @@ type Table struct {
 	made     uint64             // number of requested subscriptions of the application
 	first    bool               // the session began in this process
 	conn     *connection        // nil: not connected
-	changed  notify.Broadcast   // notified after an answer and at the end of a connection
-	overlaps bool               // Result.Overlaps was already reported
+	retry    retry
+	changed  notify.Broadcast // notified after an answer and at the end of a connection
+	overlaps bool             // Result.Overlaps was already reported
 }
 
 // Config connects a Table to the client.
@@ -37,6 +40,13 @@ type Config struct {
 	// sequential, without a lock held.
 	Report   func(Result)
 	NoAnswer error // ends a connection whose server does not answer a request
+	// Backoff returns the delay before refused subscriptions are requested again on the same
+	// connection, if the reason code is temporary. Attempts count from 0. nil: they are requested
+	// on the next connection only.
+	Backoff func(attempt int) time.Duration
+
+	Ending    context.Context         // ends with the client
+	WaitEnded func(cause error) error // returns the error of Await if its context ends
 }
 
 // entry is one topic filter.
@@ -62,6 +72,7 @@ type entry struct {
 type want struct {
 	Want
 	number  uint64
+	refused refusals
 	settled bool // no request needed: it was refused on this connection, or it belongs to a view, which requests it once
 }
 

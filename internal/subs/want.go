@@ -60,7 +60,7 @@ type State uint8
 const (
 	Pending State = iota // the server's present session is not known to have the subscription
 	Active               // the server has granted it
-	Refused              // the server has refused it on this connection
+	Refused              // the server has refused it on this connection, and has not granted it since
 )
 
 // Answer describes a subscription of the application.
@@ -78,7 +78,10 @@ type Result struct {
 	Err       error // the server has refused the request or cannot accept it
 	Displaced bool  // another owner's request has replaced it at the server, so a view must fetch again
 	Ended     bool  // it was removed, also at the server
-	// Asked and Granted differ if the server has granted a lower QoS than requested.
+	// Recovered: the server has granted the request after a refusal that was reported.
+	Recovered bool
+	// Asked and Granted are set if Recovered is set, or if the server has granted a lower QoS than
+	// requested.
 	Asked, Granted byte
 	// Overlaps is another subscription of the application that matches the same messages, on a
 	// server without Subscription Identifiers. It is reported once.
