@@ -22,9 +22,9 @@ type Config struct {
 	// Servers lists the server's addresses: mqtt://host:1883, mqtts://host:8883, ws://host:80/mqtt,
 	// wss://host:443/mqtt or unix:///path. An address without a port uses the port shown here. The
 	// scheme tcp means mqtt, and ssl and tls mean mqtts. New returns an error for URL parts that
-	// the client would ignore. The client tries the servers in turn. It starts with the last server
-	// to which a connection was up for StableAfter. Several servers should be nodes of one cluster.
-	// Delivery is exactly once only if all servers share sessions. Required.
+	// the client would ignore. The client tries all servers, one after the other, before it waits
+	// for Backoff. It starts with the server of the last connection if that connection was up for
+	// StableAfter. Delivery is exactly once only if the servers share sessions. Required.
 	Servers []string
 	// ClientID identifies the session at the server. Keep it the same across restarts. Default: a
 	// random identifier if the store is in memory. The session then ends with the client. If the
@@ -105,10 +105,10 @@ type ConnectionConfig struct {
 	// the configuration, if no server has ever accepted the client, see StopPolicy.
 	StopOn StopPolicy
 
-	// Backoff is the delay between attempts to connect, with full jitter. A connection that was up
-	// for StableAfter resets it. Default: 100 ms, doubled each time, up to 1 minute.
+	// Backoff is the delay between rounds of attempts to connect, with full jitter. In a round, the
+	// client tries each server once. Default: 100 ms, doubled each time, up to 1 minute.
 	Backoff     reliability.Backoff
-	StableAfter time.Duration // how long a connection must be up to reset Backoff; default 10 s
+	StableAfter time.Duration // how long a connection must be up to reset Backoff; a shorter one resets it in part; default 10 s
 
 	ConnectTimeout time.Duration // limit of an attempt to connect, from dialing to CONNACK; default 20 s
 	WriteTimeout   time.Duration // limit of one write to the connection; default 10 s

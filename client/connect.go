@@ -39,7 +39,6 @@ func (c *Client) newLink() (*link.Link, error) {
 			Retry:            reliability.Retry{Backoff: conn.Backoff, Stable: conn.StableAfter},
 			StopOn:           link.StopOn(conn.StopOn.When),
 			StopCodes:        conn.StopOn.stopCodes(),
-			Servers:          len(c.cfg.Servers),
 			FreshCredentials: conn.Credentials != nil,
 			StopOnTakeover:   c.cfg.Session.OnTakeover == TakeoverStop || c.cfg.Session.Mode == StrictSession,
 			IgnoreRedirects:  conn.IgnoreRedirects,

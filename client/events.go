@@ -39,8 +39,8 @@ type Connected struct {
 	Took           time.Duration // duration of that attempt, from dialing to CONNACK
 }
 
-// ConnectFailed reports a failed attempt to connect. The next attempt begins after Delay. If the
-// failure stops the client, Stopped reports the failure instead.
+// ConnectFailed reports a failed attempt to connect. The next attempt begins after Delay. Delay is 0
+// if another server is tried next. If the failure stops the client, Stopped reports it instead.
 type ConnectFailed struct {
 	Server  string
 	Err     error

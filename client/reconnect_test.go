@@ -73,27 +73,32 @@ func TestState_MatchesEvents(t *testing.T) {
 		want(client.PhaseConnecting, time.Second, "mqtt://one:1883", 1, false, 0)
 		p := a.open()
 		time.Sleep(time.Second)
-		p.close()
-		want(client.PhaseWaiting, 2*time.Second, "mqtt://one:1883", 1, true, 3*time.Second)
+		p.close() // the other server is next, without a delay
+		want(client.PhaseConnecting, 2*time.Second, "mqtt://two:1883", 2, true, 0)
+		p = a.open()
 		time.Sleep(time.Second)
-		want(client.PhaseConnecting, 3*time.Second, "mqtt://two:1883", 2, true, 0)
+		p.close()
+		want(client.PhaseWaiting, 3*time.Second, "mqtt://two:1883", 2, true, 4*time.Second)
+		time.Sleep(time.Second)
+		want(client.PhaseConnecting, 4*time.Second, "mqtt://one:1883", 3, true, 0)
 		p = a.open()
 		time.Sleep(2 * time.Second)
 		p.send(control.AppendConnack(nil, &control.Connack{}))
-		want(client.PhaseConnected, 5*time.Second, "mqtt://two:1883", 2, false, 0)
+		want(client.PhaseConnected, 6*time.Second, "mqtt://one:1883", 3, false, 0)
 		time.Sleep(time.Minute)
 		p.close()
-		want(client.PhaseWaiting, 65*time.Second, "mqtt://two:1883", 0, true, 66*time.Second)
+		want(client.PhaseWaiting, 66*time.Second, "mqtt://one:1883", 0, true, 67*time.Second)
 		time.Sleep(time.Second)
-		want(client.PhaseConnecting, 66*time.Second, "mqtt://two:1883", 1, true, 0)
+		want(client.PhaseConnecting, 67*time.Second, "mqtt://one:1883", 1, true, 0)
 		must(t, c.Close())
-		want(client.PhaseEnded, 66*time.Second, "mqtt://two:1883", 1, false, 0)
+		want(client.PhaseEnded, 67*time.Second, "mqtt://one:1883", 1, false, 0)
 
 		failed, up, down := eventsOf[client.ConnectFailed](&events), eventsOf[client.Connected](&events), eventsOf[client.Disconnected](&events)
-		if len(failed) != 1 || failed[0].Attempt != 1 || failed[0].Took != time.Second || failed[0].Delay != time.Second || failed[0].Action != reliability.ActionRetry {
+		if len(failed) != 2 || failed[0].Attempt != 1 || failed[0].Took != time.Second || failed[0].Delay != 0 || failed[0].Action != reliability.ActionRetry ||
+			failed[1].Attempt != 2 || failed[1].Delay != time.Second {
 			t.Errorf("failed: %+v", failed)
 		}
-		if len(up) != 1 || up[0].Attempt != 2 || up[0].Took != 2*time.Second {
+		if len(up) != 1 || up[0].Attempt != 3 || up[0].Took != 2*time.Second {
 			t.Errorf("connected: %+v", up)
 		}
 		if len(down) != 1 || down[0].After != time.Minute || down[0].Delay != time.Second {

@@ -13,20 +13,29 @@ import (
 )
 
 func TestRedirect_IsFollowed(t *testing.T) {
+	// After a CONNACK, the target is tried at once. After a DISCONNECT, it is tried after the first
+	// delay, because the server may have disconnected all clients.
 	for name, tt := range map[string]struct {
-		reason    byte
-		reference string
-		ignore    bool
-		want      []string // attempts; the first server sends on, others refuse
+		reason     byte
+		reference  string
+		ignore     bool
+		connack    []string // attempts; the first server redirects, others refuse
+		disconnect []string
 	}{
-		"for once":          {0x9C, "else:1999", false, []string{"one:1883 0s", "else:1999 1s", "one:1883 2s", "else:1999 3s"}},
-		"for good":          {0x9D, "else", false, []string{"one:1883 0s", "else:1883 1s", "two:1883 2s", "else:1883 3s"}},
-		"the first that is": {0x9C, "one:1883 [::1]:7", false, []string{"one:1883 0s", "[::1]:7 1s"}},
-		"none is named":     {0x9C, "", false, []string{"one:1883 0s", "two:1883 1s"}},
-		"nonsense":          {0x9D, "?? mqtts:// a@b", false, []string{"one:1883 0s", "two:1883 1s"}},
-		"ignored":           {0x9D, "else", true, []string{"one:1883 0s", "two:1883 1s"}},
+		"for once": {0x9C, "else:1999", false, []string{"one:1883 0s", "else:1999 0s", "two:1883 0s", "one:1883 1s", "else:1999 1s"},
+			[]string{"one:1883 0s", "else:1999 1s", "two:1883 1s", "two:1883 2s", "one:1883 2s", "else:1999 3s"}},
+		"for good": {0x9D, "else", false, []string{"one:1883 0s", "else:1883 0s", "two:1883 0s", "else:1883 1s"},
+			[]string{"one:1883 0s", "else:1883 1s", "two:1883 1s", "two:1883 2s", "else:1883 2s"}},
+		"the first that is": {0x9C, "one:1883 [::1]:7", false, []string{"one:1883 0s", "[::1]:7 0s"}, []string{"one:1883 0s", "[::1]:7 1s"}},
+		"none is named":     {0x9C, "", false, []string{"one:1883 0s", "two:1883 0s"}, []string{"one:1883 0s", "two:1883 1s"}},
+		"nonsense":          {0x9D, "?? mqtts:// a@b", false, []string{"one:1883 0s", "two:1883 0s"}, []string{"one:1883 0s", "two:1883 1s"}},
+		"ignored":           {0x9D, "else", true, []string{"one:1883 0s", "two:1883 0s"}, []string{"one:1883 0s", "two:1883 1s"}},
 	} {
 		for _, how := range []string{"CONNACK", "DISCONNECT"} {
+			attempts := tt.connack
+			if how == "DISCONNECT" {
+				attempts = tt.disconnect
+			}
 			t.Run(name+" by "+how, func(t *testing.T) {
 				withServers(t, func(t *testing.T, a addressed) {
 					var events recorder
@@ -34,7 +43,7 @@ func TestRedirect_IsFollowed(t *testing.T) {
 					cfg.Connection.IgnoreRedirects = tt.ignore
 					began := time.Now()
 					mustStart(t, cfg)
-					for _, want := range tt.want {
+					for _, want := range attempts {
 						a.want(began, want)
 						switch {
 						case !strings.HasPrefix(want, "one"):
@@ -51,7 +60,7 @@ func TestRedirect_IsFollowed(t *testing.T) {
 							t.Errorf("%+v", e)
 						}
 					}
-					if n := len(eventsOf[client.Redirected](&events)); (n > 0) != (len(tt.want) > 2 || strings.HasPrefix(tt.want[1], "[")) {
+					if n := len(eventsOf[client.Redirected](&events)); (n > 0) != (len(attempts) > 2 || strings.HasPrefix(attempts[1], "[")) {
 						t.Errorf("%d redirections were reported", n)
 					}
 				})
@@ -60,7 +69,8 @@ func TestRedirect_IsFollowed(t *testing.T) {
 	}
 }
 
-// The client does not follow two servers that redirect to each other indefinitely.
+// The client does not follow two servers that redirect to each other indefinitely. It tries each of
+// them once in a round.
 func TestRedirect_LimitsRedirectsInARow(t *testing.T) {
 	withServers(t, func(t *testing.T, a addressed) {
 		began := time.Now()
@@ -75,8 +85,7 @@ func TestRedirect_LimitsRedirectsInARow(t *testing.T) {
 			}
 			a.accept(control.Connack{Reason: 0x9C, ServerReference: other})
 		}
-		// After five the list begins again, without a new count of delays.
-		if got := strings.Join(path, ", "); got != "one:1883 0s, two:1883 1s, one:1883 2s, two:1883 3s, one:1883 4s, two:1883 5s, one:1883 6s, two:1883 7s" {
+		if got := strings.Join(path, ", "); got != "one:1883 0s, two:1883 0s, one:1883 1s, two:1883 1s, one:1883 2s, two:1883 2s, one:1883 3s, two:1883 3s" {
 			t.Errorf("the way was %s", got)
 		}
 		<-a.asked

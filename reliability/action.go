@@ -9,8 +9,8 @@ type Action uint8
 const (
 	// ActionRetry means that the client connects again after the usual delay.
 	ActionRetry Action = iota + 1
-	// ActionRetryLater means that the client connects again after a long delay, because the server
-	// lacks resources.
+	// ActionRetryLater means that the client connects to this server again after a long delay,
+	// because the server lacks resources. The client may try other servers meanwhile.
 	ActionRetryLater
 	// ActionRedirect means that the client connects to the server that the Server Reference
 	// property names.

@@ -52,3 +52,12 @@ func (b Backoff) bounds() (lo, hi time.Duration, factor float64) {
 	}
 	return lo, max(lo, hi), factor
 }
+
+// steps returns the lowest attempt whose delay may be Max.
+func (b Backoff) steps() float64 {
+	lo, hi, factor := b.bounds()
+	if lo == hi {
+		return 0
+	}
+	return math.Ceil(math.Log(float64(hi)/float64(lo))/math.Log(factor)) - 1 // +Inf if factor is 1
+}

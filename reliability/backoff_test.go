@@ -91,11 +91,14 @@ func TestRetry_ResetsWhenStable(t *testing.T) {
 		next(200 * time.Millisecond)
 		next(400 * time.Millisecond)
 		r.Up()
-		time.Sleep(10*time.Second - 1) // not stable
-		r.Down()
+		r.Down() // at once
 		next(800 * time.Millisecond)
 		time.Sleep(time.Hour) // time without a connection does not count
 		next(1600 * time.Millisecond)
+		r.Up()
+		time.Sleep(10*time.Second - 1) // almost stable
+		r.Down()
+		next(400 * time.Millisecond)
 		r.Up()
 		time.Sleep(10 * time.Second)
 		if n := r.Attempts(); n != 0 {
@@ -108,7 +111,7 @@ func TestRetry_ResetsWhenStable(t *testing.T) {
 		r.Up()
 		time.Sleep(9 * time.Second)
 		r.Up() // a new connection without Down
-		time.Sleep(9 * time.Second)
+		time.Sleep(time.Second)
 		r.Down()
 		next(800 * time.Millisecond)
 		r.Up()
@@ -117,6 +120,47 @@ func TestRetry_ResetsWhenStable(t *testing.T) {
 		r.Down()
 		next(200 * time.Millisecond)
 	})
+}
+
+// A connection that is too short to reset the count reduces it by the share of Stable for which it
+// was up. Attempts after the one that reaches Max do not matter.
+func TestRetry_ShortConnectionReducesTheCount(t *testing.T) {
+	for _, tt := range []struct {
+		backoff  Backoff
+		attempts int
+		uptime   time.Duration
+		want     int
+	}{
+		{Backoff{}, 4, 0, 4},
+		{Backoff{}, 4, time.Millisecond, 4},
+		{Backoff{}, 4, 2500 * time.Millisecond, 3},
+		{Backoff{}, 4, 2600 * time.Millisecond, 3},
+		{Backoff{}, 4, 7500 * time.Millisecond, 1},
+		{Backoff{}, 4, 9999 * time.Millisecond, 1},
+		{Backoff{}, 4, 10 * time.Second, 0},
+		{Backoff{}, 0, time.Second, 0},
+		{Backoff{}, 9, 0, 9}, // 100 ms * 2^10 exceeds a minute
+		{Backoff{}, 1000, 0, 9},
+		{Backoff{}, 1000, 3 * time.Second, 7},
+		{Backoff{Factor: 10}, 1000, 0, 2},
+		{Backoff{Factor: 1}, 100, 3 * time.Second, 70}, // the delays do not grow
+		{Backoff{Min: time.Minute}, 100, 3 * time.Second, 0},
+		{Backoff{Min: time.Second, Max: time.Second, Factor: 1}, 100, 3 * time.Second, 0},
+		{Backoff{Min: 50 * time.Second}, 100, 3 * time.Second, 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r := &Retry{Backoff: tt.backoff}
+			for range tt.attempts {
+				r.Next()
+			}
+			r.Up()
+			time.Sleep(tt.uptime)
+			r.Down()
+			if got := r.Attempts(); got != tt.want {
+				t.Errorf("%+v: count %d after %d attempts and a connection of %v, want %d", tt.backoff, got, tt.attempts, tt.uptime, tt.want)
+			}
+		})
+	}
 }
 
 func TestRetry_RepeatedFaultsDoNotReset(t *testing.T) {

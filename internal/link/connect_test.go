@@ -188,7 +188,10 @@ func TestLink_TriesServersInTurn(t *testing.T) {
 		})
 		time.Sleep(10 * time.Second)
 		r.end()
-		r.journal.want(t, "0s 1 one:1883", "0s failed 1, 0s, wait 2s", "2s 2 two:1883", "2s failed 2, 0s, wait 4s", "6s 3 one:1883", "6s failed 3, 0s, wait 8s")
+		r.journal.want(t,
+			"0s 1 one:1883", "0s failed 1, 0s, wait 0s", "0s 2 two:1883", "0s failed 2, 0s, wait 2s",
+			"2s 3 one:1883", "2s failed 3, 0s, wait 0s", "2s 4 two:1883", "2s failed 4, 0s, wait 4s",
+			"6s 5 one:1883", "6s failed 5, 0s, wait 0s", "6s 6 two:1883", "6s failed 6, 0s, wait 8s")
 	})
 }
 
@@ -318,7 +321,7 @@ func TestConnect_AppliesConnackProperties(t *testing.T) {
 // attempt.
 func TestLink_RefusalsBeginAt0x80(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := run(t, func(c *Config) { c.Policy.StopOn = StopAlways })
+		r := run(t, func(c *Config) { c.Policy.StopOn, c.Servers = StopAlways, c.Servers[:1] })
 		(<-r.peers).accept(control.Connack{Reason: 0x80})
 		var refused *ConnackError
 		if err := <-r.failures; !errors.As(err, &refused) || refused.Reason != 0x80 {

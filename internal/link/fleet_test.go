@@ -25,6 +25,7 @@ type fleet struct {
 	tokens float64
 	filled time.Time
 	drop   time.Duration // connections end at the next multiple; 0: they do not end
+	uptime time.Duration // connections end after this time; 0: they do not end
 
 	counted   time.Time   // start of counting
 	attempts  map[int]int // by slot, since counted
@@ -32,22 +33,22 @@ type fleet struct {
 }
 
 type fleetClient struct {
-	policy    Policy
+	policy    *Policy
+	server    *url.URL
 	connected bool
+	up        time.Time // start of the connection
 	next      time.Time // time of the next attempt; while connected: end of the connection
 }
 
 const slot = 100 * time.Millisecond
 
-var (
-	fleetServer     = &url.URL{Scheme: "mqtt", Host: "server:1883"}
-	errFleetRefused = errors.New("connection refused")
-)
+var errFleetRefused = errors.New("connection refused")
 
-func newFleet(n int, retry func() Policy) *fleet {
+// newFleet returns a fleet whose clients have a list of servers. Only "server" is ever up.
+func newFleet(n int, policy func() *Policy, hosts ...string) *fleet {
 	f := &fleet{up: true, counted: time.Now(), attempts: map[int]int{}}
 	for i := range n {
-		c := &fleetClient{policy: retry(), next: time.Now().Add(time.Duration(i) * time.Minute / time.Duration(n))}
+		c := &fleetClient{policy: atServers(policy(), hosts...), next: time.Now().Add(time.Duration(i) * time.Minute / time.Duration(n))}
 		f.clients = append(f.clients, c)
 		heap.Push(&f.queue, c)
 	}
@@ -71,17 +72,25 @@ func (f *fleet) run(d time.Duration) {
 
 func (f *fleet) attempt(c *fleetClient) {
 	now := time.Now()
-	f.attempts[int(now.Sub(f.counted)/slot)]++
-	if !f.accepts(now) {
-		c.next = now.Add(c.policy.Decide(End{Server: fleetServer, Err: errFleetRefused}).Delay)
+	c.server = c.policy.Next()
+	here := c.server.Host == "server:1883"
+	if here {
+		f.attempts[int(now.Sub(f.counted)/slot)]++
+	}
+	if !here || !f.accepts(now) {
+		c.next = now.Add(c.policy.Decide(End{Server: c.server, Err: errFleetRefused}).Delay)
 		heap.Push(&f.queue, c)
 		return
 	}
 	c.policy.Retry.Up()
-	c.connected = true
+	c.connected, c.up = true, now
 	f.connected++
 	if f.drop > 0 {
 		c.next = f.counted.Add((now.Sub(f.counted)/f.drop + 1) * f.drop)
+		heap.Push(&f.queue, c)
+	}
+	if f.uptime > 0 {
+		c.next = now.Add(f.uptime)
 		heap.Push(&f.queue, c)
 	}
 }
@@ -103,7 +112,7 @@ func (f *fleet) accepts(now time.Time) bool {
 func (f *fleet) end(c *fleetClient) {
 	c.connected = false
 	f.connected--
-	c.next = time.Now().Add(c.policy.Decide(End{Server: fleetServer, Err: net.ErrClosed, Up: &Up{}}).Delay)
+	c.next = time.Now().Add(c.policy.Decide(End{Server: c.server, Err: net.ErrClosed, Up: &Up{}, Took: time.Since(c.up)}).Delay)
 	heap.Push(&f.queue, c)
 }
 
@@ -130,10 +139,10 @@ type restart struct {
 
 // restartOf connects n clients, stops the server for a while, and measures how the clients return.
 // rate is the share of the fleet that the server accepts per second.
-func restartOf(t *testing.T, n int, backoff reliability.Backoff, down time.Duration, rate float64) (r restart) {
+func restartOf(t *testing.T, n int, backoff reliability.Backoff, down time.Duration, rate float64, hosts ...string) (r restart) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		f := newFleet(n, func() Policy { return Policy{Retry: reliability.Retry{Backoff: backoff}} })
+		f := newFleet(n, func() *Policy { return &Policy{Retry: reliability.Retry{Backoff: backoff}} }, hosts...)
 		f.run(5 * time.Minute)
 		if f.connected != n {
 			t.Fatalf("%d of %d are connected", f.connected, n)
@@ -183,8 +192,8 @@ func TestFleet_ReturnsSpreadOverTime(t *testing.T) {
 		"down for no time, Min of 5 s, three tenths a second": {reliability.Backoff{Min: 5 * time.Second}, 0, 0.3, 0.04, 15, 30 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			with := restartOf(t, n, tt.backoff, tt.down, tt.rate)
-			without := restartOf(t, n/10, withoutJitter(tt.backoff), tt.down, tt.rate)
+			with := restartOf(t, n, tt.backoff, tt.down, tt.rate, "server")
+			without := restartOf(t, n/10, withoutJitter(tt.backoff), tt.down, tt.rate, "server")
 			ratio := without.peak / with.peak
 			t.Logf("the worst 100 ms: %.1f %% of the fleet, without jitter %.1f %%, %.0f times as many; all back after %v, without jitter %v; %.1f attempts each, without jitter %.1f",
 				100*with.peak, 100*without.peak, ratio, with.back, without.back, with.total, without.total)
@@ -207,7 +216,7 @@ func TestFleet_BacksOffFromAServerThatDropsConnections(t *testing.T) {
 	const span = 10 * time.Minute
 	drops := func(n int, stable time.Duration) (late, total float64) {
 		synctest.Test(t, func(t *testing.T) {
-			f := newFleet(n, func() Policy { return Policy{Retry: reliability.Retry{Stable: stable}} })
+			f := newFleet(n, func() *Policy { return &Policy{Retry: reliability.Retry{Stable: stable}} }, "server")
 			f.drop = slot / 2
 			f.run(span)
 			for at, got := range f.attempts {

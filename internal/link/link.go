@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"net/url"
-	"slices"
 	"sync"
 	"time"
 
@@ -31,7 +30,7 @@ type Link struct {
 
 // Config configures a Link.
 type Config struct {
-	Servers     []*url.URL // tried in turn
+	Servers     []*url.URL // see route
 	Dial        func(ctx context.Context, server *url.URL) (net.Conn, error)
 	Credentials func(ctx context.Context) (username string, password []byte, err error) // nil: no credentials
 
@@ -87,13 +86,14 @@ func (e *End) TakenOver() bool {
 	return errors.As(e.Err, &ended) && ended.Reason == wire.ReasonSessionTakenOver
 }
 
-const (
-	minUptime        = 5 * time.Second // after a connection of this duration, its server is tried first again
-	minRetryInterval = time.Second     // minimum time between two delays that end early
-)
+// minRetryInterval is the minimum time between two delays that end early.
+const minRetryInterval = time.Second
 
 // New returns a Link that is not connected.
-func New(cfg Config) *Link { return &Link{cfg: cfg, retryNow: notify.New()} }
+func New(cfg Config) *Link {
+	cfg.Policy.route = newRoute(cfg.Servers)
+	return &Link{cfg: cfg, retryNow: notify.New()}
+}
 
 // Current returns the connection, or nil if the link is not connected.
 func (l *Link) Current() *Up {
@@ -103,7 +103,7 @@ func (l *Link) Current() *Up {
 }
 
 // NetworkChanged checks the connection with a PINGREQ; see Conn.Probe. Without a connection, it
-// starts the next attempt now and resets the delays.
+// starts the next attempt now, at any server, and resets the delays.
 func (l *Link) NetworkChanged() {
 	if up := l.Current(); up != nil && up.Cause() == nil {
 		up.Probe()
@@ -131,11 +131,12 @@ func (l *Link) Run(ctx context.Context) error {
 	if err := l.cfg.Identity.checkStore(); err != nil {
 		return err
 	}
-	route := route{list: slices.Clone(l.cfg.Servers)}
+	policy := l.cfg.Policy
 	var last *url.URL // server of the last connection
 	var hurried time.Time
 	for attempt := 1; ; attempt++ {
-		end := End{Server: route.next(), Attempt: attempt, Redirected: route.redirect != nil}
+		end := End{Server: policy.Next(), Attempt: attempt}
+		end.Redirected = !policy.route.lists(end.Server)
 		l.cfg.Observer.Connecting(end.Server, attempt)
 		began := time.Now()
 		end.Up, end.Err = l.connect(ctx, end.Server)
@@ -157,7 +158,7 @@ func (l *Link) Run(ctx context.Context) error {
 			l.cfg.Identity.discardSession() // the other client has used it
 		}
 		end.Accepted = l.cfg.Identity.Accepted()
-		d := l.cfg.Policy.Decide(end)
+		d := policy.Decide(end)
 		stop := d.Action == reliability.ActionStop
 		if end.Up != nil {
 			l.cfg.Observer.Disconnected(end, d)
@@ -170,9 +171,12 @@ func (l *Link) Run(ctx context.Context) error {
 		case stop:
 			return end.Err
 		}
-		route.after(end, d)
-		if !l.pause(ctx, d.Delay, &hurried) {
+		early := l.pause(ctx, d.Delay, &hurried)
+		if ctx.Err() != nil {
 			return nil
+		}
+		if early {
+			policy.RetryNow()
 		}
 	}
 }
@@ -206,57 +210,29 @@ func (l *Link) setUp(up *Up) {
 	}
 }
 
-// pause waits for delay, or less after NetworkChanged. It returns false if ctx ends. lastEarly is
-// the last time a delay ended early.
-func (l *Link) pause(ctx context.Context, delay time.Duration, lastEarly *time.Time) bool {
+// pause waits for delay, or less after NetworkChanged or the end of ctx. It returns whether
+// NetworkChanged has ended the delay. lastEarly is the last time a delay ended early.
+func (l *Link) pause(ctx context.Context, delay time.Duration, lastEarly *time.Time) (early bool) {
+	if delay == 0 { // NetworkChanged applies to the next delay
+		return false
+	}
 	timer, due := time.NewTimer(delay), time.Now().Add(delay)
 	defer timer.Stop()
-	for soon := false; ; {
+	for {
 		select {
 		case <-ctx.Done():
-			return false
+			return early
 		case <-timer.C:
-			return ctx.Err() == nil
+			return early
 		case <-l.retryNow:
-			if soon {
+			if early {
 				continue
 			}
 			// Prevent a tight loop if the application calls NetworkChanged after each failure.
-			soon = true
+			early = true
 			wait := max(0, min(time.Until(lastEarly.Add(minRetryInterval)), time.Until(due)))
 			*lastEarly = time.Now().Add(wait)
 			timer.Reset(wait)
 		}
-	}
-}
-
-// route selects the next server.
-type route struct {
-	list     []*url.URL
-	turn     int
-	redirect *url.URL // a server that is not in the list; a server of the list redirected to it
-}
-
-func (r *route) next() *url.URL {
-	if r.redirect != nil {
-		return r.redirect
-	}
-	return r.list[r.turn%len(r.list)]
-}
-
-// after selects the next server. It follows a redirect. Otherwise it stays at the same server if
-// the connection was up for minUptime, because that server has the session. Otherwise it selects
-// the next server of the list.
-func (r *route) after(end End, d Decision) {
-	switch {
-	case d.Redirect != nil && d.Permanent:
-		r.list[r.turn%len(r.list)] = d.Redirect
-	case d.Redirect != nil:
-		r.redirect = d.Redirect
-	case end.Up != nil && end.Took >= minUptime:
-	case r.redirect != nil:
-		r.redirect = nil
-	default:
-		r.turn++
 	}
 }

@@ -49,15 +49,15 @@ func TestLink_FollowsRedirects(t *testing.T) {
 		reason byte
 		want   string
 	}{
-		// The temporary target fails, so the client returns to the server that redirects to it.
-		"temporary": {0x9C, "[one:1883 else:1883 one:1883 else:1883]"},
-		"permanent": {0x9D, "[one:1883 else:1883 two:1883 else:1883]"},
+		// The target fails. The next server of the list follows, and then the next round.
+		"temporary": {0x9C, "[one:1883 else:1883 two:1883 one:1883 else:1883]"},
+		"permanent": {0x9D, "[one:1883 else:1883 two:1883 else:1883 two:1883]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := run(t, eachSecond)
 				var servers []string
-				for range 4 {
+				for range 5 {
 					p := <-r.peers
 					if servers = append(servers, p.server); p.server == "one:1883" {
 						p.accept(redirect(tt.reason))
@@ -94,8 +94,9 @@ func TestLink_StaysAtTheTargetOfARedirect(t *testing.T) {
 		}
 		at("one:1883", time.Minute)
 		at("else:1883", time.Minute)
-		at("else:1883", 0) // dropped at once, which counts like a refusal
-		at("one:1883", 0)
+		at("else:1883", 0) // dropped at once, so the others are next
+		at("two:1883", 0)
+		at("one:1883", time.Minute)
 		r.end()
 	})
 }
@@ -116,7 +117,7 @@ func TestLink_CountsAttemptsSinceTheLastConnection(t *testing.T) {
 		<-r.downs
 		<-r.peers
 		r.end()
-		r.journal.want(t, "0s 1 one:1883", "1s failed 1, 1s, wait 1s", "2s 2 two:1883", "1m2s end 2, 1m0s, wait 1s", "1m3s 1 two:1883")
+		r.journal.want(t, "0s 1 one:1883", "1s failed 1, 1s, wait 0s", "1s 2 two:1883", "1m1s end 2, 1m0s, wait 1s", "1m2s 1 two:1883")
 	})
 }
 
@@ -157,7 +158,7 @@ func TestLink_ResumedNeedsTheSameServer(t *testing.T) {
 
 func TestNetworkChanged_EndsTheDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := run(t, refuseDial)
+		r := run(t, func(c *Config) { refuseDial(c); c.Servers = c.Servers[:1] })
 		time.Sleep(10 * time.Second)
 		r.link.NetworkChanged()
 		time.Sleep(100 * time.Millisecond)
@@ -166,8 +167,8 @@ func TestNetworkChanged_EndsTheDelay(t *testing.T) {
 		r.link.NetworkChanged() // counts as the same call
 		time.Sleep(2 * time.Hour)
 		r.end()
-		r.journal.want(t, "0s 1 one:1883", "0s failed 1, 0s, wait 1h0m0s", "10s 2 two:1883", "10s failed 2, 0s, wait 1h0m0s",
-			"11s 3 one:1883", "11s failed 3, 0s, wait 1h0m0s", "1h0m11s 4 two:1883", "1h0m11s failed 4, 0s, wait 1h0m0s")
+		r.journal.want(t, "0s 1 one:1883", "0s failed 1, 0s, wait 1h0m0s", "10s 2 one:1883", "10s failed 2, 0s, wait 1h0m0s",
+			"11s 3 one:1883", "11s failed 3, 0s, wait 1h0m0s", "1h0m11s 4 one:1883", "1h0m11s failed 4, 0s, wait 1h0m0s")
 	})
 }
 

@@ -64,14 +64,14 @@ func TestPolicy_ReasonCodes(t *testing.T) {
 				return want
 			},
 			"accepted before": func(p *Policy, connack bool, want reliability.Action) reliability.Action {
-				p.Servers = acceptedBefore
+				p.Retry.Stable = acceptedBefore
 				if connack && want == reliability.ActionStop {
 					return reliability.ActionRetry
 				}
 				return want
 			},
 			"accepted before, stop always": func(p *Policy, _ bool, want reliability.Action) reliability.Action {
-				p.Servers, p.StopOn = acceptedBefore, StopAlways
+				p.Retry.Stable, p.StopOn = acceptedBefore, StopAlways
 				return want
 			},
 			"stop never": func(p *Policy, connack bool, want reliability.Action) reliability.Action {
@@ -100,7 +100,7 @@ func TestPolicy_ReasonCodes(t *testing.T) {
 			},
 		} {
 			for _, connack := range []bool{true, false} {
-				p := &Policy{Retry: reliability.Retry{Backoff: reliability.Backoff{Min: time.Second, Max: time.Minute, Rand: func() float64 { return 0 }}}}
+				p := atServers(&Policy{Retry: reliability.Retry{Backoff: reliability.Backoff{Min: time.Second, Max: time.Minute, Rand: func() float64 { return 0 }}}}, "one")
 				end := End{Server: server, Err: &DisconnectError{Reason: code, ServerReference: "else"}, Up: &Up{}}
 				if connack {
 					end = End{Server: server, Err: &ConnackError{Reason: code, ServerReference: "else"}}
@@ -112,9 +112,13 @@ func TestPolicy_ReasonCodes(t *testing.T) {
 				case reliability.ActionRetryLater, reliability.ActionTakenOver:
 					want.Delay = 30 * time.Second
 				case reliability.ActionRedirect:
+					if connack {
+						want.Delay = 0
+					}
 					want.Redirect, want.Permanent = &url.URL{Scheme: "mqtt", Host: "else:1883"}, code == 0x9D
 				}
-				end.Accepted, p.Servers = p.Servers == acceptedBefore, 0
+				end.Accepted, p.Retry.Stable = p.Retry.Stable == acceptedBefore, 0
+				p.Next()
 				if got := p.Decide(end); !sameDecision(got, want) {
 					t.Errorf("0x%02X %s (CONNACK %v, %s): %+v, want %+v", code, reliability.ReasonName(code), connack, name, got, want)
 				}
@@ -123,23 +127,54 @@ func TestPolicy_ReasonCodes(t *testing.T) {
 	}
 }
 
-const acceptedBefore = -1 // a value of Servers in the rows above
+const acceptedBefore = -1 // a value of Retry.Stable in the rows above
+
+// atServers gives a policy the list of servers with these hosts.
+func atServers(p *Policy, hosts ...string) *Policy {
+	var list []*url.URL
+	for _, host := range hosts {
+		list = append(list, &url.URL{Scheme: "mqtt", Host: host + ":1883"})
+	}
+	p.route = newRoute(list)
+	return p
+}
 
 // A client with several servers stops when each has refused in turn.
 func TestPolicy_AsksEachServerBeforeItStops(t *testing.T) {
-	refused, broken := End{Err: &ConnackError{Reason: 0x87}}, End{Err: io.EOF}
-	p := &Policy{Servers: 3, Retry: reliability.Retry{Backoff: constant(time.Second)}}
-	var trace []string
-	for _, end := range []End{refused, refused, broken, refused, refused, {Err: &ConnackError{Reason: 0x88}}, refused, refused, refused} {
-		d := p.Decide(end)
-		trace = append(trace, fmt.Sprint(d.Action))
-	}
-	if got := strings.Join(trace, " "); got != "retry retry retry retry retry retry retry retry stop" {
-		t.Error(got)
-	}
-	if d := p.Decide(End{Err: &SessionMismatchError{}}); d.Action != reliability.ActionStop {
-		t.Errorf("another end: %v", d.Action)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		refused, broken := error(&ConnackError{Reason: 0x87}), io.EOF
+		p := atServers(&Policy{Retry: reliability.Retry{Backoff: constant(time.Second)}}, "one", "two", "three")
+		var trace []string
+		for _, err := range []error{refused, refused, broken, refused, refused, &ConnackError{Reason: 0x88}, refused, refused, refused} {
+			d := p.Decide(End{Server: p.Next(), Err: err})
+			trace = append(trace, fmt.Sprint(d.Action))
+			time.Sleep(d.Delay)
+		}
+		if got := strings.Join(trace, " "); got != "retry retry retry retry retry retry retry retry stop" {
+			t.Error(got)
+		}
+		if d := p.Decide(End{Server: p.Next(), Err: &SessionMismatchError{}}); d.Action != reliability.ActionStop {
+			t.Errorf("another end: %v", d.Action)
+		}
+	})
+}
+
+// A server that refuses twice, while another one is postponed, does not count as two servers.
+func TestPolicy_DoesNotCountARefusalTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := atServers(&Policy{Retry: reliability.Retry{Backoff: constant(time.Second)}}, "strict", "busy")
+		for range 20 {
+			server, err := p.Next(), &ConnackError{Reason: 0x87}
+			if server.Host == "busy:1883" {
+				err.Reason = 0x97
+			}
+			d := p.Decide(End{Server: server, Err: err})
+			if d.Action == reliability.ActionStop {
+				t.Fatalf("stopped after %s", server.Host)
+			}
+			time.Sleep(d.Delay)
+		}
+	})
 }
 
 func sameDecision(a, b Decision) bool {
@@ -165,8 +200,8 @@ func TestPolicy_OtherEnds(t *testing.T) {
 		"final DISCONNECT, then an end": {End{Err: io.EOF, Up: left}, reliability.ActionStop, 0},
 		"irregular refusal":             {End{Err: irregular(&ConnackError{Reason: 0x87}, &wire.Error{Code: 0x82})}, reliability.ActionStop, 0},
 	} {
-		p := &Policy{Retry: reliability.Retry{Backoff: constant(time.Second)}}
-		tt.end.Server = &url.URL{Scheme: "mqtt", Host: "one:1883"}
+		p := atServers(&Policy{Retry: reliability.Retry{Backoff: constant(time.Second)}}, "one")
+		tt.end.Server = p.Next()
 		if got := p.Decide(tt.end); got.Action != tt.action || got.Delay != tt.delay || got.Redirect != nil {
 			t.Errorf("%s: %+v, want %v after %v", name, got, tt.action, tt.delay)
 		}
@@ -200,7 +235,8 @@ func TestPolicy_ServerReferences(t *testing.T) {
 		"invalid":                       {0x9D, "?? mqtts:// a@b", false, ""},
 		"permanent, by one not in list": {0x9D, "else", true, "mqtt://else:1883"},
 	} {
-		e := ends{p: &Policy{}}
+		e := ends{p: atServers(&Policy{}, "one")}
+		e.p.Next()
 		d := e.refer("one:1883", tt.reference, tt.reason, tt.redirected)
 		got := ""
 		if d.Redirect != nil {
@@ -209,44 +245,49 @@ func TestPolicy_ServerReferences(t *testing.T) {
 		if d.Permanent {
 			got += " permanent"
 		}
-		if got != tt.want || (d.Action == reliability.ActionRedirect) != (tt.want != "") || d.Delay == 0 {
+		if got != tt.want || (d.Action == reliability.ActionRedirect) != (tt.want != "") || (d.Delay == 0) != (tt.want != "") {
 			t.Errorf("%s: %+v, want %q", name, d, tt.want)
 		}
 	}
 }
 
-// Two servers that redirect to each other are followed five times in succession. Then the list and
-// the count start again. Any other end or a stable connection also resets the count.
+// A chain of redirects is followed five times. Then the list and the count start again. Any other
+// end or a stable connection also resets the count.
 func TestPolicy_LimitsConsecutiveRedirects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := ends{p: &Policy{Retry: reliability.Retry{Backoff: constant(time.Second)}}}
-		for range 7 {
-			e.refer("one:1883", "two", 0x9C, false)
+		e := ends{p: atServers(&Policy{Retry: reliability.Retry{Backoff: constant(time.Second)}}, "one")}
+		n := 0
+		chain := func(links int, want string) {
+			t.Helper()
+			e.trace = nil
+			for range links {
+				n++
+				d := e.refer(e.p.Next().Host, fmt.Sprint("target", n), 0x9C, true)
+				time.Sleep(d.Delay)
+			}
+			if got := strings.Join(e.trace, " "); got != want {
+				t.Errorf("actions: %s, want %s", got, want)
+			}
 		}
-		const once = "redirect redirect redirect redirect redirect retry "
-		if got := strings.Join(e.trace, " ") + " "; got != once+"redirect " {
-			t.Errorf("actions: %s", got)
+		const once = "redirect redirect redirect redirect redirect retry"
+		chain(7, once+" redirect")
+		e.p.Decide(End{Server: e.p.Next(), Err: errors.New("refused")})
+		time.Sleep(time.Second)
+		chain(6, once)
+		chain(4, "redirect redirect redirect redirect")
+		server := e.p.Next()
+		d := e.p.Decide(End{Server: server, Err: &DisconnectError{Reason: 0x9C, ServerReference: "short"}, Up: &Up{}, Took: 10*time.Second - 1})
+		if d.Action != reliability.ActionRedirect {
+			t.Errorf("a fifth redirect: %+v", d)
 		}
-		e.p.Decide(End{Err: errors.New("refused")})
-		e.trace = nil
-		for range 6 {
-			e.refer("one:1883", "two", 0x9C, false)
+		time.Sleep(d.Delay)
+		server = e.p.Next()
+		d = e.p.Decide(End{Server: server, Err: &DisconnectError{Reason: 0x9C, ServerReference: "stable"}, Up: &Up{}, Took: 10 * time.Second})
+		if d.Action != reliability.ActionRedirect {
+			t.Errorf("after a stable connection: %+v", d)
 		}
-		if got := strings.Join(e.trace, " ") + " "; got != once {
-			t.Errorf("after another end: %s", got)
-		}
-		for range 4 {
-			e.refer("one:1883", "two", 0x9C, false)
-		}
-		e.p.Retry.Up()
-		time.Sleep(time.Minute)
-		e.trace = nil
-		for range 6 {
-			e.refer("one:1883", "two", 0x9C, false)
-		}
-		if got := strings.Join(e.trace, " ") + " "; got != once {
-			t.Errorf("after a stable connection: %s", got)
-		}
+		time.Sleep(d.Delay)
+		chain(5, "redirect redirect redirect redirect retry")
 	})
 }
 
@@ -254,12 +295,12 @@ func TestPolicy_LimitsConsecutiveRedirects(t *testing.T) {
 // on, the delays grow, however long the connections last.
 func TestPolicy_DelaysGrowWhileAPacketIsTooLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := &Policy{Retry: reliability.Retry{Backoff: reliability.Backoff{Min: time.Second, Rand: func() float64 { return 1 }}}}
+		p := atServers(&Policy{Retry: reliability.Retry{Backoff: reliability.Backoff{Min: time.Second, Rand: func() float64 { return 1 }}}}, "one")
 		var delays []time.Duration
 		for range 4 {
 			p.Retry.Up()
 			time.Sleep(time.Hour)
-			delays = append(delays, p.Decide(End{Err: &wire.Error{Code: wire.ReasonPacketTooLarge}, Up: &Up{}}).Delay)
+			delays = append(delays, p.Decide(End{Server: p.Next(), Err: &wire.Error{Code: wire.ReasonPacketTooLarge}, Up: &Up{}}).Delay)
 		}
 		if fmt.Sprint(delays) != "[2s 4s 8s 16s]" {
 			t.Errorf("delays %v", delays)
