@@ -19,9 +19,8 @@ import (
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
-// receiver is the receive path of a client. The session calls receive with each message. Then
-// package inbox routes, deduplicates and orders the message, calls handle, and acknowledges the
-// message.
+// receiver is the receive path of a client. The session calls receive with each message. Package
+// inbox then routes, deduplicates and orders the message, calls handle, and acknowledges it.
 type receiver struct{ *Client }
 
 // receive takes a message from the session. It runs on the goroutine that reads the connection. The
