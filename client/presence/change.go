@@ -10,8 +10,9 @@ type Device struct {
 	// Seen is the time of the last status. A retained status that was already known does not change
 	// it.
 	Seen time.Time
-	// Boot is the boot ID of the last status that counted and had a boot ID. It is zero if no such
-	// status was received.
+	// Boot is the newest boot of the device: the boot of the last status that counted and had a boot
+	// ID. An offline status of an earlier boot does not change it, even if it counts. Status.Boot
+	// then differs from Boot. Boot is zero if no status with a boot ID was received.
 	Boot BootID
 	// Boots is the number of boots. The Tracker remembers the last four boots of a device. An older
 	// boot that returns counts again.
@@ -78,8 +79,9 @@ type Counts struct {
 	Words uint64 // status messages received
 	// Unreadable is the number of received status messages with an invalid payload.
 	Unreadable uint64
-	// Superseded is the number of received offline messages that were ignored because a newer boot
-	// of the device has replaced their boot.
+	// Superseded is the number of received messages that were ignored. They were offline messages
+	// of a boot that a newer boot has replaced, or retained online messages of a boot that has
+	// closed.
 	Superseded uint64
 	// Refused is the number of received messages that were refused because of MaxDevices or
 	// MaxBytes.

@@ -52,7 +52,7 @@ func TestTracker_ChangesMatchState(t *testing.T) {
 		lost := r.now // at the earliest
 		for range 60 {
 			topic := fmt.Sprint("d", rnd.IntN(5))
-			payload := []string{"online", "offline", "?", "", boot("online", 1), boot("online", 2), boot("offline", 1), boot("offline", 2), beat(1, r.now), beat(3, r.now)}[rnd.IntN(10)]
+			payload := []string{"online", "offline", "?", "", boot("online", 1), boot("online", 2), boot("offline", 1), boot("offline", 2), beat(1, r.now), beat(3, r.now), closed(1)}[rnd.IntN(11)]
 			what := rnd.IntN(12)
 			switch {
 			case what < 6:

@@ -88,7 +88,7 @@ func (t *Tracker) expireOne(at time.Time) (c Change, reported bool, next time.Ti
 			continue
 		}
 		d.due = 0
-		if d.raw != Online || d.interval == 0 || d.epoch != v.epoch {
+		if d.raw != Online || d.interval == 0 || d.doubted || d.epoch != v.epoch {
 			continue // the device is not Online until it is confirmed
 		}
 		if d.limit() > now {

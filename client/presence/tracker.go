@@ -48,23 +48,26 @@ type Message struct {
 // does not compare Status.Time, or the times inside boot IDs, because the clock of a device may be
 // set back.
 //
-// There is one exception. The Tracker ignores an offline status, and counts it as Superseded, if
-// all of these conditions hold:
+// There are two exceptions. The Tracker ignores these statuses and counts them as Superseded:
 //
-//   - The boot of the status was seen before.
-//   - A newer boot has been online since then.
-//   - The Tracker has missed no message after the last online status of the newer boot.
+// An offline status of a boot that was seen before, if a newer boot has been online since. Such a
+// status is the will of an older process of the device. It is ignored if the device is already
+// Offline according to a newer boot, because the State does not depend on it. While the device is
+// not Offline, a retained status of this kind still counts, and so does one if the Tracker may have
+// missed a message after the last online status of the newer boot. The will of a boot that has
+// closed is ignored too.
 //
-// Such a status is the will of an older process of the device. The Tracker remembers the last four
-// boots of each device.
+// A retained online status of a boot whose close the Tracker has received. If the close is still the
+// last status, this requires that both have a Time, and that of the online status is not later. A
+// client does not publish after its close. The server has therefore returned to an older state, for example because
+// it has restored an old database. An Offline device stays Offline. A device that is Online with
+// another boot becomes Stale until its next status.
 //
-// These statuses always count:
+// The Tracker remembers the last four boots of each device. All other statuses count. For example:
 //
-//   - An online status.
+//   - An online status that is not retained.
 //   - An offline status of an unknown boot, because the online status of that boot may have been
 //     lost.
-//   - A retained offline status.
-//   - An offline status, if messages before it may be missing.
 //
 // A device that is online corrects a wrong offline status. Nothing corrects a wrong online status.
 //
@@ -144,19 +147,25 @@ func (t *Tracker) Apply(w Message) (Change, bool) {
 		t.view.add(d)
 	}
 	initial := d.statuses == 0 && w.Retained
-	confirmed := d.epoch == t.view.epoch
-	if d.supersedes(s) && confirmed && !w.Retained && !w.Past {
+	d.whole = d.whole && d.epoch == t.view.epoch
+	if old := w.Retained && d.outdated(s); old || d.supersedes(s, !w.Retained && !w.Past) {
 		t.counts.Superseded++
-		return Change{}, false
+		if !old {
+			d.note(s)
+		}
+		if w.Past {
+			return Change{}, false
+		}
+		return t.confirmLocked(d, old, w.At)
 	}
-	news := d.update(s)
+	news := d.update(s, w.Retained)
 	if news || !w.Retained {
 		d.seen = now
 	}
 	if w.Past {
 		return Change{}, false
 	}
-	d.silent = d.silent && w.Retained && !news
+	d.silent, d.doubted = d.silent && w.Retained && !news, false
 	d.confirmedAt = now
 	from, was, v := t.shown(d, now), d.shown, &t.view
 	knownOnline := v.of(d).news && !v.of(d).reported // the device may have been reported as Online
@@ -174,6 +183,25 @@ func (t *Tracker) Apply(w Message) (Change, bool) {
 	}
 	d.since = now
 	return Change{At: w.At, Device: t.device(d, now), From: from, Initial: initial}, true
+}
+
+// confirmLocked records that the server has a status of the device, although that status does not
+// count. old means that the server's status is older than the last one that counted. The device is
+// then Stale if it was Online.
+func (t *Tracker) confirmLocked(d *device, old bool, at time.Time) (Change, bool) {
+	now, v := t.since(at), &t.view
+	from, was := t.shown(d, now), d.shown
+	v.remove(d)
+	d.epoch = v.epoch
+	if old && d.raw == Online {
+		d.doubted, d.shown = true, Stale
+	}
+	v.add(d)
+	if d.shown == was {
+		return Change{}, false
+	}
+	d.since = now
+	return Change{At: at, Device: t.device(d, now), From: from}, true
 }
 
 // Forget removes a device, like a message with an empty payload does.
