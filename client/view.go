@@ -155,6 +155,14 @@ func (a *alarm) set(at time.Time, f func()) {
 func (a *alarm) rang() { a.at = time.Time{} }
 
 // stop ends the alarm.
+// late returns how late the alarm is. If it is due, late clears it.
+func (a *alarm) late(now time.Time) (d time.Duration) {
+	if !a.at.IsZero() && !now.Before(a.at) {
+		d, a.at = now.Sub(a.at), time.Time{}
+	}
+	return d
+}
+
 func (a *alarm) stop() {
 	if a.off = true; a.timer != nil {
 		a.timer.Stop()

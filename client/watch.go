@@ -204,14 +204,30 @@ func (w *StatusWatch) refused(err error) {
 	w.set(NotSynced, err)
 }
 
+// While a change is scheduled, the alarm fires at least once per watchTick. If it is later than
+// watchLate, the process was suspended or did not read. Devices are then not judged for as long as
+// the alarm was late, at most maxHold: their messages may be waiting in the socket or at the server.
+const (
+	watchTick = time.Second
+	watchLate = time.Second
+	maxHold   = 30 * time.Second
+)
+
 // expireLocked reports due changes and sets the alarm to the next one.
 func (w *StatusWatch) expireLocked() {
-	w.alarm.set(w.tracker.Expire(time.Now(), w.changes.push), w.expire)
+	now := time.Now()
+	if late := w.alarm.late(now); late > watchLate {
+		w.tracker.Hold(now.Add(min(late, maxHold)))
+	}
+	next := w.tracker.Expire(now, w.changes.push)
+	if tick := now.Add(watchTick); next.After(tick) {
+		next = tick
+	}
+	w.alarm.set(next, w.expire)
 }
 
 func (w *StatusWatch) expire() {
 	w.order.Lock()
 	defer w.order.Unlock()
-	w.alarm.rang()
 	w.expireLocked()
 }

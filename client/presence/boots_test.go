@@ -338,3 +338,30 @@ func TestTracker_RecoversAfterGaps(t *testing.T) {
 		}
 	}
 }
+
+func TestTracker_ReportsRestartOfOnlineDevice(t *testing.T) {
+	r := newRig(t, presence.Options{StaleAfter: -1})
+	r.want(r.live("a", birth(1)), "a unknown>online")
+	r.wait(time.Second)
+	r.want(r.live("a", said(presence.Online, 1, presence.ReasonHeartbeat)), "")
+	r.want(r.live("a", birth(2)), "a online>online restarted")
+	if d, _ := r.Get("a", r.now); d.Status.Version != "v2" || d.Boots != 2 || !d.Since.Equal(begin) {
+		t.Errorf("%+v", d)
+	}
+	r.want(r.live("a", birth(1)), "") // two processes on one topic do not restart with each heartbeat
+	r.want(r.live("a", birth(2)), "")
+	r.sync()
+
+	r.Lost(r.now)
+	r.wantList(r.expire(), "view stale")
+	r.want(r.retained("a", birth(3)), "a stale>online restarted")
+	r.Lost(r.now) // a device that was reported Online is now Stale
+	r.wantList(r.expire(), "view stale")
+	r.retained("a", birth(3))
+	r.sync()
+
+	r.live("a", closed(3))
+	r.want(r.live("a", birth(4)), "a offline>online")
+	r.live("plain", "online")
+	r.want(r.live("plain", "online"), "")
+}

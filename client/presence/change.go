@@ -6,7 +6,13 @@ import "time"
 type Device struct {
 	Topic string // the status topic of the device, which identifies it
 	State State
-	Since time.Time // the time at which the device entered this State
+	// Since is the time at which the device entered this State. It is the time of reception, unless
+	// the status is a retained one with a Time, such as birth or close. Since is then Status.Time,
+	// but not later than the reception, and not earlier than the last status of the device before
+	// it. Without such a last status, a clock of the device that is set back makes Since too early.
+	// A heartbeat has its own Time, so a device with heartbeats was Online before Since if its first
+	// status was a heartbeat. A will has no Time.
+	Since time.Time
 	// Seen is the time of the last status. A retained status that was already known does not change
 	// it.
 	Seen time.Time
@@ -27,8 +33,12 @@ type Kind uint8
 const (
 	// Changed: Device has changed its State. From is the previous State.
 	Changed Kind = iota
-	// Forgotten: the retained status of Device was removed, and the Tracker has forgotten the
-	// device. Its State is Unknown.
+	// Restarted: Device is Online with a boot that was not seen before, and its State was Online
+	// before. An example is a restart within the Will Delay Interval. Device.Status has the new
+	// boot and version. From is Online, or Stale after a ViewStale.
+	Restarted
+	// Forgotten: Device has no retained status, and the Tracker has forgotten the device. Its State
+	// is Unknown. Change.Absent distinguishes two causes.
 	Forgotten
 	// ViewStale: the link has been down for StaleAfter. Every device that was Online, and was not
 	// confirmed since, is now Stale. These devices have no Change of their own. They also have no
@@ -52,10 +62,11 @@ func (k Kind) String() string {
 	if k > Missed {
 		return "unknown"
 	}
-	return [...]string{"changed", "forgotten", "view stale", "view synced", "view full", "missed"}[k]
+	return [...]string{"changed", "restarted", "forgotten", "view stale", "view synced", "view full", "missed"}[k]
 }
 
-// Change is a change that a Tracker reports. Device and From are set for Changed and Forgotten.
+// Change is a change that a Tracker reports. Device and From are set for Changed,
+// Restarted and Forgotten.
 type Change struct {
 	Kind   Kind
 	At     time.Time
@@ -64,7 +75,12 @@ type Change struct {
 	// Initial reports that the first status of the device was a retained one. The device may have
 	// been in this State for a long time.
 	Initial bool
-	Missed  int // number of dropped Changes, if Kind is Missed
+	// Absent is set if Kind is Forgotten and the server had no retained status after a reconnect.
+	// Either the status was cleared while the watcher was disconnected, or the server has lost its
+	// retained messages. In the second case, the device is known again after its next status.
+	// Absent is false if the Tracker received the empty message that clears the status.
+	Absent bool
+	Missed int // number of dropped Changes, if Kind is Missed
 }
 
 // Counts are the number of devices by state, and the counters of a Tracker.

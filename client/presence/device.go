@@ -94,6 +94,14 @@ func (d *device) outdated(s Status) bool {
 	return d.raw != Offline || d.said != s.Boot || !s.Time.IsZero() && !s.Time.After(d.status().Time)
 }
 
+// state returns the state that is shown while the link is up.
+func (d *device) state() State {
+	if d.raw == Online && (d.silent || d.doubted) {
+		return Stale
+	}
+	return d.raw
+}
+
 // note stores what s shows about its boot.
 func (d *device) note(s Status) {
 	r := d.rank(s.Boot)

@@ -17,7 +17,7 @@ type reader struct {
 
 func (r *reader) reported(c presence.Change) {
 	switch c.Kind {
-	case presence.Changed:
+	case presence.Changed, presence.Restarted:
 		r.states[c.Device.Topic] = c.Device.State
 		delete(r.byView, c.Device.Topic)
 	case presence.Forgotten:

@@ -49,13 +49,16 @@ func (r *rig) word(topic, payload string, retained, past bool) string {
 
 func short(c presence.Change) string {
 	switch c.Kind {
-	case presence.Changed, presence.Forgotten:
+	case presence.Changed, presence.Restarted, presence.Forgotten:
 		s := fmt.Sprintf("%s %v>%v", c.Device.Topic, c.From, c.Device.State)
 		if c.Initial {
 			s += " initial"
 		}
-		if c.Kind == presence.Forgotten {
-			s += " forgotten"
+		if c.Kind != presence.Changed {
+			s += " " + c.Kind.String()
+		}
+		if c.Absent {
+			s += " absent"
 		}
 		return s
 	}

@@ -58,6 +58,15 @@ func (t *Tracker) Expire(now time.Time, tell func(Change)) (next time.Time) {
 	}
 }
 
+// Hold defers the check for silence until the given time. Call it when the process was suspended or
+// could not read, so that Apply gets the messages that were received meanwhile before a device
+// becomes Stale. A call with an earlier time than the last one has no effect.
+func (t *Tracker) Hold(until time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.hold = max(t.hold, t.since(until))
+}
+
 func (t *Tracker) expireOne(at time.Time) (c Change, reported bool, next time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -81,7 +90,7 @@ func (t *Tracker) expireOne(at time.Time) (c Change, reported bool, next time.Ti
 		}
 		schedule(stale)
 	}
-	for len(s.heap) > 0 && s.heap[0].at <= now {
+	for len(s.heap) > 0 && s.heap[0].at <= now && t.hold <= now {
 		e := heap.Pop(s).(check)
 		d := e.d
 		if d.gone || d.due != e.at {
@@ -102,7 +111,7 @@ func (t *Tracker) expireOne(at time.Time) (c Change, reported bool, next time.Ti
 		return Change{At: at, Device: t.device(d, now), From: from}, true, next
 	}
 	if len(s.heap) > 0 {
-		schedule(s.heap[0].at)
+		schedule(max(s.heap[0].at, t.hold))
 	}
 	return c, false, next
 }

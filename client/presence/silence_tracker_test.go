@@ -81,3 +81,23 @@ func TestSilence_ChangingIntervalsUseNoMemory(t *testing.T) {
 		t.Errorf("%d checks are kept for one device", n)
 	}
 }
+
+// TestSilence_Hold: the process was suspended, and the heartbeats are read later.
+func TestSilence_Hold(t *testing.T) {
+	r := newRig(t, presence.Options{})
+	r.live("a", beat(1, r.now))
+	r.live("b", beat(1, r.now))
+	r.wait(time.Minute)
+	until := r.now.Add(5 * time.Second)
+	r.Hold(until)
+	r.Hold(r.now)
+	var told []presence.Change
+	if next := r.Expire(r.now, func(c presence.Change) { told = append(told, c) }); len(told) > 0 || !next.Equal(until) {
+		t.Errorf("got %v, next at %v, want %v", told, next, until)
+	}
+	r.wait(4 * time.Second)
+	r.want(r.live("a", beat(1, r.now)), "")
+	r.wantList(r.expire())
+	r.wait(time.Second)
+	r.wantList(r.expire(), "b online>stale")
+}

@@ -2,6 +2,7 @@ package presence
 
 import (
 	"cmp"
+	"math"
 	"strings"
 	"sync"
 	"time"
@@ -79,8 +80,8 @@ type Message struct {
 // becomes Stale when StaleAfter has passed since the last packet on the link on which the device
 // was last confirmed.
 //
-// A later message confirms its device, unless the message is Past. If the message changes nothing,
-// there is no Change, and Device.Since stays the same. The method Synced means that all retained
+// A later message confirms its device, unless the message is Past. If the State stays the same,
+// there is no Changed, and Device.Since stays the same. The method Synced means that all retained
 // statuses were received. The Tracker then forgets the devices that are still unconfirmed.
 //
 // While the link is up, a device also becomes Stale after it has been silent for three of its
@@ -94,7 +95,8 @@ type Tracker struct {
 	counts  Counts
 	view    view
 	silence silence
-	full    bool // ViewFull was reported, and no device was removed since
+	hold    time.Duration // silence is not judged before this time
+	full    bool          // ViewFull was reported, and no device was removed since
 }
 
 // NewTracker returns an empty Tracker.
@@ -107,8 +109,8 @@ func NewTracker(o Options) *Tracker {
 	return &Tracker{opts: o, devices: map[string]*device{}, view: view{epoch: 1, first: 1}}
 }
 
-// Apply applies one message to the state of its device. It returns the Change and true. If nothing
-// changed, it returns false.
+// Apply applies one message to the state of its device. It returns the Change and true. If neither
+// the State nor the boot of an Online device changed, it returns false.
 func (t *Tracker) Apply(w Message) (Change, bool) {
 	s, err := Status{}, error(nil)
 	if len(w.Payload) > 0 {
@@ -141,10 +143,7 @@ func (t *Tracker) Apply(w Message) (Change, bool) {
 			t.full = true
 			return Change{Kind: ViewFull, At: w.At, Device: Device{Topic: w.Topic}}, !reported
 		}
-		d = &device{topic: strings.Clone(w.Topic), epoch: t.view.epoch}
-		t.devices[d.topic] = d
-		t.bytes += len(d.topic)
-		t.view.add(d)
+		d = t.addLocked(w.Topic)
 	}
 	initial := d.statuses == 0 && w.Retained
 	d.whole = d.whole && d.epoch == t.view.epoch
@@ -158,6 +157,7 @@ func (t *Tracker) Apply(w Message) (Change, bool) {
 		}
 		return t.confirmLocked(d, old, w.At)
 	}
+	boots := d.boots
 	news := d.update(s, w.Retained)
 	if news || !w.Retained {
 		d.seen = now
@@ -166,23 +166,36 @@ func (t *Tracker) Apply(w Message) (Change, bool) {
 		return Change{}, false
 	}
 	d.silent, d.doubted = d.silent && w.Retained && !news, false
+	earlier := cmp.Or(d.confirmedAt, math.MinInt64) // zero if this is the first status
 	d.confirmedAt = now
 	from, was, v := t.shown(d, now), d.shown, &t.view
 	knownOnline := v.of(d).news && !v.of(d).reported // the device may have been reported as Online
 	v.remove(d)
-	d.epoch, d.shown = v.epoch, d.raw
-	if d.raw == Online && d.silent {
-		d.shown = Stale
-	}
+	d.epoch, d.shown = v.epoch, d.state()
 	v.add(d)
 	t.silence.arm(d, len(t.devices))
 	unchanged := d.shown == was && !(d.statuses == 1 && was == Unknown)
-	v.now.news = v.now.news || d.shown == Online && (knownOnline || !unchanged)
-	if unchanged {
+	restarted := unchanged && d.shown == Online && d.boots > boots
+	v.now.news = v.now.news || d.shown == Online && (knownOnline || !unchanged || restarted)
+	kind := Restarted
+	switch {
+	case unchanged && !restarted:
 		return Change{}, false
+	case !unchanged:
+		kind, d.since = Changed, now
+		if w.Retained && d.raw != Unknown && !s.Time.IsZero() { // the status is older than its reception
+			d.since = max(min(t.since(s.Time), now), earlier)
+		}
 	}
-	d.since = now
-	return Change{At: w.At, Device: t.device(d, now), From: from, Initial: initial}, true
+	return Change{Kind: kind, At: w.At, Device: t.device(d, now), From: from, Initial: initial}, true
+}
+
+func (t *Tracker) addLocked(topic string) *device {
+	d := &device{topic: strings.Clone(topic), epoch: t.view.epoch}
+	t.devices[d.topic] = d
+	t.bytes += len(d.topic)
+	t.view.add(d)
+	return d
 }
 
 // confirmLocked records that the server has a status of the device, although that status does not
@@ -192,10 +205,8 @@ func (t *Tracker) confirmLocked(d *device, old bool, at time.Time) (Change, bool
 	now, v := t.since(at), &t.view
 	from, was := t.shown(d, now), d.shown
 	v.remove(d)
-	d.epoch = v.epoch
-	if old && d.raw == Online {
-		d.doubted, d.shown = true, Stale
-	}
+	d.doubted = d.doubted || old
+	d.epoch, d.shown = v.epoch, d.state()
 	v.add(d)
 	if d.shown == was {
 		return Change{}, false

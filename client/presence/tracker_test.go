@@ -210,7 +210,7 @@ func TestTracker_ForgetsClearedDevices(t *testing.T) {
 	r.Lost(r.now)
 	r.live("a", "online") // of the subscription that is made again
 	r.past("b", "online")
-	r.wantList(r.sync(), "b online>unknown forgotten", "view synced")
+	r.wantList(r.sync(), "b online>unknown forgotten absent", "view synced")
 	if c := r.Counts(r.now); c.Devices != 1 || c.Online != 1 || c.Unknown != 0 {
 		t.Errorf("%+v", c)
 	}
@@ -252,7 +252,7 @@ func TestTracker_LinkFlaps(t *testing.T) {
 		t.Errorf("%v, %+v", r.state("b"), c)
 	}
 	r.retained("b", "online")
-	r.wantList(r.sync(), "a stale>unknown forgotten", "view synced")
+	r.wantList(r.sync(), "a stale>unknown forgotten absent", "view synced")
 	if c := r.Counts(r.now); c.Online != 1 || c.Devices != 1 {
 		t.Errorf("%+v", c)
 	}

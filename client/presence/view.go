@@ -109,8 +109,8 @@ func (t *Tracker) Resync() {
 }
 
 // Synced tells the Tracker that all retained statuses were received since the last Lost, or since
-// the beginning. It calls tell with a Forgotten for each device that has no retained status. It
-// then calls tell with a ViewSynced, unless Lost was called during Synced. tell may be nil. tell
+// the beginning. It calls tell with a Forgotten, with Absent set, for each device that has no
+// retained status. It then calls tell with a ViewSynced, unless Lost was called during Synced. tell may be nil. tell
 // must not call Synced or Expire.
 func (t *Tracker) Synced(at time.Time, tell func(Change)) {
 	if tell == nil {
@@ -132,6 +132,7 @@ func (t *Tracker) Synced(at time.Time, tell func(Change)) {
 			continue
 		}
 		c := t.removeLocked(d, at)
+		c.Absent = true
 		t.mu.Unlock()
 		tell(c)
 	}

@@ -169,7 +169,7 @@ func (b *board) changed(c presence.Change) {
 	defer b.mu.Unlock()
 	e := event{At: c.At.UnixMilli(), From: c.From.String(), To: c.Device.State.String(), Reason: c.Device.Status.Reason, Initial: c.Initial}
 	switch c.Kind {
-	case presence.Changed:
+	case presence.Changed, presence.Restarted:
 		e.Boot = c.Device.Boot.String()
 	case presence.Forgotten:
 		e.Reason = "its retained status was removed"

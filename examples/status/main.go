@@ -54,6 +54,8 @@ func line(c presence.Change, n presence.Counts) string {
 		if c.Initial {
 			what += " (retained)"
 		}
+	case presence.Restarted:
+		what = fmt.Sprintf("%-40s restarted  (version %q)", c.Device.Topic, c.Device.Status.Version)
 	case presence.Forgotten:
 		what = fmt.Sprintf("%-40s forgotten", c.Device.Topic)
 	case presence.ViewStale:
