@@ -69,7 +69,7 @@ const (
 var lossKinds = [...]struct {
 	name    string // attribute "kind" of its lines; the same in all versions
 	text    string // text of its log lines
-	event   Event  // type of its event; nil if it is no loss and is logged at Debug
+	event   Event  // type of its event; nil: the kind has no event
 	counter string // field of Stats
 }{
 	lossRefused:           {"message-refused", "message refused: it will not be delivered", MessageRefused{}, "Store.Refused"},
@@ -123,6 +123,15 @@ var lossKinds = [...]struct {
 	lossConnect:           {"connect-failed", "connecting failed", ConnectFailed{}, "ConnectFailures"},
 }
 
+// level returns the level of the lines of a kind. It is Debug for a suppressed duplicate, and for a
+// message that a newer one replaced because the application set Conflate. Neither is a loss.
+func (k lossKind) level() slog.Level {
+	if k == lossConflated || lossKinds[k].event == nil {
+		return slog.LevelDebug
+	}
+	return slog.LevelWarn
+}
+
 // lossDetail contains the attributes of a log line. It must not refer to payloads.
 type lossDetail struct {
 	id    MessageID
@@ -155,10 +164,7 @@ func report[E Event](c *Client, kind lossKind, d lossDetail, e E) {
 // the latest.
 func (c *Client) logLoss(kind int, more uint64, d lossDetail) {
 	k := &lossKinds[kind]
-	text, level, attrs := k.text, slog.LevelWarn, make([]slog.Attr, 0, 10)
-	if k.event == nil {
-		level = slog.LevelDebug
-	}
+	text, level, attrs := k.text, lossKind(kind).level(), make([]slog.Attr, 0, 10)
 	attrs = append(attrs, slog.String("kind", k.name))
 	if more > 0 {
 		text = fmt.Sprintf("%d more: %s", more, text)

@@ -81,7 +81,8 @@ type Message struct {
 	// priority of a topic has its own numbers.
 	Priority Priority
 	// Conflate keeps only the newest unsent message of a topic. When this message is accepted, an
-	// unsent older one with Conflate is dropped with ErrConflated, whatever its priority. Messages
+	// unsent older one with Conflate is dropped with ErrConflated, whatever its priority. The client
+	// reports MessageDropped and logs this at Debug, because the application asked for it. Messages
 	// with Conflate have no sequence numbers, because receivers would report the dropped ones as
 	// missing.
 	Conflate bool

@@ -51,6 +51,8 @@ A client sends its Will Message to the server in CONNECT. When the connection ha
 
 The mark ✓ means that the broker behaves as MQTT 5 requires. The mark ◐ means that the broker differs as the note describes, and that the rest of the case is correct. The in-process broker is mqtttest, which belongs to this module. The version of mosquitto is 2.0.11.
 
+No case covers the end of the broker. mosquitto 2.0.11 publishes all wills at once when it ends after SIGTERM, and ignores the Will Delay Interval. [presence.md](guides/presence.md#limits) describes what watchers of devices then show.
+
 | case | expected | statement | in-process | mosquitto |
 |---|---|---|---|---|
 `

@@ -207,7 +207,7 @@ func (c *collector) kinds(table ast.Expr) {
 	for _, x := range table.(*ast.CompositeLit).Elts {
 		row := x.(*ast.KeyValueExpr).Value.(*ast.CompositeLit).Elts
 		level := "Warn"
-		if _, ok := row[2].(*ast.Ident); ok { // no event
+		if _, ok := row[2].(*ast.Ident); ok || c.text(row[0]) == "message-conflated" { // no event, or intended
 			level = "Debug"
 		}
 		c.all.lines = append(c.all.lines, message{pkg: c.pkg.Path, name: "kind", texts: []string{c.text(row[1])}, doc: level, more: "kind=" + c.text(row[0])})
