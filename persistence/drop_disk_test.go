@@ -3,6 +3,8 @@ package persistence
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -125,6 +127,56 @@ func TestReserved_KeepsRoomForUrgent(t *testing.T) {
 			t.Errorf("policy %d: %+v", policy, s)
 		}
 		l.Close()
+	}
+}
+
+// A FullError names the limit that was set, the reserved share and the priority.
+func TestFullError_NamesTheShare(t *testing.T) {
+	for _, c := range []struct {
+		limits Limits
+		size   int
+	}{
+		{Limits{MaxMessages: 8, Reserved: 25}, 10},
+		{Limits{MaxBytes: 4000, Reserved: 25}, 500},
+		{Limits{MaxDiskBytes: 64 << 10, Reserved: 25}, 500},
+	} {
+		o := small
+		o.Limits = c.limits
+		limit, value := "MaxMessages", int64(c.limits.MaxMessages)
+		switch {
+		case c.limits.MaxBytes > 0:
+			limit, value = "MaxBytes", c.limits.MaxBytes
+		case c.limits.MaxDiskBytes > 0:
+			limit, value = "MaxDiskBytes", c.limits.MaxDiskBytes
+		}
+		l := open(t, newMemFS(), o)
+		defer l.Close()
+		for _, p := range []Priority{Normal, High} {
+			var err error
+			for err == nil {
+				m := numbered(l.LastSeq()+1, c.size)
+				m.Priority = p
+				_, err = Append(l, m)
+			}
+			want := FullError{Limit: limit, Max: value, Priority: p}
+			parts := []string{fmt.Sprintf("Limits.%s = %d", limit, value)}
+			if p == Normal {
+				want.Reserved = 25
+				parts = append(parts, "75 %", "Limits.Reserved = 25", "priority Normal", "lower Reserved, or raise "+limit)
+			}
+			var full *FullError
+			if !errors.As(err, &full) || *full != want {
+				t.Fatalf("%v: %v, want %+v", p, err, want)
+			}
+			for _, part := range parts {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("%q does not contain %q", err, part)
+				}
+			}
+			if p == High && strings.Contains(err.Error(), "Reserved") {
+				t.Errorf("%q names Reserved", err)
+			}
+		}
 	}
 }
 

@@ -42,16 +42,23 @@ var (
 type FullError struct {
 	Limit string // name of the option that sets the limit
 	Max   int64  // the value of the option
+	// Reserved is Limits.Reserved if it caused the refusal, else 0. Messages of priority Normal may
+	// use 100 - Reserved percent of Max.
+	Reserved int
+	Priority Priority // priority of the refused message
 }
 
 func (e *FullError) Error() string {
-	switch e.Limit {
-	case "MaxStreams":
+	switch {
+	case e.Limit == "MaxStreams":
 		return fmt.Sprintf("persistence: the store is full: %d stream names are registered; use fewer names, or raise Limits.MaxStreams", e.Max)
-	case "MaxDiskBytes":
-		return fmt.Sprintf("persistence: the store is full: the segments have reached Limits.MaxDiskBytes = %d; end the oldest messages, which keep their segments, or raise the option", e.Max)
+	case e.Reserved > 0:
+		return fmt.Sprintf("persistence: the store is full for priority %v: the message does not fit into %d %% of Limits.%s = %d, because Limits.Reserved = %d keeps the rest for High and Urgent; wait for acknowledgements, lower Reserved, or raise %[3]s",
+			e.Priority, 100-e.Reserved, e.Limit, e.Max, e.Reserved)
+	case e.Limit == "MaxDiskBytes":
+		return fmt.Sprintf("persistence: the store is full: the message does not fit into Limits.MaxDiskBytes = %d; end the oldest messages, which keep their segments, or raise the option", e.Max)
 	}
-	return fmt.Sprintf("persistence: the store is full: Limits.%s = %d reached; wait for acknowledgements, end messages with Done, or raise the option", e.Limit, e.Max)
+	return fmt.Sprintf("persistence: the store is full: the message does not fit into Limits.%s = %d; wait for acknowledgements, end messages with Done, or raise the option", e.Limit, e.Max)
 }
 
 func (e *FullError) Is(target error) bool { return target == ErrFull }

@@ -82,11 +82,20 @@ func (l *Limits) check(m *Message) error {
 func (l *Limits) room(p Priority, size int64, pending int, bytes int64) error {
 	switch {
 	case int64(pending) >= l.share(p, int64(l.MaxMessages)):
-		return &FullError{Limit: "MaxMessages", Max: l.share(p, int64(l.MaxMessages))}
+		return l.full(p, "MaxMessages", int64(l.MaxMessages))
 	case bytes+size > l.share(p, l.MaxBytes):
-		return &FullError{Limit: "MaxBytes", Max: l.share(p, l.MaxBytes)}
+		return l.full(p, "MaxBytes", l.MaxBytes)
 	}
 	return nil
+}
+
+// full returns the error for a message of priority p that does not fit into a limit.
+func (l *Limits) full(p Priority, name string, limit int64) error {
+	e := &FullError{Limit: name, Max: limit, Priority: p}
+	if p == Normal {
+		e.Reserved = l.Reserved
+	}
+	return e
 }
 
 // share returns the part of a limit that is available to messages of priority p.

@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"fmt"
 	"math"
 	"time"
 
@@ -103,6 +104,14 @@ const (
 	Urgent
 	Priorities = 3
 )
+
+// String returns the name of the priority: Normal, High or Urgent.
+func (p Priority) String() string {
+	if p >= Priorities {
+		return fmt.Sprintf("Priority(%d)", uint8(p))
+	}
+	return [...]string{"Normal", "High", "Urgent"}[p]
+}
 
 // SessionLostPolicy selects what happens to a sent but unacknowledged message when its session is
 // lost.

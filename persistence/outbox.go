@@ -100,7 +100,7 @@ func (l *Log) diskFull(p Priority) error {
 	if l.o.Limits.WhenFull == DropNewest {
 		l.state.stats.DroppedNewest++
 	}
-	return &FullError{Limit: "MaxDiskBytes", Max: l.o.Limits.share(p, l.o.Limits.MaxDiskBytes)}
+	return l.o.Limits.full(p, "MaxDiskBytes", l.o.Limits.MaxDiskBytes)
 }
 
 // begin locks mu and returns the open batch. If the log is closed or has failed, it returns the
