@@ -69,7 +69,7 @@ func TestLimits_OfflineForHours(t *testing.T) {
 			}
 		}
 		before := device.Stats()
-		if before.Store.DiskBytes > 17<<20 || before.Store.Dropped == 0 || before.PolicyDrops != before.Store.Dropped {
+		if before.Store.DiskBytes > 16<<20 || before.Store.Dropped == 0 || before.PolicyDrops != before.Store.Dropped {
 			t.Errorf("offline: %+v", before.Store)
 		}
 		proxy.Refuse(false)

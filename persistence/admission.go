@@ -3,6 +3,7 @@ package persistence
 import (
 	"errors"
 	"math"
+	"slices"
 
 	"github.com/mooring-mqtt/mooring/persistence/internal/index"
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
@@ -27,6 +28,9 @@ func (s *state) admit(m *Message) (a admission, err error) {
 	}
 	if err := s.o.Limits.check(m); err != nil {
 		return a, err
+	}
+	if most := s.o.Limits.share(m.Priority, s.room) / 4 * 3; s.room > 0 && int64(len(m.Packet)) > most {
+		return a, &PacketTooLargeError{Size: int64(len(m.Packet)), Max: most, Limit: "MaxDiskBytes"}
 	}
 	messages, bytes := s.ledger.Pending, s.ledger.PendingBytes
 	drop := func(seq uint64) error {
@@ -114,6 +118,15 @@ func (s *state) dropSegments(b *batch, highest Priority, need int64, t *Ticket) 
 		s.drop(b, t, seq, DroppedOldest)
 	}
 	return last
+}
+
+// anyDroppable reports whether the active segment contains a droppable message whose priority is at
+// most highest.
+func (s *state) anyDroppable(highest Priority) bool {
+	seqs, _, _ := s.catalog.Keepers(s.catalog.Active(), 0, math.MaxInt64)
+	return slices.ContainsFunc(seqs, func(seq uint64) bool {
+		return s.catalog.Find(seq).Priority() <= uint8(highest) && s.droppable(seq)
+	})
 }
 
 // victim returns the oldest droppable message of a priority after the sequence after. It returns 0

@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -30,7 +31,7 @@ func TestDropOldest_DropsOneSegmentAtATime(t *testing.T) {
 			l := open(t, newMemFS(), o)
 			defer l.Close()
 			rng := rand.New(rand.NewPCG(1, uint64(c.limit)))
-			segment, share := l.o.Files.SegmentBytes, l.o.Limits.share(Normal, c.limit)
+			segment, share := l.o.Files.SegmentBytes, l.o.Limits.share(Normal, l.state.room)
 			sizes := map[uint64]int64{}
 			var alarms []uint64
 			written, drops := int64(0), 0
@@ -76,5 +77,79 @@ func TestDropOldest_DropsOneSegmentAtATime(t *testing.T) {
 				t.Errorf("%d drops", drops)
 			}
 		})
+	}
+}
+
+// TestMaxDiskBytes_IncludesAllFiles gives a log a disk of exactly MaxDiskBytes. The log is filled
+// while it is offline, drained and filled again, with each policy and with receipts. The disk is
+// never full.
+func TestMaxDiskBytes_IncludesAllFiles(t *testing.T) {
+	const limit = 1 << 20
+	for name, o := range map[string]Options{
+		"reject":        {},
+		"drop":          {Limits: Limits{WhenFull: DropOldest}},
+		"drop reserved": {Limits: Limits{WhenFull: DropOldest, Reserved: 20}},
+		"interval":      {Sync: SyncInterval, Limits: Limits{WhenFull: DropOldest, Reserved: 20}},
+		"receipts":      {Limits: Limits{WhenFull: DropOldest}, Retention: Retention{MaxReceipts: 1 << 20}},
+		"large files":   {Limits: Limits{WhenFull: DropOldest}, Files: Files{SegmentBytes: limit / 4}},
+	} {
+		for _, size := range []int{100, 5_000} {
+			t.Run(fmt.Sprint(name, " ", size), func(t *testing.T) {
+				disk := &partition{FS: newMemFS().FS, free: limit, sizes: map[string]*int64{}}
+				o.Limits.MaxDiskBytes = limit
+				l := open(t, disk, o)
+				defer func() { l.Close() }()
+				rng := rand.New(rand.NewPCG(1, uint64(size)))
+				for round := range 3 {
+					written := 0
+					for written < 2*limit {
+						m := numbered(l.LastSeq()+1, size/2+rng.IntN(size/2))
+						if rng.IntN(20) == 0 {
+							m.Priority = Urgent
+						}
+						written += len(m.Packet)
+						ticket, err := l.Enqueue(context.Background(), m)
+						if err == nil && rng.IntN(10) == 0 { // the others wait for a full buffer
+							err = l.Wait(context.Background(), ticket)
+						}
+						if errors.Is(err, ErrFull) {
+							break
+						} else if err != nil {
+							t.Fatalf("round %d, after %d bytes: %v; %+v", round, written, err, l.Stats())
+						}
+					}
+					if used := l.Stats().DiskBytes; used < limit/4 {
+						t.Errorf("round %d: %d bytes are in use", round, used)
+					}
+					if err := l.Sync(); err != nil {
+						t.Fatal(err)
+					}
+					var e Entry
+					for c := (Cursor{}); ; c.Pass(&e) {
+						ok, err := l.Next(&c, &e)
+						if err != nil {
+							t.Fatal(err)
+						}
+						if !ok || rng.IntN(2000) == 0 {
+							break
+						}
+						err = errors.Join(l.Release(e.Seq), l.Done(e.Seq, Result{Kind: Acked}))
+						if err == nil && e.Seq%100 == 0 {
+							err = l.Sync()
+						}
+						if err != nil {
+							t.Fatal(err)
+						}
+					}
+					if s := l.Stats(); s.Outages != 0 {
+						t.Fatalf("round %d: %+v", round, s)
+					}
+					if err := l.Close(); err != nil {
+						t.Fatal(err)
+					}
+					l = open(t, disk, o)
+				}
+			})
+		}
 	}
 }

@@ -72,7 +72,7 @@ type PacketTooLargeError struct {
 
 func (e *PacketTooLargeError) Error() string {
 	if e.Limit == "MaxDiskBytes" {
-		return fmt.Sprintf("persistence: packet too large: %d bytes are more than %d, half of the part of Limits.MaxDiskBytes that its priority may use; split it or raise the option", e.Size, e.Max)
+		return fmt.Sprintf("persistence: packet too large: %d bytes are more than %d, the most that Limits.MaxDiskBytes allows for one packet of its priority; split it or raise the option", e.Size, e.Max)
 	}
 	return fmt.Sprintf("persistence: packet too large: %d bytes are more than Limits.%s = %d; split it or raise the option", e.Size, e.Limit, e.Max)
 }

@@ -18,10 +18,14 @@ type Limits struct {
 	MaxPacketBytes int
 	// MaxStreams bounds the number of named sequences. Its range is 1 to 65,536. Default: 1,024.
 	MaxStreams int
-	// MaxDiskBytes bounds the total size of the segment files. The minimum is four times
-	// SegmentBytes. The log may exceed this limit to record acknowledgements. One pending message
-	// keeps its whole segment on disk, so the log can reach MaxDiskBytes before MaxBytes. Default:
-	// 4*MaxBytes + 4*SegmentBytes, but at most half of the disk partition.
+	// MaxDiskBytes bounds the total size of the files in the folder: segments with preallocated
+	// zeros, receipts and RESERVE. Messages can use MaxDiskBytes - 1.5*SegmentBytes -
+	// PreallocateBytes. The minimum is four times SegmentBytes. One pending message keeps its whole
+	// segment on disk, so the log can reach MaxDiskBytes before MaxBytes. Three kinds of data can
+	// exceed the limit. First, the log always records results and received QoS 2 messages. Second,
+	// moving a message larger than SegmentBytes needs its size again for a moment. Third, copies of
+	// damaged files (*.corrupt) stay until the operator removes them. Default: 4*MaxBytes +
+	// 4*SegmentBytes, but at most half of the disk partition.
 	MaxDiskBytes int64
 	// Reserved is the percentage of MaxMessages, MaxBytes and MaxDiskBytes that is reserved for
 	// messages with the priorities High and Urgent. Its range is 0 to 90. If Reserved is above 0,

@@ -83,7 +83,8 @@ func (l *Log) Stats() Stats {
 	defer l.mu.Unlock()
 	s := l.state.stats
 	s.count(&l.state.ledger)
-	s.DiskBytes, s.Segments = l.waste.size, len(l.state.catalog.Segments)
+	s.DiskBytes = l.waste.size + l.waste.receipts.Bytes + l.folder.reserve.size
+	s.Segments = len(l.state.catalog.Segments)
 	s.Receipts = l.waste.receipts.Total
 	s.BytesWritten, s.Syncs, s.PageBytes = l.stats.Bytes.Load(), l.stats.Syncs.Load(), l.stats.Pages.Load()*segment.PageSize
 	s.Degraded = l.pipe.outage != nil

@@ -126,7 +126,7 @@ func (l *Log) start() error {
 	if l.folder.renewal.Copied() {
 		records = r.Disown(records)
 	}
-	l.state = state{o: &l.o, ledger: *g, catalog: r.Catalog}
+	l.state = state{o: &l.o, room: l.o.room(!l.inline), ledger: *g, catalog: r.Catalog}
 	l.waste = waste{garbage: r.Garbage, receipts: r.Receipts}
 	l.writer = l.newWriter(r.Newest)
 	first := &opening{next: next, header: h, records: records, checkpoint: l.state.ledger.AppendCheckpoint(nil, h.Prev), found: len(r.Files) > 0}

@@ -48,8 +48,9 @@ type Retention struct {
 	// client is set.
 	MaxDeadLetters int
 	// MaxReceipts bounds the number of receipts that the store keeps after the segments of their
-	// messages were removed. It is at most 1<<31-1. Each receipt takes 36 bytes on disk. Default:
-	// 0, which means that the store keeps no receipts of ended messages.
+	// messages were removed. It is at most 1<<31-1. Each receipt takes 36 bytes on disk. When the
+	// receipts take a quarter of MaxDiskBytes, the store removes the oldest. Default: 0, which means
+	// that the store keeps no receipts of ended messages.
 	MaxReceipts int
 	// ReceiptAge is how long the store keeps receipts. Receipts are removed one segment at a time.
 	// Default: 7 days.
@@ -65,7 +66,7 @@ type Files struct {
 	SegmentBytes int64
 	// BufferBytes bounds the size of each buffer of the log. Its range is 4 KiB to 64 MiB. The log
 	// has up to five buffers. A packet that is larger than BufferBytes enlarges its buffer.
-	// Default: 1 MiB.
+	// Default: 1 MiB, but at most SegmentBytes.
 	BufferBytes int
 	// PreallocateBytes is the number of zero bytes that the log writes to a segment in advance,
 	// under SyncEveryCommit. It is at most 64 MiB. With it, an fsync takes about half the time, but
@@ -153,9 +154,22 @@ func (o Options) on(partition int64) Options {
 			f.SegmentBytes = max(min(f.SegmentBytes, o.Limits.MaxDiskBytes/segmentsInLimit), 4<<10)
 		}
 	}
-	o.Files.BufferBytes = cmp.Or(o.Files.BufferBytes, 1<<20)
+	o.Files.BufferBytes = cmp.Or(o.Files.BufferBytes, int(max(min(o.Files.SegmentBytes, 1<<20), 4<<10)))
 	o.Files.PreallocateBytes = cmp.Or(o.Files.PreallocateBytes, 256<<10)
 	o.Limits.MaxDiskBytes = cmp.Or(o.Limits.MaxDiskBytes, 4*o.Limits.MaxBytes+4*o.Files.SegmentBytes)
 	o.FS = cmp.Or(o.FS, fsys.OS)
 	return o
+}
+
+// room returns how many bytes of MaxDiskBytes the segments may use when a message is accepted. The
+// rest is for moved messages, the records of results, the reserve, and preallocated zeros.
+func (o *Options) room(onDisk bool) int64 {
+	rest := o.Files.SegmentBytes
+	if onDisk {
+		rest += o.Files.SegmentBytes / 2
+		if o.Sync == SyncEveryCommit {
+			rest += max(min(int64(o.Files.PreallocateBytes), o.Files.SegmentBytes), 0)
+		}
+	}
+	return o.Limits.MaxDiskBytes - rest
 }

@@ -69,6 +69,8 @@ func (l *Log) makeRoom(ctx context.Context, p Priority, need int64, t *Ticket) e
 	case ended && active && s.End() > s.First:
 		l.waste.full = true // large packets have filled the segment, and all its messages have ended
 		return errUncommitted
+	case ended && active && len(l.pipe.open.buf) > 0:
+		return errUncommitted // all records are in the buffer
 	case l.waste.compaction.running || l.waste.removing:
 		if !l.awaitRoom(ctx) {
 			return cmp.Or(context.Cause(ctx), error(&StalledError{After: l.o.WriteTimeout}))
@@ -84,6 +86,10 @@ func (l *Log) makeRoom(ctx context.Context, p Priority, need int64, t *Ticket) e
 			return l.diskFull(p)
 		}
 		last := l.state.dropSegments(l.pipe.open, now.most, need, t)
+		if last == 0 && l.state.anyDroppable(now.most) {
+			l.waste.full = true // the next attempt can drop the messages of this segment
+			return errUncommitted
+		}
 		if last == 0 {
 			l.waste.vain = now
 			return l.diskFull(p)

@@ -233,8 +233,11 @@ func (l *Log) compactPart(s *index.Segment, r *segment.Reader, after uint64) (ui
 
 // lacks returns how many bytes on disk must be freed before m can be accepted. mu must be held.
 func (l *Log) lacks(m *Message) int64 {
-	size := int64(len(m.Packet) + len(m.Key) + record.MaxOverhead - record.MaxKey)
-	return l.waste.size + int64(len(l.pipe.open.buf)) + size - l.o.Limits.share(m.Priority, l.o.Limits.MaxDiskBytes)
+	size := l.waste.size + l.waste.receipts.Bytes + int64(len(l.pipe.open.buf)+len(m.Packet)+len(m.Key)+record.MaxOverhead-record.MaxKey)
+	for _, b := range l.pipe.flight {
+		size += int64(len(b.buf))
+	}
+	return size - l.o.Limits.share(m.Priority, l.state.room)
 }
 
 // awaitRoom waits until there may be more room, or until Close. It returns false if ctx ends, or

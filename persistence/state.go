@@ -11,6 +11,7 @@ import (
 // I/O. Log.mu guards the state.
 type state struct {
 	o       *Options
+	room    int64 // Options.room; 0: unlimited, in tests
 	ledger  ledger.Ledger
 	catalog index.Catalog
 	victims [Priorities]uint64 // no message up to this sequence is droppable

@@ -30,9 +30,11 @@ type Stats struct {
 	// DeadLettersDropped counts the dead letters that were discarded because of MaxDeadLetters,
 	// since the store was opened.
 	DeadLettersDropped uint64
-	DiskBytes          int64  // bytes of the segments in use
-	Segments           int    // number of segments in use
-	Receipts           uint64 // stored receipts, which are written when the segment of a message is removed
+	// DiskBytes is the size of the segments in use, of the receipts and of the file RESERVE. It
+	// does not include preallocated zeros.
+	DiskBytes int64
+	Segments  int    // number of segments in use
+	Receipts  uint64 // stored receipts, which are written when the segment of a message is removed
 
 	AcceptedBytes uint64 // packet bytes of the accepted messages
 	BytesWritten  uint64 // bytes written to files, including preallocation, moved messages and receipts

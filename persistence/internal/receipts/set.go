@@ -13,6 +13,7 @@ import (
 type Set struct {
 	Files []File // oldest first
 	Total uint64 // number of receipts
+	Bytes int64  // size of the files
 }
 
 // Has reports whether the newest file contains the receipts of this segment.
@@ -24,6 +25,7 @@ func (s *Set) Has(number uint64) bool {
 func (s *Set) Add(f File) {
 	s.Files = append(s.Files, f)
 	s.Total += f.Count
+	s.Bytes += f.Bytes()
 }
 
 // Trim drops the oldest file repeatedly. It does so as long as the remaining files contain at least
@@ -38,6 +40,7 @@ func (s *Set) Trim(max uint64, limit int64) (dropped []uint64) {
 		dropped = append(dropped, oldest.Segment)
 		s.Files = s.Files[1:]
 		s.Total -= oldest.Count
+		s.Bytes -= oldest.Bytes()
 	}
 	return dropped
 }
