@@ -32,11 +32,16 @@ func (s *state) admit(m *Message) (a admission, err error) {
 	if most := s.o.Limits.share(m.Priority, s.room) / 4 * 3; s.room > 0 && int64(len(m.Packet)) > most {
 		return a, &PacketTooLargeError{Size: int64(len(m.Packet)), Max: most, Limit: "MaxDiskBytes"}
 	}
-	messages, bytes := s.ledger.Pending, s.ledger.PendingBytes
+	messages, bytes, size := s.ledger.Pending, s.ledger.PendingBytes, int64(len(m.Packet))
+	most := bytes
 	drop := func(seq uint64) error {
 		messages--
 		bytes -= int64(s.catalog.Find(seq).Loc().Size)
-		return s.o.Limits.room(m.Priority, int64(len(m.Packet)), messages, bytes)
+		err := s.o.Limits.room(m.Priority, size, messages, bytes)
+		if bytes+size <= most && s.o.Limits.room(Urgent, size, messages, bytes) == nil {
+			return nil // the message replaces others, so it takes no more of the reserved part
+		}
+		return err
 	}
 	older := uint64(0)
 	if m.Key != "" {
@@ -84,14 +89,15 @@ func (s *state) chooseVictims(most Priority, older uint64, drop func(seq uint64)
 }
 
 // maxMoved is how many bytes of remaining messages the log moves to free one byte.
-const maxMoved = 8
+const maxMoved = 16
 
 // dropSegments drops messages whose priority is at most highest, the oldest first, until whole
 // segments can be removed. The removal frees at least need bytes, and at least one byte for each
 // maxMoved bytes that must be moved out of these segments. dropSegments returns the number of the
-// last such segment. It returns 0 and drops nothing if dropping messages does not free enough.
-func (s *state) dropSegments(b *batch, highest Priority, need int64, t *Ticket) (last uint64) {
-	freed, kept := int64(0), int64(0)
+// last such segment, and the number of bytes that its removal frees. It returns 0 and drops nothing if dropping
+// messages does not free enough.
+func (s *state) dropSegments(b *batch, highest Priority, need int64, t *Ticket) (last uint64, freed int64) {
+	kept, before := int64(0), len(b.buf)
 	var victims []uint64
 	segments := s.catalog.Segments
 	for _, seg := range segments[:len(segments)-1] {
@@ -111,13 +117,13 @@ func (s *state) dropSegments(b *batch, highest Priority, need int64, t *Ticket) 
 		}
 	}
 	if last == 0 {
-		return 0
+		return 0, 0
 	}
 	for _, seq := range victims {
 		s.stats.DroppedOldest++
 		s.drop(b, t, seq, DroppedOldest)
 	}
-	return last
+	return last, freed - int64(len(b.buf)-before)
 }
 
 // anyDroppable reports whether the active segment contains a droppable message whose priority is at

@@ -153,3 +153,79 @@ func TestMaxDiskBytes_IncludesAllFiles(t *testing.T) {
 		}
 	}
 }
+
+// TestReserved_TelemetryReplacesTelemetry fills most of a store with alarms, so that more than the
+// unreserved part is in use. New telemetry then replaces older telemetry, and takes no room from
+// alarms.
+func TestReserved_TelemetryReplacesTelemetry(t *testing.T) {
+	const size = 500
+	for name, limits := range map[string]Limits{
+		"MaxMessages":  {MaxMessages: 1000},
+		"MaxBytes":     {MaxBytes: 1000 * size},
+		"MaxDiskBytes": {MaxDiskBytes: 1 << 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			limits.Reserved, limits.WhenFull = 20, DropOldest
+			l := open(t, newMemFS(), Options{Limits: limits})
+			defer l.Close()
+			add := func(p Priority) ([]Drop, error) {
+				m := numbered(l.LastSeq()+1, size)
+				m.Priority = p
+				ticket, err := l.Enqueue(context.Background(), m)
+				if err == nil {
+					err = l.Wait(context.Background(), ticket)
+				}
+				return ticket.Drops, err
+			}
+			var drops []Drop
+			for len(drops) == 0 { // until telemetry takes the unreserved part
+				var err error
+				if drops, err = add(Normal); err != nil {
+					t.Fatal(err)
+				}
+			}
+			room := int(l.Stats().Pending) * 100 / 80
+			for range room * 85 / 100 {
+				if _, err := add(Urgent); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before := l.Stats()
+			if before.PendingOf[Normal] < uint64(room/20) {
+				t.Fatalf("%d readings are left", before.PendingOf[Normal])
+			}
+			for range 2 * room {
+				if _, err := add(Normal); err != nil {
+					t.Fatalf("%v; %+v", err, l.Stats())
+				}
+			}
+			after := l.Stats()
+			if after.PendingOf[Urgent] != before.PendingOf[Urgent] || after.PendingOf[Normal] > before.PendingOf[Normal] || after.PendingOf[Normal] < uint64(room/100) {
+				t.Errorf("pending: %v before, %v after", before.PendingOf, after.PendingOf)
+			}
+			if after.DiskBytes > before.DiskBytes+2*l.o.Files.SegmentBytes {
+				t.Errorf("%d bytes on disk before, %d after", before.DiskBytes, after.DiskBytes)
+			}
+			newest := l.LastSeq()
+			if m := l.state.catalog.Find(newest); !m.Alive() {
+				t.Error("the newest reading was dropped")
+			}
+			for range after.PendingOf[Normal] { // without telemetry, nothing can be replaced
+				seq, _ := l.state.victim(Normal, 0)
+				if err := l.Done(seq, Result{Kind: Acked}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for err := error(nil); err == nil; {
+				_, err = add(Urgent)
+				if err != nil && !errors.Is(err, ErrFull) {
+					t.Fatal(err)
+				}
+			}
+			var full *FullError
+			if drops, err := add(Normal); !errors.As(err, &full) || full.Reserved != 20 || len(drops) > 0 {
+				t.Errorf("a reading in a store full of alarms: %v, %v", drops, err)
+			}
+		})
+	}
+}

@@ -29,7 +29,9 @@ type Limits struct {
 	MaxDiskBytes int64
 	// Reserved is the percentage of MaxMessages, MaxBytes and MaxDiskBytes that is reserved for
 	// messages with the priorities High and Urgent. Its range is 0 to 90. If Reserved is above 0,
-	// the store never drops High and Urgent messages to make room. Default: 0.
+	// the store never drops High and Urgent messages to make room. These messages use the other
+	// part too. When it is full, a Normal message is accepted only if DropOldest can drop Normal
+	// messages of at least its size. Default: 0.
 	Reserved int
 	// MaxAge bounds the time from the acceptance of a message to its expiry. An expired message
 	// stays pending until the sender records the result Expired. Default: 0, which means no bound.

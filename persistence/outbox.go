@@ -39,7 +39,11 @@ func (l *Log) Enqueue(ctx context.Context, m *Message) (Ticket, error) {
 		}
 		switch err {
 		case nil:
+			before := len(b.buf)
 			t := l.state.accept(b, m, accepted, expires, a)
+			if m.Priority == Normal {
+				l.waste.granted = max(l.waste.granted-int64(len(b.buf)-before), 0)
+			}
 			t.Drops = append(dropped.Drops, t.Drops...)
 			return t, nil
 		case errAgain:
@@ -85,7 +89,7 @@ func (l *Log) makeRoom(ctx context.Context, p Priority, need int64, t *Ticket) e
 		if now.includes(l.waste.vain) {
 			return l.diskFull(p)
 		}
-		last := l.state.dropSegments(l.pipe.open, now.most, need, t)
+		last, freed := l.state.dropSegments(l.pipe.open, now.most, need, t)
 		if last == 0 && l.state.anyDroppable(now.most) {
 			l.waste.full = true // the next attempt can drop the messages of this segment
 			return errUncommitted
@@ -93,6 +97,9 @@ func (l *Log) makeRoom(ctx context.Context, p Priority, need int64, t *Ticket) e
 		if last == 0 {
 			l.waste.vain = now
 			return l.diskFull(p)
+		}
+		if p == Normal {
+			l.waste.granted += freed
 		}
 		l.waste.compaction.forced = last // compaction moves the remaining messages out of these segments
 		l.startCompaction()

@@ -62,7 +62,7 @@ func receipt(seq uint64, r record.Result, at int64) Receipt {
 }
 
 // mostReceipts returns how many receipts the log keeps.
-func (l *Log) mostReceipts() uint64 {
+func mostReceipts(l *Log) uint64 {
 	return uint64(min(int64(l.o.Retention.MaxReceipts), max(l.o.Limits.MaxDiskBytes/4/receipts.Size, 1)))
 }
 
@@ -122,7 +122,7 @@ func (l *Log) keepReceipts(s *index.Segment) bool {
 	switch {
 	case err == nil && f.Count > 0:
 		w.receipts.Add(f)
-		for _, number := range w.receipts.Trim(l.mostReceipts(), l.receiptLimit()) {
+		for _, number := range w.receipts.Trim(mostReceipts(l), l.receiptLimit()) {
 			w.garbage = append(w.garbage, receipts.Name(l.folder.dir, number))
 		}
 	case err == nil || errors.Is(err, fs.ErrNotExist): // no receipts to write, or the segment was removed already

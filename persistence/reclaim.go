@@ -21,6 +21,7 @@ type waste struct {
 	stuck      time.Time // time of a failed attempt to empty or remove a segment; zero if the last attempt succeeded
 	waiters    int       // goroutines that wait for room
 	full       bool      // the active segment takes no more records
+	granted    int64     // bytes of dropped Normal messages that new Normal messages may use in the reserved part
 	vain       vain      // the state in which dropping messages last freed no segment
 	compaction compaction
 	receipts   receipts.Set
@@ -233,11 +234,25 @@ func (l *Log) compactPart(s *index.Segment, r *segment.Reader, after uint64) (ui
 
 // lacks returns how many bytes on disk must be freed before m can be accepted. mu must be held.
 func (l *Log) lacks(m *Message) int64 {
-	size := l.waste.size + l.waste.receipts.Bytes + int64(len(l.pipe.open.buf)+len(m.Packet)+len(m.Key)+record.MaxOverhead-record.MaxKey)
+	size := l.waste.size + l.waste.receipts.Bytes + int64(len(l.pipe.open.buf)) + bytesOf(m)
 	for _, b := range l.pipe.flight {
 		size += int64(len(b.buf))
 	}
-	return size - l.o.Limits.share(m.Priority, l.state.room)
+	room := l.state.room
+	over := size - l.o.Limits.share(m.Priority, room)
+	switch {
+	case over <= 0 || m.Priority > Normal || l.o.Limits.Reserved == 0 || l.o.Limits.WhenFull != DropOldest:
+		return over
+	case size <= room && bytesOf(m) <= l.waste.granted:
+		return 0
+	}
+	// High and Urgent messages use the unreserved part too. The message may replace older ones.
+	return min(over, max(bytesOf(m), size-room))
+}
+
+// bytesOf returns an upper bound for the size of the record of a message.
+func bytesOf(m *Message) int64 {
+	return int64(len(m.Packet) + len(m.Key) + record.MaxOverhead - record.MaxKey)
 }
 
 // awaitRoom waits until there may be more room, or until Close. It returns false if ctx ends, or
