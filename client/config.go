@@ -306,7 +306,7 @@ func (c Config) withDefaults() Config {
 
 // FullPolicy selects what Publish does when MaxMessages, MaxBytes or MaxDiskBytes of the store is
 // reached. At other limits, Publish always fails. The store never drops messages that may have been
-// sent, or messages of a higher priority than the new one.
+// sent, or messages of a higher priority than the new one. Message.Block makes single messages wait.
 type FullPolicy uint8
 
 const (

@@ -132,6 +132,65 @@ func TestWhenFull_BlockWaitsForTheDisk(t *testing.T) {
 	})
 }
 
+// TestMessage_Block checks that a message with Block waits for room after WhenFull has been applied,
+// and that other messages do not wait.
+func TestMessage_Block(t *testing.T) {
+	for _, policy := range []client.FullPolicy{client.Reject, client.DropOldest, client.DropNewest} {
+		withScript(t, func(t *testing.T, s *script) {
+			cfg := small(s, &recorder{}, policy)
+			cfg.Store.Options.Limits.Reserved = 34 // one message
+			c := mustStart(t, cfg)
+			alarm := client.Message{Topic: "alarm", QoS: client.AtLeastOnce, Priority: client.High, Block: true}
+			reading := client.Message{Topic: "reading", QoS: client.AtLeastOnce}
+			for range 3 {
+				if _, err := c.Publish(t.Context(), alarm); err != nil {
+					t.Fatal(err)
+				}
+			}
+			results := make(chan error, 1)
+			why := errors.New("why")
+			ctx, cancel := context.WithCancelCause(t.Context())
+			go func() {
+				_, err := c.Publish(ctx, alarm)
+				results <- err
+			}()
+			synctest.Wait()
+			if len(results) > 0 {
+				t.Fatalf("policy %d: Publish did not wait: %v", policy, <-results)
+			}
+			if d, err := c.Publish(t.Context(), reading); policy == client.DropNewest {
+				wantState(t, d, client.Dropped)
+			} else if !errors.Is(err, persistence.ErrFull) {
+				t.Errorf("policy %d: a message without Block: %v", policy, err)
+			}
+			cancel(why)
+			if err := <-results; err != why {
+				t.Errorf("policy %d: Publish returned %v when its context ended", policy, err)
+			}
+			go func() {
+				_, err := c.Publish(t.Context(), alarm)
+				results <- err
+			}()
+			p := s.accept(control.Connack{})
+			p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
+			must(t, <-results)
+			must(t, c.Close())
+		})
+	}
+	// With DropOldest, an alarm takes the room of telemetry and does not wait.
+	withScript(t, func(t *testing.T, s *script) {
+		var events recorder
+		c := mustNew(t, small(s, &events, client.DropOldest))
+		oldest := publish(t, c, "reading", "x", client.AtLeastOnce)
+		for range 3 {
+			if _, err := c.Publish(t.Context(), client.Message{Topic: "alarm", QoS: client.AtLeastOnce, Priority: client.High, Block: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wantDropped(t, &events, oldest, persistence.ErrFull)
+	})
+}
+
 func TestWhenFull_DropNewest(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder

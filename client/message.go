@@ -71,7 +71,7 @@ type Message struct {
 	// the lifetime too.
 	Expiry time.Duration
 
-	// The following three fields have no effect at QoS 0.
+	// The following four fields have no effect at QoS 0.
 
 	// OnSessionLost selects what happens to this message if it is in flight when the server loses
 	// the session. The policy is stored with the message. Default: the process that detects the
@@ -86,6 +86,11 @@ type Message struct {
 	// with Conflate have no sequence numbers, because receivers would report the dropped ones as
 	// missing.
 	Conflate bool
+	// Block makes Publish wait if the store has no room for this message or the disk refuses
+	// writes. Publish then returns when the message is accepted, its context ends, or the client is
+	// closed. StoreConfig.WhenFull applies first: with DropOldest, Publish waits only if no message
+	// can be dropped for this one. With the policy Block, every message waits.
+	Block bool
 
 	ContentType     string // UTF-8, up to 65,535 bytes, like every text
 	ResponseTopic   string // topic for the response to a request, without wildcards

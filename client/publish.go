@@ -176,7 +176,7 @@ var drafts = sync.Pool{New: func() any {
 func (d *draft) fill(c *Client, m *Message, p *wire.Publish) {
 	d.packet = *p
 	d.Message = persistence.Message{ID: m.ID, Priority: m.Priority, OnSessionLost: m.OnSessionLost, Packet: d.Message.Packet}
-	d.Topic, d.Expiry, d.StreamName = m.Topic, m.Expiry, ""
+	d.Topic, d.Expiry, d.StreamName, d.Block = m.Topic, m.Expiry, "", m.Block
 	switch {
 	case m.Conflate:
 		d.Key = conflationKey(m.Topic)

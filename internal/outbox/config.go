@@ -61,6 +61,7 @@ type Draft struct {
 	persistence.Message
 	Topic      string
 	Expiry     time.Duration                          // lifetime; 0: the message does not expire
+	Block      bool                                   // Add waits for room, whatever the policy
 	StreamName string                                 // the stream that numbers the message; empty: none
 	Encode     func(dst []byte, number uint64) []byte // appends the PUBLISH of the message; number 0: no number
 }

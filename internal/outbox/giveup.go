@@ -151,3 +151,10 @@ func (o *Outbox) endAll() {
 	}
 	o.over = o.over[:0]
 }
+
+// endDropped ends the messages that the store has dropped for d.
+func (o *Outbox) endDropped(drops []persistence.Drop, d *Draft) {
+	for _, drop := range drops {
+		o.end(drop.Seq, dropped(drop, d))
+	}
+}

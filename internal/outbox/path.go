@@ -24,9 +24,7 @@ func (o *Outbox) Add(ctx context.Context, d *Draft, w *Waiter) error {
 	if err == nil {
 		m.end, m.closed = o.open.register(ticket.Seq, ticket.Replaced, d, w)
 	}
-	for _, drop := range ticket.Drops {
-		o.end(drop.Seq, dropped(drop, d))
-	}
+	o.endDropped(ticket.Drops, d)
 	if err != nil {
 		if o.cfg.WhenFull == DropNewest && storeFull(err) {
 			o.report(w, End{ID: d.ID, Topic: d.Topic, State: Dropped, Cause: StoreFull, Err: err}.described(o.cfg.Describe))
@@ -64,10 +62,11 @@ func (o *Outbox) stored(m *added, err error) error {
 	return nil
 }
 
-// admit enqueues d without waiting for the disk. With Block it waits for room.
+// admit enqueues d without waiting for the disk. If the policy is Block or d.Block is set, it waits
+// for room.
 func (o *Outbox) admit(ctx context.Context, d *Draft) (persistence.Ticket, error) {
 	ticket, err := o.enqueue(ctx, d)
-	for o.cfg.WhenFull == Block && mayPass(err) {
+	for (d.Block || o.cfg.WhenFull == Block) && mayPass(err) {
 		ticket, err = o.enqueueLater(ctx, d, deferredFull(err))
 	}
 	return ticket, err
@@ -117,7 +116,11 @@ func (o *Outbox) enqueue(ctx context.Context, d *Draft) (ticket persistence.Tick
 		}
 	}
 	d.Packet = d.Encode(d.Packet[:0], d.StreamSeq)
-	return o.cfg.Store.Enqueue(ctx, &d.Message)
+	if ticket, err = o.cfg.Store.Enqueue(ctx, &d.Message); err != nil {
+		o.endDropped(ticket.Drops, d)
+		ticket.Drops = nil
+	}
+	return ticket, err
 }
 
 // Run is the send loop. It sends the stored messages until ctx ends: the highest priority first,
