@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
-	"slices"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/dedupe"
@@ -145,13 +144,14 @@ type SessionConfig struct {
 type StoreConfig struct {
 	Options persistence.Options // options of the store in Config.Dir, or in memory
 	Custom  persistence.Store   // store of the application, in place of Config.Dir; the client does not close this store; default: none
-	// WhenFull selects what Publish does at a limit of the store. Default: Options.Limits.WhenFull,
-	// which is Reject. For a Custom store, set DropOldest in its own options.
+	// WhenFull selects what Publish does at a limit of the store. New rejects
+	// Options.Limits.WhenFull. Default: Reject. For a Custom store, set DropOldest in its own
+	// options.
 	WhenFull FullPolicy
 	// DeadLetters is how many refused messages the store keeps for Client.DeadLetters. If there are
 	// more, the store discards the oldest. A refused message that is kept has the outcome
-	// DeadLettered. Default: Options.Retention.MaxDeadLetters if that is set, else 0. At most
-	// 100,000. A Custom store has its own limit.
+	// DeadLettered. New rejects Options.Retention.MaxDeadLetters. Default: 0. At most 100,000. A
+	// Custom store has its own limit.
 	DeadLetters int
 }
 
@@ -294,12 +294,6 @@ func (c Config) withDefaults() Config {
 	if c.Presence.Status != nil {
 		c.Presence.Status = c.Presence.Status.withDefaults()
 		c.Presence.Will = c.Presence.Status.will(c.Session.Expiry)
-	}
-	if c.Store.WhenFull == Reject {
-		c.Store.WhenFull = FullPolicy(slices.Index(storePolicies[:], c.Store.Options.Limits.WhenFull))
-	}
-	if c.Store.DeadLetters == 0 {
-		c.Store.DeadLetters = max(c.Store.Options.Retention.MaxDeadLetters, 0)
 	}
 	return c
 }

@@ -167,12 +167,13 @@ func TestConfig_Validate(t *testing.T) {
 		{"Store.WhenFull", func(c *client.Config) {
 			c.Store.WhenFull, c.Store.Custom = client.DropOldest, persistence.NewMemory(persistence.Options{})
 		}},
-		{"Store.WhenFull", func(c *client.Config) {
-			c.Store.WhenFull, c.Store.Options.Limits.WhenFull = client.Block, persistence.DropOldest
-		}},
-		{"", func(c *client.Config) {
+		{"Store.Options.Limits.WhenFull", func(c *client.Config) { c.Store.Options.Limits.WhenFull = persistence.DropOldest }},
+		{"Store.Options.Limits.WhenFull", func(c *client.Config) {
 			c.Store.WhenFull, c.Store.Options.Limits.WhenFull = client.DropOldest, persistence.DropOldest
 		}},
+		{"", func(c *client.Config) { c.Store.WhenFull = client.DropOldest }},
+		{"Store.Options.Retention.MaxDeadLetters", func(c *client.Config) { c.Store.Options.Retention.MaxDeadLetters = 10 }},
+		{"", func(c *client.Config) { c.Store.DeadLetters = 10 }},
 		{"", func(c *client.Config) {
 			c.Store.WhenFull, c.Store.Custom = client.Block, persistence.NewMemory(persistence.Options{})
 		}},

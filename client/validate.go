@@ -216,10 +216,10 @@ func (v *validator) choices(c *Config) {
 	v.bad(store.WhenFull > DropNewest, "Store.WhenFull", "is %d; use Reject, Block, DropOldest or DropNewest", store.WhenFull)
 	v.bad(store.WhenFull == DropOldest && store.Custom != nil, "Store.WhenFull",
 		"is DropOldest, which a Custom store applies itself; set it in the options of that store")
-	if inOptions := store.Options.Limits.WhenFull; store.WhenFull <= DropNewest && store.WhenFull != Reject {
-		v.bad(inOptions != persistence.Reject && inOptions != storePolicies[store.WhenFull], "Store.WhenFull",
-			"differs from Store.Options.Limits.WhenFull; set only one of them")
-	}
+	v.bad(err == nil && store.Options.Limits.WhenFull != persistence.Reject, "Store.Options.Limits.WhenFull",
+		"is set; set Store.WhenFull instead")
+	v.bad(err == nil && store.Options.Retention.MaxDeadLetters != 0, "Store.Options.Retention.MaxDeadLetters",
+		"is set; set Store.DeadLetters instead")
 	v.bad(s.Mode > StrictSession, "Session.Mode", "is %d; use ResumeSession or StrictSession", s.Mode)
 	v.bad(s.Mode == StrictSession && s.Expiry == NoSession, "Session.Mode",
 		"is StrictSession, but with NoSession no session is kept; set a Session.Expiry")

@@ -36,7 +36,7 @@ type Limits struct {
 	// MaxAge bounds the time from the acceptance of a message to its expiry. An expired message
 	// stays pending until the sender records the result Expired. Default: 0, which means no bound.
 	MaxAge   time.Duration
-	WhenFull FullPolicy // what Enqueue does at a limit; default: Reject
+	WhenFull FullPolicy // what Enqueue does at a limit; a client sets it from StoreConfig.WhenFull; default: Reject
 }
 
 // FullPolicy selects what Enqueue does when MaxMessages, MaxBytes or MaxDiskBytes is reached. At

@@ -43,9 +43,9 @@ func (o *Options) reportOutage(err *DegradedError) {
 // default.
 type Retention struct {
 	// MaxDeadLetters bounds the number of dead letters. It is at most 100,000. At the limit, a new
-	// dead letter replaces the oldest one. -1 means that the store keeps no dead letters. Default:
-	// 1,000. A client keeps dead letters only if this field or StoreConfig.DeadLetters of the
-	// client is set.
+	// dead letter replaces the oldest one. -1 means that the store keeps no dead letters. A client
+	// sets it from StoreConfig.DeadLetters, and creates no dead letters if that is 0. Default:
+	// 1,000.
 	MaxDeadLetters int
 	// MaxReceipts bounds the number of receipts that the store keeps after the segments of their
 	// messages were removed. It is at most 1<<31-1. Each receipt takes 36 bytes on disk. When the
