@@ -171,10 +171,10 @@ type PublishingConfig struct {
 	// Refusals selects what happens to messages that the server refuses (PUBACK or PUBREC with a
 	// reason code of 0x80 or above). The first matching rule applies. Default: no rules. Without a
 	// matching rule, the outcome is Refused if the code concerns the message itself, so that a
-	// retry cannot succeed (0x81, 0x82, 0x90, 0x95, 0x99 and the like). After all other codes,
-	// including 0x87, the client defers the message. A deferred message stays pending, and the
-	// client resends it after RetryBackoff until it expires. Meanwhile, later messages of the same
-	// topic and priority wait. Messages of other topics do not wait.
+	// retry cannot succeed (0x90 and 0x99). After other codes, including 0x87, the client defers
+	// the message. A code that PUBACK must not have, such as 0x81, ends the connection, see
+	// PoisonAttempts. A deferred message stays pending, and the client resends it after RetryBackoff
+	// until it expires. Meanwhile, only later messages of the same topic and priority wait.
 	Refusals     []RefusalRule
 	RetryBackoff reliability.Backoff // delay before a deferred message or a refused subscription is sent again, with full jitter; default: 250 ms or half of its Max if that is less, doubled each time, up to 1 minute
 	// PoisonAttempts is how many connections in a row one message may end before the client defers

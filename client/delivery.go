@@ -71,8 +71,8 @@ func (d *Delivery) Wait(ctx context.Context) (Outcome, error) {
 		err = reliability.Await(ctx, d.timeout, d.Done())
 	}
 	o := d.Outcome()
-	if o.State == Pending && o.Reason != 0 {
-		err = &DeferredError{Messages: 1, Code: o.Reason, Err: err}
+	if alone := d.waiter.Result().Alone; o.State == Pending && (o.Reason != 0 || alone) {
+		err = &DeferredError{Messages: 1, Code: o.Reason, Err: err, alone: alone}
 	}
 	return o, cmp.Or(err, o.Err)
 }

@@ -173,7 +173,7 @@ func (*CloseTimeoutError) SafeToRetry() bool { return true }
 type PoisonError struct {
 	ID       MessageID
 	Attempts int
-	Code     byte // reason code of the last DISCONNECT; 0 if the server sent none
+	Code     byte // reason code of the last DISCONNECT; 0 if the server sent none, 0x80 also if its answer was invalid
 	Deferred bool // the message is resent alone; Attempts counts from its first deferral
 }
 
@@ -181,14 +181,17 @@ func (e *PoisonError) Error() string {
 	if e.Deferred {
 		return fmt.Sprintf("client: message %v deferred: several connections ended over it, the last one with %s; it is resent alone, after other messages were acknowledged", e.ID, endedWith(e.Code))
 	}
-	return fmt.Sprintf("client: message %v given up: the server ended %d connections in a row over it, the last one with %s (0x%02X); change the message",
-		e.ID, e.Attempts, reliability.ReasonName(e.Code), e.Code)
+	return fmt.Sprintf("client: message %v given up: the server ended %d connections in a row over it, the last one with %s; change the message",
+		e.ID, e.Attempts, endedWith(e.Code))
 }
 
 // endedWith describes why a connection ended.
 func endedWith(code byte) string {
-	if code == 0 {
+	switch code {
+	case 0:
 		return "no reason code"
+	case wire.ReasonUnspecifiedError: // also stands for an invalid answer of the server
+		return "no specific reason"
 	}
 	return fmt.Sprintf("%s (0x%02X)", reliability.ReasonName(code), code)
 }

@@ -53,13 +53,20 @@ var _ = [1]struct{}{}[LowerQoS-RefusalAction(deferral.LowerQoS)]
 type DeferredError struct {
 	Messages int
 	Since    time.Time // when the first of the messages was deferred; zero if unknown
-	Code     byte      // the last reason code
-	Err      error     // why the call stopped waiting; nil if the refusals lasted too long
+	// Code is the last reason code. If connections ended because of the message, it is the code of
+	// DISCONNECT: 0 if the server sent none, and 0x80 if the server's answer was invalid.
+	Code byte
+	Err  error // why the call stopped waiting; nil if the refusals lasted too long
+
+	alone bool // the message ended connections
 }
 
 func (e *DeferredError) Error() string {
 	s := fmt.Sprintf("client: %d messages deferred: the server refuses them for now with %s (0x%02X); they are resent until they expire", e.Messages, reliability.ReasonName(e.Code), e.Code)
-	if e.Messages == 1 {
+	switch {
+	case e.alone:
+		s = fmt.Sprintf("client: message deferred: connections ended because of it, the last one with %s; it is resent alone until it expires", endedWith(e.Code))
+	case e.Messages == 1:
 		s = fmt.Sprintf("client: message deferred: the server refuses it for now with %s (0x%02X); it is resent until it expires", reliability.ReasonName(e.Code), e.Code)
 	}
 	if e.Err != nil {

@@ -44,7 +44,7 @@ func (o *Outbox) giveUp(e *persistence.Entry, cause Cause, code byte, attempts i
 	if err := o.cfg.Store.Defer(e.Seq, e.Deferral); err != nil {
 		o.cfg.StoreFailed(err) // at worst it is sent again after a restart
 	}
-	if judge := o.open.refused(e.Seq, code); judge != nil {
+	if judge := o.open.refused(e.Seq, code, false); judge != nil {
 		judge(errNotTried)
 	}
 	o.deferred.GiveUp(e, id, code, time.Now())

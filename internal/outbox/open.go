@@ -185,8 +185,8 @@ func (t *openTable) sentAt(seq uint64) byte {
 	return 0
 }
 
-// refused records that a message was refused for now, and returns the breaker's function for it.
-func (t *openTable) refused(seq uint64, code byte) (judge func(error)) {
+// refused records that a message was refused for now, or ended connections (alone), and returns the breaker's function for it.
+func (t *openTable) refused(seq uint64, code byte, alone bool) (judge func(error)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p, i, bit := t.find(seq)
@@ -197,7 +197,7 @@ func (t *openTable) refused(seq uint64, code byte) (judge func(error)) {
 		judge, p.sent[i].judge = p.sent[i].judge, nil
 	}
 	if r := t.resultsOf(p); r != nil && p.registered&bit != 0 {
-		r.note(i, code)
+		r.note(i, code, alone)
 	}
 	return judge
 }

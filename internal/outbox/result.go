@@ -17,6 +17,7 @@ import (
 type Result struct {
 	State  State
 	Reason byte  // MQTT reason code; of a pending message, the code of the last refusal
+	Alone  bool  // the message is pending, ended connections, and is sent alone
 	Err    error // nil if pending or acked
 }
 
@@ -75,6 +76,7 @@ type resultSlot struct {
 	done   chan struct{} // created by the first call of wait
 	state  State
 	reason byte
+	alone  bool // the message ended connections, and is sent alone
 }
 
 func newResults(n int) *results { return &results{slots: make([]resultSlot, n)} }
@@ -96,7 +98,7 @@ func (r *results) read(i uint8) Result {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := &r.slots[i]
-	return Result{State: s.state, Reason: s.reason, Err: r.errs[i]}
+	return Result{State: s.state, Reason: s.reason, Alone: s.alone, Err: r.errs[i]}
 }
 
 func (r *results) resolve(i uint8, res Result) {
@@ -106,7 +108,7 @@ func (r *results) resolve(i uint8, res Result) {
 	if s.state != Pending {
 		return
 	}
-	s.state, s.reason = res.State, res.Reason
+	s.state, s.reason, s.alone = res.State, res.Reason, false
 	if res.Err != nil {
 		if r.errs == nil {
 			r.errs = map[uint8]error{}
@@ -119,11 +121,11 @@ func (r *results) resolve(i uint8, res Result) {
 }
 
 // note records the reason code of a pending message that was refused for now.
-func (r *results) note(i uint8, code byte) {
+func (r *results) note(i uint8, code byte, alone bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s := &r.slots[i]; s.state == Pending {
-		s.reason = code
+		s.reason, s.alone = code, alone
 	}
 }
 

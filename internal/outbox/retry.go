@@ -83,7 +83,7 @@ func (o *Outbox) refusedByServer(r deferral.Refusal, g *session.Generation) {
 		o.window.Refused(g.InFlight())
 	}
 	until, attempts := o.deferred.Refuse(topic, e, identifierOf(e), r.Code, time.Now())
-	if judge := o.open.refused(r.Seq, r.Code); judge != nil {
+	if judge := o.open.refused(r.Seq, r.Code, false); judge != nil {
 		err := errNotTried
 		if attempts >= breakerAttempts && o.blame.counts(topic, since) {
 			err = o.cfg.Describe(End{ID: e.ID, State: Refused, Reason: r.Code, Text: r.Text})
@@ -112,7 +112,7 @@ func (o *Outbox) isolate(r deferral.Refusal) {
 	}
 	until, attempts := o.deferred.Isolate(topic, e, id, r, time.Now())
 	d := persistence.Deferral{Since: since, Attempts: attempts, Code: r.Code, Alone: true, PacketID: id, RefusedID: e.Deferral.RefusedID}
-	if judge := o.open.refused(r.Seq, r.Code); judge != nil {
+	if judge := o.open.refused(r.Seq, r.Code, true); judge != nil {
 		judge(errNotTried)
 	}
 	o.postpone(r, d, topic, time.Until(until))
