@@ -49,8 +49,9 @@ type File struct {
 
 var _ Cache = (*File)(nil)
 
-// OpenFile opens the log at path. It creates the log if it does not exist. The directory must
-// exist. OpenFile also creates the file path + ".lock" and, temporarily, the file path + ".new".
+// OpenFile opens the log at path. It creates the log if it does not exist, and the directory of
+// path with mode 0700. OpenFile also creates the file path + ".lock" and, temporarily, the file
+// path + ".new".
 //
 // If the log exists and the disk refuses writes, OpenFile succeeds. A full disk is an example. The
 // keys in the log are Duplicates, and commits return [*CommitError] until the disk accepts writes
@@ -66,6 +67,9 @@ func openFile(path string, o Options, on fsys.FS) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dedupe: %w", err)
 	}
+	if err := on.MkdirAll(filepath.Dir(abs)); err != nil {
+		return nil, cannot("create the directory", err)
+	}
 	lock, err := on.Lock(abs + ".lock")
 	if err == nil {
 		if err = lock.Guard(abs, abs); errors.Is(err, fs.ErrNotExist) {
@@ -78,8 +82,6 @@ func openFile(path string, o Options, on fsys.FS) (*File, error) {
 	switch {
 	case errors.As(err, &locked):
 		return nil, &LockedError{Path: abs, PID: locked.PID}
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("dedupe: directory %s does not exist: %w; create it first", filepath.Dir(abs), err)
 	case err != nil:
 		return nil, cannot("lock the log", err)
 	}

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -121,10 +123,20 @@ func TestOpenFile_Locked(t *testing.T) {
 	openOn(t, path, fsys.OS, Options{}).Close()
 }
 
-func TestOpenFile_MissingDirectory(t *testing.T) {
-	_, err := OpenFile(testPath(t)+"/no/such", Options{})
-	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "create it first") {
-		t.Fatalf("%v, want ErrNotExist and what to do", err)
+func TestOpenFile_CreatesDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "no", "such")
+	f, err := OpenFile(filepath.Join(dir, "handled"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, d := range []string{dir, filepath.Dir(dir)} {
+		if info, err := os.Stat(d); err != nil || runtime.GOOS != "windows" && info.Mode() != fs.ModeDir|0o700 {
+			t.Errorf("%s: %v, %v", d, info, err)
+		}
+	}
+	if _, err := OpenFile(filepath.Join(dir, "handled", "below"), Options{}); err == nil || !strings.Contains(err.Error(), "create the directory") {
+		t.Errorf("a file in place of the directory: %v", err)
 	}
 }
 
