@@ -6,13 +6,15 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 )
 
 // Broker is an MQTT 5 broker inside the process. Its methods are safe for concurrent use.
 type Broker struct {
-	opts    Options
-	replies replyRules
-	state   sync.Mutex // use lock and unlock for changes
+	opts     Options
+	replies  replyRules
+	refusing atomic.Pointer[refusing]
+	state    sync.Mutex // use lock and unlock for changes
 
 	// guarded by state
 	sessions  map[string]*session
@@ -25,6 +27,7 @@ type Broker struct {
 	log       *journal // nil without Options.Dir
 	dirty     []*conn  // connections that have data to write; wake wakes their writers
 	stats     Stats
+	published published
 	closed    bool
 	changed   chan struct{} // closed by the next event; nil if no goroutine waits
 

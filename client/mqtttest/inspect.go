@@ -205,3 +205,54 @@ func (e *entry) public() Message {
 	}
 	return m
 }
+
+// Messages returns copies of the messages that clients have published to topics that match filter,
+// in the order in which the broker accepted them. It includes wills, but not messages of
+// [Broker.Publish] and refused messages. If a client sends a QoS 1 message again, the message is
+// listed again. The broker keeps the newest messages, see [Options.MaxPublishedBytes].
+func (b *Broker) Messages(filter string) (list []Message) {
+	b.state.Lock()
+	defer b.state.Unlock()
+	for _, m := range b.published.list {
+		if wire.Match(filter, m.topic) {
+			list = append(list, (&entry{msg: m, qos: m.qos, retain: m.retain}).public())
+		}
+	}
+	return list
+}
+
+// WaitMessage waits until [Broker.Messages] with this filter contains a message, and returns the
+// first one. If ctx ends first, the error lists the topics on which clients have published.
+func (b *Broker) WaitMessage(ctx context.Context, filter string) (m Message, err error) {
+	if err := wire.CheckTopicFilter(filter); err != nil {
+		return m, fmt.Errorf("mqtttest: WaitMessage: %w", err)
+	}
+	var found []Message
+	err = b.WaitFor(ctx, func() bool {
+		found = b.Messages(filter)
+		return len(found) > 0
+	})
+	if err != nil {
+		return m, fmt.Errorf("mqtttest: no client has published to %q (topics: %s): %w", filter, list(b.publishedTopics()), err)
+	}
+	return found[0], nil
+}
+
+func (b *Broker) publishedTopics() (topics []string) {
+	b.state.Lock()
+	defer b.state.Unlock()
+	for _, m := range b.published.list {
+		topics = append(topics, m.topic)
+	}
+	slices.Sort(topics)
+	return slices.Compact(topics)
+}
+
+// RefusePublishes makes the broker refuse each PUBLISH of a client for the time d, and then accept
+// PUBLISH packets again. An empty clientID selects all clients. PUBACK and PUBREC contain code,
+// which must be 0x80 or above. The broker does not deliver refused messages, and drops those of
+// QoS 0. The rule also applies if Options.Authorize allows the topic. A further call replaces the
+// earlier one.
+func (b *Broker) RefusePublishes(clientID string, code byte, d time.Duration) {
+	b.refusing.Store(&refusing{clientID, code, time.Now().Add(d)})
+}

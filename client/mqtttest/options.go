@@ -68,6 +68,9 @@ type Options struct {
 	// MaxRetainedBytes bounds the total size of topics, payloads and properties of the retained
 	// messages. More are refused with 0x97. Default: 256 MiB.
 	MaxRetainedBytes int
+	// MaxPublishedBytes bounds the messages that [Broker.Messages] returns. The broker forgets the
+	// oldest ones. Default: 1 MiB.
+	MaxPublishedBytes int
 	// Queued messages per session; at the limit, new messages are dropped; default: 1,000,000.
 	MaxQueuedMessages int
 	MaxQueuedBytes    int // queued bytes per session; at the limit, new messages are dropped; default: 1 GiB
@@ -115,7 +118,7 @@ func (o *Options) check() error {
 	if o.NoTCP && (o.WebSocket || o.TLS || o.Addr != "") {
 		return errors.New("mqtttest: Options.NoTCP excludes Addr, WebSocket and TLS; leave those empty")
 	}
-	for _, n := range []int{o.MaxConnections, o.MaxSessions, o.MaxSubscriptions, o.MaxRetained, o.MaxRetainedBytes, o.MaxQueuedMessages, o.MaxQueuedBytes} {
+	for _, n := range []int{o.MaxConnections, o.MaxSessions, o.MaxSubscriptions, o.MaxRetained, o.MaxRetainedBytes, o.MaxPublishedBytes, o.MaxQueuedMessages, o.MaxQueuedBytes} {
 		if n < 0 {
 			return fmt.Errorf("mqtttest: a limit in Options is %d; use 0 for the default", n)
 		}
@@ -135,6 +138,7 @@ func (o *Options) check() error {
 	fill(&o.MaxSubscriptions, 10_000)
 	fill(&o.MaxRetained, 65_536)
 	fill(&o.MaxRetainedBytes, 256<<20)
+	fill(&o.MaxPublishedBytes, 1<<20)
 	fill(&o.MaxQueuedMessages, 1_000_000)
 	fill(&o.MaxQueuedBytes, 1<<30)
 	fill(&o.ConnectTimeout, 10*time.Second)

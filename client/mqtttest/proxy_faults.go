@@ -29,11 +29,24 @@ func (p *Proxy) Refuse(on bool) {
 
 // Blackhole(true) makes the proxy accept new connections but never answer them. The proxy forwards
 // no byte in either direction. Such a connection remains until its client gives up or Cut ends it.
-// Blackhole(false) applies to later connections.
+// Blackhole(false) applies to later connections. Existing connections are not affected, see
+// [Proxy.Swallow].
 func (p *Proxy) Blackhole(on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.blackhole = on
+}
+
+// Swallow makes the proxy discard all bytes of the existing connections, in both directions. The
+// connections stay open. If one end closes its connection, the proxy does not inform the other end.
+// New connections are not affected. This simulates a half-open connection whose path was lost, for
+// example because a NAT forgot it. The bytes are lost, and [Proxy.Resume] does not deliver them. A
+// connection remains until both ends have closed it, or until Cut ends it.
+func (p *Proxy) Swallow() {
+	for _, l := range p.snapshot() {
+		l.swallowed.Store(true)
+	}
+	p.reshape(func(*proxyShape) {}) // wakes the pumps that wait for the end of a stall
 }
 
 // ProxyStep is a step of a schedule.

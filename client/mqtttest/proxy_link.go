@@ -24,6 +24,9 @@ type proxyLink struct {
 	ctx    context.Context // ends with the link
 	cancel context.CancelFunc
 
+	swallowed atomic.Bool  // Swallow was called
+	gone      atomic.Int32 // ends that have closed their connection since
+
 	mu     sync.Mutex
 	server net.Conn // nil before it is dialed
 	dead   bool

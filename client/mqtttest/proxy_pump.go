@@ -159,6 +159,13 @@ func (m *proxyPump) end(how proxyEnd) {
 	if !m.flowing(m.dir) {
 		return
 	}
+	if m.link.swallowed.Load() {
+		if m.link.gone.Add(1) == 2 {
+			m.link.abort()
+		}
+		<-m.link.ctx.Done()
+		return
+	}
 	switch how {
 	case proxyEndCut:
 		m.link.cutBehind(m.src, m.dst)
@@ -178,12 +185,12 @@ func (m *proxyPump) await(due time.Time) bool {
 	return left <= 0 || proxyWait(m.link.ctx, left, nil)
 }
 
-// flowing waits for the end of a stall of dir. It returns false if the link has ended.
+// flowing waits for the end of a stall of dir, or for Swallow. It returns false if the link has ended.
 func (m *proxyPump) flowing(dir Direction) bool {
 	for {
 		shape := m.p.shape.Load()
 		stalled, left := shape.stall(dir)
-		if !stalled {
+		if !stalled || m.link.swallowed.Load() {
 			return m.link.ctx.Err() == nil
 		}
 		if !proxyWait(m.link.ctx, left, shape.changed) {
@@ -197,6 +204,9 @@ func (m *proxyPump) deliver(b []byte) bool {
 	for len(b) > 0 {
 		if !m.flowing(m.dir) {
 			return false
+		}
+		if m.link.swallowed.Load() {
+			return true
 		}
 		shape, n := m.p.shape.Load(), len(b)
 		if shape.fragment > 0 {
@@ -219,7 +229,7 @@ func (m *proxyPump) deliver(b []byte) bool {
 		if err != nil {
 			// The reset travels in the other direction, so it waits for the end of a stall in that
 			// direction.
-			if m.flowing(m.dir.opposite()) {
+			if m.flowing(m.dir.opposite()) && !m.link.swallowed.Load() {
 				m.link.abort()
 			}
 			return false

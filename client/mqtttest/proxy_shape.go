@@ -30,8 +30,10 @@ func (s *proxyShape) stall(dir Direction) (bool, time.Duration) {
 
 // Stall stops forwarding in the given directions until Resume is called. Without arguments, it
 // stops both directions. Connections stay open. If one end closes its connection, the proxy does
-// not inform the other end. This simulates a half-open connection, for example after a lost radio
-// signal or a NAT timeout.
+// not inform the other end. This simulates a link without signal. The proxy keeps up to 1 MiB for
+// each connection and direction, and [Proxy.Resume] delivers these bytes. New connections stall
+// too: the proxy accepts them and dials the broker, but forwards nothing. To lose the bytes and let
+// new connections pass, use [Proxy.Swallow].
 func (p *Proxy) Stall(dirs ...Direction) { p.stall(time.Time{}, dirs) }
 
 // StallFor is like Stall, but the stall ends after d.
@@ -47,7 +49,8 @@ func (p *Proxy) stall(until time.Time, dirs []Direction) {
 }
 
 // Resume ends a stall of the given directions. Without arguments, it ends a stall of both
-// directions. The proxy delivers the waiting bytes in order.
+// directions. The proxy delivers the waiting bytes in order, also those of an end that has closed its
+// connection meanwhile. The end of the connection follows.
 func (p *Proxy) Resume(dirs ...Direction) {
 	p.reshape(func(s *proxyShape) {
 		for _, dir := range proxyBoth(dirs) {

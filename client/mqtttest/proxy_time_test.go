@@ -236,6 +236,60 @@ func TestProxyStall_HidesEndOfConnection(t *testing.T) {
 	}
 }
 
+// The existing connection loses everything, and a new one is not affected.
+func TestProxySwallow(t *testing.T) {
+	for _, stalled := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			p, dial := newPipeField(t)
+			client, server := dial()
+			if stalled {
+				p.Stall()
+				client.send(proxyPing)
+				synctest.Wait()
+			}
+			p.Swallow()
+			for range 300 { // more than the proxy buffers
+				client.send(proxyPublish(1, 8<<10))
+			}
+			server.send(proxyConnack)
+			p.Resume()
+			_ = client.Close()
+			_ = server.SetReadDeadline(time.Now().Add(time.Hour))
+			if _, err := server.r.Next(); !os.IsTimeout(err) {
+				t.Fatalf("stalled %v: got %v", stalled, err)
+			}
+			other, broker := dial()
+			other.send(proxyPing)
+			broker.expect(proxyPing)
+			if n := p.Stats().Open; n != 2 {
+				t.Errorf("%d connections are open, want 2", n)
+			}
+			_ = server.Close()
+			synctest.Wait()
+			if n := p.Stats().Open; n != 1 {
+				t.Errorf("%d connections are open after both ends have closed one, want 1", n)
+			}
+		})
+	}
+}
+
+// A new connection stalls too.
+func TestProxyStall_NewConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, dial := newPipeField(t)
+		p.Stall()
+		client, server := dial()
+		client.send(proxyPing)
+		_ = server.SetReadDeadline(time.Now().Add(time.Hour))
+		if _, err := server.r.Next(); !os.IsTimeout(err) {
+			t.Fatalf("got %v", err)
+		}
+		_ = server.SetReadDeadline(time.Time{})
+		p.Resume()
+		server.expect(proxyPing)
+	})
+}
+
 func TestProxy_LimitsBuffers(t *testing.T) {
 	proxyBubble(t, func(t *testing.T, p *Proxy, client, server *proxyEndpoint) {
 		p.Stall()

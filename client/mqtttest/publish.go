@@ -20,6 +20,9 @@ func (c *conn) onPublish(f wire.Frame) error {
 		return refusal(wire.PUBLISH, wire.ReasonRetainNotSupported, "retained messages are not supported [MQTT-3.2.2-14]")
 	}
 	reason := c.authorize(topic, true)
+	if code := c.b.refusing.Load().of(c.clientID); code >= 0x80 {
+		reason = code
+	}
 	m := newMessage(v, topic)
 	return c.do(func(s *session) error {
 		c.b.stats.MessagesIn++

@@ -3,13 +3,17 @@ package mqtttest
 import "github.com/mooring-mqtt/mooring/internal/wire"
 
 // publish passes a message to all subscribers and to the retained messages. It returns the reason
-// code for the publisher: success, 0x10 or 0x97. from is the publisher's Client Identifier.
+// code for the publisher: success, 0x10 or 0x97. from is the publisher's Client Identifier,
+// or empty for a message of Broker.Publish.
 func (b *Broker) publish(m *message, from string) (reason byte) {
 	b.messageID++
 	m.id = b.messageID
 	if m.retain && !b.retain(m) {
 		b.stats.DroppedRetained++
 		return wire.ReasonQuotaExceeded
+	}
+	if from != "" {
+		b.published.add(m, b.opts.MaxPublishedBytes)
 	}
 	reason = wire.ReasonNoMatchingSubscribers
 	r := b.tree.find(m.topic)
