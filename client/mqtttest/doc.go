@@ -15,9 +15,11 @@
 //
 // A test can cut a connection, drop a session, kill the broker, observe every packet, and lower
 // each limit. With [Broker.Next], a test changes one packet that the broker sends. It can drop,
-// duplicate, delay, refuse, edit or replace the packet. [Broker.Publish] publishes a message.
-// [Broker.WaitConnected] and [Broker.WaitSubscribed] wait for a client. [Broker.Subscriptions] and
-// [Broker.Queue] return the broker's state for a client. [Proxy] breaks connections.
+// duplicate, delay, refuse, edit or replace the packet. [Broker.RefusePublishes] refuses messages
+// for some time. [Broker.Publish] publishes a message. [Broker.Messages] and [Broker.WaitMessage]
+// return what clients have published. [Broker.WaitConnected] and [Broker.WaitSubscribed] wait for a
+// client. [Broker.Subscriptions] and [Broker.Queue] return the broker's state for a client. [Proxy]
+// breaks connections.
 //
 // In a testing/synctest bubble, use [Options.NoTCP] and [Broker.Dial]. The broker then uses the
 // bubble's time, so a will delay of an hour passes at once.

@@ -22,9 +22,9 @@ const (
 // connections, truncate packets, drop acknowledgements, and stall or delay bytes. Without a fault,
 // it forwards all bytes unchanged.
 //
-// There are two kinds of faults. Faults on bytes (Cut, CutAfter, Stall, Delay, Throttle, Fragment)
-// work for any stream, including TLS and WebSocket. Faults on packets (CutInside, Lose, OnPacket)
-// require an unencrypted MQTT stream. They have no effect on other streams, which
+// There are two kinds of faults. Faults on bytes (Cut, CutAfter, Stall, Swallow, Delay, Throttle,
+// Fragment) work for any stream, including TLS and WebSocket. Faults on packets (CutInside, Lose,
+// OnPacket) require an unencrypted MQTT stream. They have no effect on other streams, which
 // [ProxyStats.Opaque] counts.
 //
 // Cut resets the connections of both ends at once, and may discard bytes in transit. Every other

@@ -17,9 +17,10 @@ import (
 
 // Pump sets its speed on command, and reports it.
 type Pump struct {
-	c      *client.Client
-	mu     sync.Mutex
-	speeds []string // one for each command
+	c        *client.Client
+	commands client.Subscription
+	mu       sync.Mutex
+	speeds   []string // one for each command
 }
 
 // Start starts a pump. The caller of the application sets the server, the folder and
@@ -30,7 +31,7 @@ func Start(ctx context.Context, cfg client.Config) (*Pump, error) {
 		return nil, err
 	}
 	p := &Pump{c: c}
-	_, err = c.Subscribe(ctx, "pump/set", client.ExactlyOnce, client.HandlerFunc(p.set))
+	p.commands, err = c.Subscribe(ctx, "pump/set", client.ExactlyOnce, client.HandlerFunc(p.set))
 	if err == nil {
 		err = c.Start(ctx)
 	}
@@ -38,6 +39,12 @@ func Start(ctx context.Context, cfg client.Config) (*Pump, error) {
 		return nil, errors.Join(err, c.Close())
 	}
 	return p, nil
+}
+
+// Ready waits until the broker has granted the subscription to commands.
+func (p *Pump) Ready(ctx context.Context) error {
+	_, err := p.commands.Wait(ctx)
+	return err
 }
 
 func (p *Pump) set(_ context.Context, m *client.Message) error {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/dedupe"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
@@ -70,6 +72,69 @@ func TestReport_QuotaExceeded(t *testing.T) {
 	if err != nil || outcome.State != client.Acked {
 		t.Errorf("%v %v, want acked", outcome.State, err)
 	}
+}
+
+func TestReport_QuotaExceededForAWhile(t *testing.T) {
+	b := mqtttest.Start(t)
+	p := start(t, config(t, b.URL()))
+	b.RefusePublishes("pump", 0x97, 500*time.Millisecond) // then the broker accepts again
+	_, err := p.Report(t.Context(), "1450")
+	must(t, err)
+	m, err := b.WaitMessage(t.Context(), "pump/rpm")
+	if err != nil || string(m.Payload) != "1450" || b.Stats().MessagesIn < 2 {
+		t.Errorf("%q %v; the broker received %d messages, want 2 or more", m.Payload, err, b.Stats().MessagesIn)
+	}
+}
+
+func TestSet_Forbidden(t *testing.T) {
+	var allowed atomic.Bool
+	b := mqtttest.Start(t, func(o *mqtttest.Options) {
+		o.Authorize = func(_ context.Context, _, topic string, _ bool) byte {
+			if topic == "pump/set" && !allowed.Load() {
+				return 0x87
+			}
+			return 0
+		}
+	})
+	p := start(t, config(t, b.URL()))
+	var refused *client.RefusedError
+	if err := p.Ready(t.Context()); !errors.As(err, &refused) || refused.Code != 0x87 {
+		t.Errorf("got %v, want not authorized", err)
+	}
+	allowed.Store(true) // the client subscribes again by itself
+	must(t, b.WaitSubscribed(t.Context(), "pump", "pump/set"))
+}
+
+func TestSet_Duplicate(t *testing.T) {
+	b := mqtttest.Start(t)
+	cfg := config(t, b.URL())
+	handled, err := dedupe.OpenFile(filepath.Join(cfg.Dir, "handled"), dedupe.Options{})
+	must(t, err)
+	t.Cleanup(func() { must(t, handled.Close()) })
+	cfg.Receiving.Dedupe = handled
+	p := start(t, cfg)
+	must(t, p.Ready(t.Context()))
+	for _, id := range []string{"a", "a", "b"} {
+		_, err := b.Publish(mqtttest.Message{Topic: "pump/set", Payload: []byte(id), QoS: 1,
+			User: []mqtttest.UserProperty{{Key: "m-id", Value: id}}}) // the message ID
+		must(t, err)
+	}
+	must(t, b.WaitFor(t.Context(), func() bool { return len(b.Queue("pump")) == 0 }))
+	if got := p.Speeds(); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("the speeds are %q, want a and b once", got)
+	}
+}
+
+func TestReport_LinkLost(t *testing.T) {
+	b := mqtttest.Start(t)
+	link := mqtttest.StartProxy(t, b.URL())
+	p := start(t, config(t, link.URL()))
+	must(t, p.Ready(t.Context()))
+	link.Swallow() // the connection stays open, but nothing arrives
+	_, err := p.Report(t.Context(), "1450")
+	must(t, err)
+	_, err = b.WaitMessage(t.Context(), "pump/rpm") // after AckTimeout, on a new connection
+	must(t, err)
 }
 
 func TestSet_Once(t *testing.T) {
