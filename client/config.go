@@ -62,7 +62,7 @@ type ConnectionConfig struct {
 	Username string // sent in CONNECT; default: none
 	Password []byte // sent in CONNECT, up to 65,535 bytes; default: none
 	// Credentials returns the user name and password for each attempt to connect. Credentials
-	// replaces Username and Password. Calls of Credentials do not overlap. The context of a call
+	// replaces Username and Password. ServerOf(ctx) returns the server of the attempt. Calls of Credentials do not overlap. The context of a call
 	// ends after ConnectTimeout. If Credentials returns an error or panics, the attempt fails with
 	// a *CredentialsError. With Credentials set, the client does not stop after the CONNACK codes
 	// 0x86, 0x87 and 0x8C, but retries with backoff. Default: none.
@@ -113,31 +113,6 @@ type ConnectionConfig struct {
 	WriteTimeout   time.Duration // limit of one write to the connection; default 10 s
 	AckTimeout     time.Duration // with messages in flight, the connection ends if the server acknowledges none for this time; default 30 s
 	CloseTimeout   time.Duration // how long Close waits for handlers, acknowledgements, offline status and DISCONNECT; default 5 s
-}
-
-// SessionConfig configures the session that the server keeps.
-type SessionConfig struct {
-	// Expiry is how long the server keeps the session while the client is disconnected. Delivery is
-	// exactly once only during that time. Default 24 h; NoSession keeps none; at most 136 years,
-	// which means unlimited. The server may override it, see Connected.SessionExpiry.
-	Expiry time.Duration
-	// CleanStart begins a new session when the client starts. The server discards the old session
-	// and its waiting messages. When the client reconnects, it resumes the session, even with
-	// CleanStart. Without CleanStart, the client also resumes a session that the store does not
-	// know, see SessionAdopted.
-	CleanStart bool
-	Mode       SessionMode    // what to do when the session at the server is not that in the store; default ResumeSession
-	OnTakeover TakeoverPolicy // what to do when another client takes over the session; default TakeoverBackOff
-	// OnLost selects what happens to messages in flight, including those of an earlier process,
-	// when the server loses the session. Message.OnSessionLost overrides it. Default Republish.
-	OnLost  SessionLostPolicy
-	OnStuck StuckPolicy // what to do when the server accepts new messages only in a new session; default StuckRenewIfUnsubscribed
-	// AssignedClientID lets the server choose the client identifier. The client keeps the
-	// identifier of the first CONNACK for all later connections, see Client.ClientID.
-	// AssignedClientID requires a store in memory and an empty ClientID. With Sequenced, it also
-	// requires Publishing.Publisher. If the first CONNACK is lost, the server keeps an unused
-	// session for the time of Expiry.
-	AssignedClientID bool
 }
 
 // StoreConfig configures the store of accepted messages.

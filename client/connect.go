@@ -111,8 +111,14 @@ func (c linkObserver) ConnectFailed(end link.End, d link.Decision) {
 		kind = lossUnknownSession
 	}
 	report(c.Client, kind, about(MessageID{}, end.Err, slog.String("server", server), slog.Int("attempt", end.Attempt), slog.Duration("took", end.Took), slog.Duration("retry_in", d.Delay)), failed)
+	if d.Delay >= longDelay {
+		c.reports.losses.Flush(int(lossConnect))
+	}
 	c.redirected(end, d)
 }
+
+// longDelay is the shortest delay before which each failed attempt is logged at once.
+const longDelay = 30 * time.Second
 
 // Connected starts the tasks of a connection. It first resends unacknowledged unstored messages and
 // publishes the online status, and then subscribes. Stored messages follow once up is Ready.
@@ -131,6 +137,7 @@ func (c linkObserver) Connected(up *link.Up) {
 	})
 	c.life.phase.enter(ConnectionState{Phase: PhaseConnected, Server: server, Attempt: up.Attempt})
 	c.inbox.Connected()
+	c.reports.losses.Flush(int(lossConnect)) // the first failure of the next outage is logged at once
 	c.log(slog.LevelInfo, "connected", slog.String("server", server), slog.Int("attempt", up.Attempt), slog.Duration("took", up.Took), slog.Bool("session_present", up.Gen.Present))
 	c.event(Connected{Server: server, SessionPresent: up.Gen.Present, Attempt: up.Attempt, Took: up.Took,
 		ClientID: c.ClientID(), KeepAlive: up.KeepAlive, SessionExpiry: up.SessionExpiry})

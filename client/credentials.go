@@ -11,14 +11,28 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
+// serverKey is the key of the server in the context of ConnectionConfig.Credentials.
+type serverKey struct{}
+
+// ServerOf returns the server of an attempt to connect. ctx is the context with which the client
+// calls ConnectionConfig.Credentials, or is derived from it. For other contexts, ServerOf returns
+// nil. After a redirect, the server may be one that is not in Config.Servers.
+func ServerOf(ctx context.Context) *url.URL {
+	server, ok := ctx.Value(serverKey{}).(url.URL)
+	if !ok {
+		return nil
+	}
+	return &server
+}
+
 // credentials returns a function that returns the credentials for an attempt to connect.
-func credentials(conf *ConnectionConfig, guard *callback.Guard) func(context.Context) (username string, password []byte, err error) {
+func credentials(conf *ConnectionConfig, guard *callback.Guard) func(context.Context, *url.URL) (username string, password []byte, err error) {
 	if conf.Credentials == nil {
-		return func(context.Context) (string, []byte, error) { return conf.Username, conf.Password, nil }
+		return func(context.Context, *url.URL) (string, []byte, error) { return conf.Username, conf.Password, nil }
 	}
 	turn := make(chan struct{}, 1)
-	return func(ctx context.Context) (string, []byte, error) {
-		got, err := ask(ctx, conf.Credentials, guard, turn)
+	return func(ctx context.Context, server *url.URL) (string, []byte, error) {
+		got, err := ask(context.WithValue(ctx, serverKey{}, *server), conf.Credentials, guard, turn)
 		switch {
 		case err != nil:
 		case len(got.Password) > wire.MaxString:

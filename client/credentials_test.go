@@ -68,6 +68,33 @@ func TestCredentials_RetriesAfterWrongPassword(t *testing.T) {
 	}
 }
 
+// Credentials gets the server of each attempt, also that of a redirect.
+func TestCredentials_GetTheServer(t *testing.T) {
+	withServers(t, func(t *testing.T, a addressed) {
+		cfg := a.config(&recorder{}, "mqtt://one", "wss://two/mqtt?token=x")
+		cfg.Connection.Credentials = func(ctx context.Context) (client.Credentials, error) {
+			at := client.ServerOf(ctx)
+			user := at.String()
+			at.Host = "changed" // a copy
+			return client.Credentials{Username: user}, nil
+		}
+		mustStart(t, cfg)
+		for _, want := range []string{"mqtt://one:1883", "mqtt://else:1883", "wss://two:443/mqtt?token=x"} {
+			<-a.asked
+			refusal := control.Connack{Reason: 0x88}
+			if strings.Contains(want, "one") {
+				refusal = control.Connack{Reason: 0x9C, ServerReference: "else"}
+			}
+			if p := a.accept(refusal); p.connect.Username != want {
+				t.Errorf("credentials for %s, want %s", p.connect.Username, want)
+			}
+		}
+	})
+	if at := client.ServerOf(t.Context()); at != nil {
+		t.Errorf("without an attempt: %v", at)
+	}
+}
+
 // Other refusals do not concern credentials.
 func TestCredentials_DoNotHelpAnInvalidClientID(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {

@@ -301,13 +301,13 @@ var lintRules = append([]lintRule{
 		"on this operating system, the store cannot detect that it was copied or restored. Receivers and the server may then mistake new messages of the copy for messages of the original",
 		"call persistence.DeclareCopy on a copied or restored folder before you start its client",
 		func(v *lintView) bool { return v.Dir != "" && !identifiesFiles }},
-	{"several-servers", Note, fields{"Servers", "Session.Expiry"},
+	{"several-servers", Note, fields{"Servers", "Session.Shared", "Session.Expiry"},
 		"several servers are listed. If these servers do not share sessions, each failover loses the session, and messages in flight may be delivered twice",
-		"list the nodes of one cluster; or set NoSession, if the application accepts duplicates",
+		"if the servers are nodes of one cluster that share sessions, set Session.Shared; or set NoSession, if the application accepts duplicates",
 		func(v *lintView) bool {
 			for _, u := range v.servers {
 				if u.Host != v.servers[0].Host {
-					return v.session && v.durable
+					return v.session && v.durable && !v.Session.Shared
 				}
 			}
 			return false

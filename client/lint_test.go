@@ -86,6 +86,9 @@ func TestLint_GoodConfigurations(t *testing.T) {
 		"web sockets": func(c *client.Config) {
 			c.Servers[0], c.Connection.KeepAlive = "wss://broker.example.com", 59*time.Second
 		},
+		"a cluster": func(c *client.Config) {
+			c.Servers, c.Session.Shared = append(c.Servers, "mqtts://other.example.com"), true
+		},
 		"one server, two ways": func(c *client.Config) {
 			c.Servers = []string{"mqtts://broker.example.com:443", "wss://broker.example.com:443"}
 			c.Connection.KeepAlive = 0
@@ -184,7 +187,7 @@ var bad = []struct {
 	}},
 	{"dedupe-forgets", "Receiving.Dedupe", func(c *client.Config) { c.Receiving.Dedupe = dedupe.NewMemory(dedupe.Options{}) }},
 	{"copies-unnoticed", "Dir", func(c *client.Config) { *client.IdentifiesFiles = false }},
-	{"several-servers", "Servers Session.Expiry", func(c *client.Config) { c.Servers = append(c.Servers, "mqtts://other.example.com") }},
+	{"several-servers", "Servers Session.Shared Session.Expiry", func(c *client.Config) { c.Servers = append(c.Servers, "mqtts://other.example.com") }},
 }
 
 func TestLint_Findings(t *testing.T) {

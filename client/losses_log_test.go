@@ -13,6 +13,7 @@ import (
 
 	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
@@ -114,6 +115,47 @@ func TestLosses_OutageDoesNotFloodTheLog(t *testing.T) {
 		if n := len(lines.of("")); n > 7*24*60+2 || n < 7*24*60-2 {
 			t.Errorf("%d lines in %d minutes", n, 7*24*60)
 		}
+	})
+}
+
+// The first failed attempt after a connection is logged at once, and so is each failed attempt
+// before a long delay.
+func TestLosses_OutageIsVisible(t *testing.T) {
+	lines := defaultLog(t)
+	withServers(t, func(t *testing.T, a addressed) {
+		cfg := a.config(&recorder{}, "mqtt://one")
+		cfg.Connection.Backoff.Rand = func() float64 { return 1 }
+		mustStart(t, cfg)
+		began := time.Now()
+		fail := func(n int) {
+			for range n {
+				<-a.asked
+				(<-a.conns).Close()
+			}
+			synctest.Wait()
+		}
+		want := func(want string) {
+			t.Helper()
+			got := fmt.Sprint("after ", time.Since(began), ":")
+			for _, l := range lines.of("connect-failed") {
+				got += " +" + l.attrs["more"] + " " + l.attrs["retry_in"]
+			}
+			if got != want {
+				t.Errorf("%s, want %s", got, want)
+			}
+		}
+		fail(2)
+		want("after 2s: + 2s")
+		<-a.asked
+		p := a.accept(control.Connack{})
+		synctest.Wait()
+		want("after 6s: + 2s +1 4s") // counted until the connection
+		time.Sleep(20 * time.Second)
+		p.close()
+		fail(1)
+		want("after 28s: + 2s +1 4s + 4s")
+		fail(5)
+		want("after 2m28s: + 2s +1 4s + 4s +3 32s + 1m0s + 1m0s")
 	})
 }
 

@@ -6,6 +6,34 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/link"
 )
 
+// SessionConfig configures the session that the server keeps.
+type SessionConfig struct {
+	// Expiry is how long the server keeps the session while the client is disconnected. Delivery is
+	// exactly once only during that time. Default 24 h; NoSession keeps none; at most 136 years,
+	// which means unlimited. The server may override it, see Connected.SessionExpiry.
+	Expiry time.Duration
+	// CleanStart begins a new session when the client starts. The server discards the old session
+	// and its waiting messages. When the client reconnects, it resumes the session, even with
+	// CleanStart. Without CleanStart, the client also resumes a session that the store does not
+	// know, see SessionAdopted.
+	CleanStart bool
+	Mode       SessionMode    // what to do when the session at the server is not that in the store; default ResumeSession
+	OnTakeover TakeoverPolicy // what to do when another client takes over the session; default TakeoverBackOff
+	// OnLost selects what happens to messages in flight, including those of an earlier process,
+	// when the server loses the session. Message.OnSessionLost overrides it. Default Republish.
+	OnLost  SessionLostPolicy
+	OnStuck StuckPolicy // what to do when the server accepts new messages only in a new session; default StuckRenewIfUnsubscribed
+	// AssignedClientID lets the server choose the client identifier. The client keeps the
+	// identifier of the first CONNACK for all later connections, see Client.ClientID.
+	// AssignedClientID requires a store in memory and an empty ClientID. With Sequenced, it also
+	// requires Publishing.Publisher. If the first CONNACK is lost, the server keeps an unused
+	// session for the time of Expiry.
+	AssignedClientID bool
+	// Shared declares that all Servers share sessions, because they are nodes of one cluster. Lint
+	// then omits the finding several-servers. Shared has no other effect.
+	Shared bool
+}
+
 // SessionMode selects what the client does when the session at the server is not the session in the
 // store.
 type SessionMode uint8

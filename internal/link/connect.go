@@ -18,7 +18,7 @@ import (
 func (l *Link) connect(ctx context.Context, server *url.URL) (*Up, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.cfg.ConnectTimeout)
 	defer cancel()
-	cp, err := l.connectPacket(ctx)
+	cp, err := l.connectPacket(ctx, server)
 	if err != nil {
 		return nil, err
 	}
@@ -70,13 +70,13 @@ func (l *Link) connect(ctx context.Context, server *url.URL) (*Up, error) {
 }
 
 // connectPacket returns the CONNECT for one attempt.
-func (l *Link) connectPacket(ctx context.Context) (*paho.Connect, error) {
+func (l *Link) connectPacket(ctx context.Context, server *url.URL) (*paho.Connect, error) {
 	cp := l.cfg.Connect
 	cp.ClientID, cp.CleanStart = l.cfg.Identity.ClientID(), l.cfg.Identity.cleanStart()
 	properties := or(cp.Properties, paho.ConnectProperties{}) // a copy
 	cp.Properties = &properties
 	if l.cfg.Credentials != nil {
-		username, password, err := l.cfg.Credentials(ctx)
+		username, password, err := l.cfg.Credentials(ctx, server)
 		if err != nil {
 			return nil, err
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -198,7 +199,9 @@ func TestLink_TriesServersInTurn(t *testing.T) {
 func TestLink_ReportsFailingCredentials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bad := errors.New("no token")
-		r := run(t, func(c *Config) { c.Credentials = func(context.Context) (string, []byte, error) { return "", nil, bad } })
+		r := run(t, func(c *Config) {
+			c.Credentials = func(context.Context, *url.URL) (string, []byte, error) { return "", nil, bad }
+		})
 		if err := <-r.failures; !errors.Is(err, bad) {
 			t.Errorf("got %v", err)
 		}
@@ -268,7 +271,7 @@ func TestConnect_SendsWillProperties(t *testing.T) {
 					c.Connect.WillMessage = &paho.WillMessage{Topic: "w", Payload: []byte("gone"), QoS: 1, Retain: true}
 					c.Connect.WillProperties = &paho.WillProperties{}
 				}
-				c.Credentials = func(context.Context) (string, []byte, error) { return user, password, nil }
+				c.Credentials = func(context.Context, *url.URL) (string, []byte, error) { return user, password, nil }
 			})
 			c := (<-r.peers).accept(control.Connack{})
 			if c.ClientID != "id" || c.KeepAlive != 30 || !c.CleanStart || c.SessionExpiry != 99 || c.Username != user || string(c.Password) != "p" {

@@ -32,7 +32,7 @@ type Link struct {
 type Config struct {
 	Servers     []*url.URL // see route
 	Dial        func(ctx context.Context, server *url.URL) (net.Conn, error)
-	Credentials func(ctx context.Context) (username string, password []byte, err error) // nil: no credentials
+	Credentials func(ctx context.Context, server *url.URL) (username string, password []byte, err error) // nil: no credentials
 
 	// Connect holds the parts that all CONNECT packets share: everything except the Client
 	// Identifier, Clean Start, the credentials and the Authentication Method.

@@ -94,6 +94,21 @@ func (k *kind[D]) takeLocked() (more uint64, d D) {
 	return more, d
 }
 
+// Flush writes the counted reports of a kind now. The next report of this kind is a first one.
+func (s *Summary[D]) Flush(number int) {
+	k := &s.kinds[number]
+	k.mu.Lock()
+	more, d := k.takeLocked()
+	k.until = time.Time{}
+	if more > 0 && k.timer.Stop() {
+		s.writing.Done()
+	}
+	k.mu.Unlock()
+	if more > 0 {
+		s.write(number, more, d)
+	}
+}
+
 // Total returns how often a kind was reported.
 func (s *Summary[D]) Total(number int) uint64 {
 	k := &s.kinds[number]

@@ -236,3 +236,26 @@ func BenchmarkAddParallel(b *testing.B) {
 		}
 	})
 }
+
+func TestSummary_FlushWritesCountedReports(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *summary.Summary[string], l *lines) {
+		s.Flush(0) // nothing to write
+		s.Add(0, "a")
+		s.Add(0, "b")
+		s.Add(1, "other")
+		time.Sleep(time.Second)
+		s.Flush(0)
+		s.Add(0, "c") // a first one
+		s.Add(0, "d")
+		s.Flush(0)
+		s.Add(0, "e")
+		s.Add(0, "f")
+		time.Sleep(summary.Interval)
+		synctest.Wait()
+		l.want(t, "0s 0 +0 a", "0s 1 +0 other", "1s 0 +1 b", "1s 0 +0 c", "1s 0 +1 d", "1s 0 +0 e", "1m1s 0 +1 f")
+		if n := s.Total(0); n != 6 {
+			t.Errorf("Total = %d", n)
+		}
+		s.Close()
+	})
+}
