@@ -38,12 +38,13 @@ func (l *Log) Sync() error {
 		return err
 	}
 	if !l.pipe.dry && len(b.buf) == 0 || l.inline {
-		n := len(l.pipe.flight)
-		if n == 0 {
+		switch n := len(l.pipe.flight); {
+		case n > 0 && !l.pipe.flight[n-1].unsynced:
+			b = l.pipe.flight[n-1]
+		case n == 0 && !l.owesSync():
 			l.mu.Unlock()
 			return nil
 		}
-		b = l.pipe.flight[n-1]
 	}
 	return l.await(b)
 }
@@ -53,19 +54,6 @@ func (l *Log) flush(ctx context.Context) error {
 	err := join(ctx, l, l.pipe.open)
 	l.mu.Lock()
 	return err
-}
-
-// noted starts a commit if the open batch is large, because it may be that no caller waits for it.
-func (l *Log) noted() {
-	if b := l.pipe.open; len(b.buf) < l.o.Files.BufferBytes/2 || b.led || l.work.flushing || l.pipe.dry {
-		return
-	}
-	l.work.flushing = true
-	l.work.Go(func() {
-		l.mu.Lock()
-		l.work.flushing = false
-		_ = l.await(l.pipe.open) // every method returns the error from now on
-	})
 }
 
 // await returns when b is committed. If no goroutine is going to commit b, await commits it. The
@@ -245,9 +233,10 @@ func (l *Log) commit(b *batch) {
 		}
 		return
 	}
+	b.unsynced = l.mayWait(b)
 	l.pause()
 	off := l.writer.End
-	err := l.writer.Append(b.buf, b.force)
+	err := l.appendBatch(b)
 	l.resume()
 	if err != nil {
 		l.rewrite(err)

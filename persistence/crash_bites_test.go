@@ -75,6 +75,13 @@ func TestCrashStates_FindsOmittedSyncs(t *testing.T) {
 			}
 		}}, "outages at openings")
 	})
+	t.Run("Sync does not sync idle writes", func(t *testing.T) {
+		bites(t, explorer{meddle: func(l *Log) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.pipe.durable = l.pipe.written
+		}}, "idle")
+	})
 	t.Run("a lossy policy is not recorded", func(t *testing.T) {
 		bites(t, explorer{meddle: func(l *Log) {
 			l.mu.Lock()

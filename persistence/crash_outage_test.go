@@ -16,6 +16,7 @@ import (
 // outageWorkloads use a disk that refuses writes for some time. The log stays open.
 var outageWorkloads = []crashWorkload{
 	{name: "outages", o: small, run: mix{append: 8, stream: 2, done: 6, release: 1, seen: 1, cleared: 1, sync: 2, raise: 1, ranked: true}.outages(60)},
+	{name: "outages, idle", o: small, run: mix{append: 8, stream: 2, done: 6, release: 2, seen: 2, cleared: 1, sync: 2, raise: 1, idle: 8, ranked: true}.outages(60)},
 	{name: "outages, interval", o: with(small, func(o *Options) { o.Sync, o.Interval = SyncInterval, 24*3600e9 }), run: mix{append: 8, stream: 2, done: 6, release: 1, seen: 1, sync: 2, raise: 1, ranked: true}.outages(60)},
 	{name: "outages, never", o: with(small, func(o *Options) { o.Sync, o.Files.SegmentBytes = SyncNever, 32<<10 }), run: mix{append: 12, stream: 2, done: 4, sync: 1, raise: 1, large: true, ranked: true}.outages(60)},
 	{name: "outages, all kinds", o: fewDeadLetters, run: mix{append: 10, done: 10, dead: 2, discard: 1, postpone: 3, release: 2, raise: 1, reset: 1, sync: 2, large: true, ranked: true}.outages(60)},

@@ -41,6 +41,9 @@ var crashWorkloads = append([]crashWorkload{
 	{name: "never", o: with(small, func(o *Options) { o.Sync = SyncNever }), run: mix{append: 6, stream: 2, done: 4, release: 1, seen: 1, sync: 1, restart: 1, kill: 1}.steps(40)},
 	{name: "never, counters", o: with(small, func(o *Options) { o.Sync = SyncNever }), run: mix{append: 1, stream: 6, done: 4, sync: 1, restart: 1, kill: 2, large: true}.steps(40)},
 	{name: "interval, counters", o: with(small, func(o *Options) { o.Sync, o.Interval = SyncInterval, 24*3600e9 }), run: mix{append: 1, stream: 6, done: 4, sync: 1, restart: 1, kill: 2}.steps(40)},
+	{name: "idle", o: small, run: mix{append: 5, stream: 1, done: 5, release: 3, seen: 2, cleared: 2, raise: 1, reset: 1, sync: 3, idle: 8, restart: 1, kill: 1}.steps(50)},
+	{name: "idle, interval", o: with(small, func(o *Options) { o.Sync, o.Interval = SyncInterval, 24*3600e9 }), run: mix{append: 5, stream: 1, done: 5, release: 3, seen: 2, cleared: 2, sync: 2, idle: 6, restart: 1}.steps(40)},
+	{name: "idle, removal", o: small, run: mix{append: 5, done: 5, idle: 5, large: true, restart: 1}.steps(50)},
 	{name: "never, larger segments", o: with(small, func(o *Options) { o.Sync, o.Files.SegmentBytes = SyncNever, 64<<10 }), run: mix{append: 10, done: 1, sync: 1, kill: 1, huge: true}.steps(12)},
 }, append(outboxWorkloads, outageWorkloads...)...)
 
@@ -56,6 +59,7 @@ type mix struct {
 	// sent watermarks. clock sets the system clock forward; the next restart sets it back. postpone
 	// defers a message.
 	dead, discard, raise, lower, clock, postpone int
+	idle                                         int // makes the idle write that the timer would make
 
 	ranked   bool // messages have all priorities
 	full     bool // outages are those of a full disk
@@ -88,7 +92,7 @@ func (x mix) step(p *program, a *actor) error {
 	if p.meddle != nil {
 		p.meddle(p.l)
 	}
-	pick := rnd.IntN(x.append + x.stream + x.done + x.release + x.seen + x.cleared + x.reset + x.sync + x.restart + x.kill + x.dead + x.discard + x.raise + x.lower + x.clock + x.postpone)
+	pick := rnd.IntN(x.append + x.stream + x.done + x.release + x.seen + x.cleared + x.reset + x.sync + x.restart + x.kill + x.dead + x.discard + x.raise + x.lower + x.clock + x.postpone + x.idle)
 	is := func(weight int) bool {
 		pick -= weight
 		return pick < 0
@@ -125,6 +129,9 @@ func (x mix) step(p *program, a *actor) error {
 		p.l.mu.Lock()
 		p.l.state.ledger.Clock.Offset += rnd.Int64N(3600_000)
 		p.l.mu.Unlock()
+		return nil
+	case is(x.idle):
+		writeIdle(p.l)
 		return nil
 	case is(x.postpone):
 		if live == 0 {

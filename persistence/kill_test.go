@@ -21,15 +21,20 @@ import (
 var crashKills = flags.Int("crash.kills", 30, "how many processes TestKill kills")
 
 // The test binary runs itself as the process that is killed.
-const killEnv = "MOORING_PERSISTENCE_KILL_DIR"
+const (
+	killEnv = "MOORING_PERSISTENCE_KILL_DIR"
+	idleEnv = "MOORING_PERSISTENCE_IDLE_DIR"
+)
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(killEnv); dir != "" {
-		if err := appendUntilKilled(dir); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+	for env, run := range map[string]func(dir string) error{killEnv: appendUntilKilled, idleEnv: endOneAndIdle} {
+		if dir := os.Getenv(env); dir != "" {
+			if err := run(dir); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			return
 		}
-		return
 	}
 	os.Exit(m.Run())
 }

@@ -62,6 +62,7 @@ type work struct {
 	stop     chan struct{} // closed to end interval sync and commitThem
 	commits  chan *batch   // for commitThem, nil until commitLater is first called; Log.mu guards it
 	flushing bool          // a goroutine commits the open batch because of its size; Log.mu guards it
+	idle     idleWrite     // Log.mu guards it
 }
 
 var _ interface {
@@ -118,6 +119,7 @@ func (l *Log) Close() error {
 	}
 	l.closed = true
 	close(l.work.stop)
+	l.work.idle.stop()
 	l.signalRoom()
 	if l.pipe.outage != nil {
 		mend(l) // a final attempt

@@ -81,11 +81,12 @@ func (l *Log) open() error {
 	if l.o.Sync == SyncInterval {
 		l.work.Go(l.syncAtIntervals)
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if full := l.folder.reserve.full; full != nil {
-		l.mu.Lock()
 		beginOutage(l, full)
-		l.mu.Unlock()
 	}
+	l.noted() // dead letters that start has discarded
 	return nil
 }
 

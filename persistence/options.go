@@ -31,6 +31,8 @@ type Options struct {
 	// FS replaces the file system in tests of this module. Default: the file system of the
 	// operating system.
 	FS fsys.FS
+
+	idle time.Duration // idleAfter, or another time in tests; negative: no idle writes
 }
 
 func (o *Options) reportOutage(err *DegradedError) {
@@ -139,6 +141,7 @@ func (o Options) withDefaults() Options {
 func (o Options) on(partition int64) Options {
 	o.Interval = cmp.Or(o.Interval, 100*time.Millisecond)
 	o.WriteTimeout = cmp.Or(o.WriteTimeout, 30*time.Second)
+	o.idle = cmp.Or(o.idle, idleAfter)
 	o.Limits = o.Limits.WithDefaults()
 	o.Retention.MaxDeadLetters = cmp.Or(o.Retention.MaxDeadLetters, 1000)
 	o.Retention.ReceiptAge = cmp.Or(o.Retention.ReceiptAge, 7*24*time.Hour)

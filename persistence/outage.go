@@ -187,6 +187,7 @@ func mend(l *Log) bool {
 		}
 		l.pipe.dry = false
 		l.finish(nil)
+		l.noted() // records that were buffered meanwhile
 	}
 	if !l.folder.reserve.given || l.closed || keepReserve(l) == nil {
 		l.pipe.outage, l.folder.reserve.given = nil, false

@@ -90,6 +90,7 @@ func (l *Log) makeRoom(ctx context.Context, p Priority, need int64, t *Ticket) e
 			return l.diskFull(p)
 		}
 		last, freed := l.state.dropSegments(l.pipe.open, now.most, need, t)
+		l.noted()
 		if last == 0 && l.state.anyDroppable(now.most) {
 			l.waste.full = true // the next attempt can drop the messages of this segment
 			return errUncommitted

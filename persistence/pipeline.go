@@ -14,19 +14,21 @@ import (
 // goroutine that waits for a batch commits it for all other goroutines that wait.
 type batch struct {
 	index.Batch
-	id      uint64
-	buf     []byte // unsealed records
-	force   bool   // sync, whatever the sync policy is
-	led     bool   // a goroutine is going to commit it
-	ended   bool   // committed or failed
-	err     error  // valid if ended
-	done    chan struct{}
-	stalled chan struct{} // closed when the commit takes longer than WriteTimeout; nil if no goroutine waits
-	slow    bool          // the commit has taken longer than WriteTimeout
-	timer   *time.Timer   // calls stall
-	waiters atomic.Int32  // number of waiting goroutines, without the one that commits
-	crowd   int           // joined is closed when this number of goroutines waits
-	joined  chan struct{} // closed when crowd goroutines wait; nil if the commit does not wait for them
+	id       uint64
+	buf      []byte // unsealed records
+	force    bool   // sync, whatever the sync policy is
+	led      bool   // a goroutine is going to commit it
+	ended    bool   // committed or failed
+	idle     bool   // the idle write commits it, see idle.go
+	err      error  // valid if ended
+	done     chan struct{}
+	stalled  chan struct{} // closed when the commit takes longer than WriteTimeout; nil if no goroutine waits
+	slow     bool          // the commit has taken longer than WriteTimeout
+	unsynced bool          // written without the sync that SyncEveryCommit requires
+	timer    *time.Timer   // calls stall
+	waiters  atomic.Int32  // number of waiting goroutines, without the one that commits
+	crowd    int           // joined is closed when this number of goroutines waits
+	joined   chan struct{} // closed when crowd goroutines wait; nil if the commit does not wait for them
 }
 
 // wait returns when the batch has ended. The caller holds mu, and wait releases mu.

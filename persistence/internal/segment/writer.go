@@ -47,6 +47,14 @@ func (w *Writer) Full(n int) bool {
 // Append seals and appends records. It syncs if force is set or if more than MaxUnsynced bytes are
 // unsynced.
 func (w *Writer) Append(records []byte, force bool) error {
+	if force {
+		return w.AppendUnsynced(records, -1)
+	}
+	return w.AppendUnsynced(records, w.MaxUnsynced)
+}
+
+// AppendUnsynced is like Append, but it syncs if more than most bytes are unsynced.
+func (w *Writer) AppendUnsynced(records []byte, most int64) error {
 	if len(records) > 0 {
 		record.Seal(records, w.Number, w.End, w.Durable == w.End)
 		if err := w.Stats.write(w.file, records, w.End); err != nil {
@@ -55,7 +63,7 @@ func (w *Writer) Append(records []byte, force bool) error {
 		w.End += int64(len(records))
 		w.fill()
 	}
-	if force || w.End-w.Durable > w.MaxUnsynced {
+	if w.End-w.Durable > most {
 		return w.Sync()
 	}
 	return w.look()
