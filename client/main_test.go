@@ -9,10 +9,15 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/leaktest"
 )
 
-// TestMain is also the second process of TestNew_FolderInUseByAnotherProcess.
+// TestMain is also the second process of TestNew_FolderInUseByAnotherProcess and of
+// TestKilled_AfterAcknowledgement.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(holdVariable); dir != "" {
 		hold(dir)
+		return
+	}
+	if dir := os.Getenv(killedVariable); dir != "" {
+		publishUntilKilled(dir)
 		return
 	}
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // tests that look at the log set another one

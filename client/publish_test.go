@@ -179,8 +179,8 @@ func TestPublish_DUPOnlyIfMaybeSent(t *testing.T) {
 	})
 }
 
-// TestAQoS2MessageThatWasSentDoesNotExpire [MQTT-4.3.3-7], and one at QoS 1
-// does.
+// A message that was sent does not expire [MQTT-4.4.0-1] [MQTT-4.3.3-7]. It is resent with a
+// lifetime of 1 s, because some servers never expire a message with 0.
 func TestExpiry_SentMessageDoesNotExpire(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
@@ -200,11 +200,11 @@ func TestExpiry_SentMessageDoesNotExpire(t *testing.T) {
 		p.close()
 		p = s.accept(control.Connack{SessionPresent: true, ReceiveMaximum: 3})
 		m := p.nextPublish()
-		if m.QoS != 1 || !m.Dup || m.MessageExpiry != 0 {
+		if m.QoS != 1 || !m.Dup || m.MessageExpiry != 1 {
 			t.Errorf("the resent message is %+v", m)
 		}
 		p.ack(wire.PUBACK, m.PacketID, 0, "")
-		if m = p.nextPublish(); m.QoS != 2 || !m.Dup || m.MessageExpiry != 0 {
+		if m = p.nextPublish(); m.QoS != 2 || !m.Dup || m.MessageExpiry != 1 {
 			t.Errorf("the resent message is %+v", m)
 		}
 		p.ack(wire.PUBREC, m.PacketID, 0, "")

@@ -129,11 +129,8 @@ func (m *model) end(e outbox.End) {
 			fail("the server would have accepted it")
 		}
 	case outbox.TimePassed:
-		if one.expires.IsZero() || time.Until(one.expires) > time.Millisecond || one.order > 0 || one.qos == 2 && m.maybeEarlier(one) {
+		if one.expires.IsZero() || time.Until(one.expires) > time.Millisecond || one.order > 0 || m.maybeEarlier(one) {
 			fail("it must not expire")
-		}
-		if m.conn == nil && one.fails && m.maybeEarlier(one) {
-			fail("it fails if the session is lost, which is not known yet")
 		}
 	case outbox.StoreFull, outbox.Replaced:
 		if one.wire || m.maybeEarlier(one) {

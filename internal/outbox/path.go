@@ -132,7 +132,7 @@ func (o *Outbox) Run(ctx context.Context) {
 	for {
 		o.restoreDeferred()
 		looked := time.Now()
-		for e, err := range o.expiry.step(o.cfg.Store, o.mayExpire) {
+		for e, err := range o.expiry.step(o.cfg.Store, o.sent.canExpire) {
 			if err != nil {
 				o.storeFailed(err)
 			} else {

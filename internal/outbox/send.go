@@ -130,10 +130,11 @@ func (o *Outbox) qosFor(g *session.Generation, e *persistence.Entry) byte {
 	return max(most, 1)
 }
 
-// image appends the PUBLISH of e to dst.
+// image appends the PUBLISH of e to dst. A message that has expired and must be resent gets an
+// expiry of 1 s, because some servers never expire a message with 0.
 func (o *Outbox) image(g *session.Generation, dst []byte, e *persistence.Entry, id uint16, dup bool, left time.Duration) []byte {
 	start := len(dst)
-	dst = wire.AppendImage(dst, e.Packet, id, dup, wire.Seconds(left))
+	dst = wire.AppendImage(dst, e.Packet, id, dup, wire.Seconds(max(left, 1)))
 	dst[start] = dst[start]&^(3<<1) | o.qosFor(g, e)<<1
 	return dst
 }
@@ -175,14 +176,6 @@ func (o *Outbox) Window() int { return o.window.Limit() }
 // LowersQoS reports whether a rule lowers the QoS of messages of this topic if the server does not
 // support QoS 2.
 func (o *Outbox) LowersQoS(topic string) bool { return o.rules.LowersQoS(topic) }
-
-// mayExpire reports whether the expiry walk may end e. It must not end a message that fails if the
-// session of an earlier process is lost. CONNACK decides whether the session is lost, and until
-// then two goroutines could end the message. If the session is resumed, e ends when the send loop
-// reaches it.
-func (o *Outbox) mayExpire(e *persistence.Entry) bool {
-	return o.sent.canExpire(e) && !(o.sent.sentEarlier(e) && failsInFlight(e, o.cfg.OnSessionLost))
-}
 
 // deferredFull reports whether err is a *DeferredFullError.
 func deferredFull(err error) bool {

@@ -139,10 +139,9 @@ func (w *watermarks) lower(store Store) error {
 // qos returns the QoS of a stored packet.
 func qos(e *persistence.Entry) byte { return e.Packet[0] >> 1 & 3 }
 
-// canExpire reports whether e may end because it has expired. A message that this process has sent
-// may not: it is resent [MQTT-4.4.0-1] [MQTT-4.3.3-7]. A message that an earlier process may have
-// sent expires at QoS 1, because a late message is worse than a lost acknowledgement. At QoS 2 it
-// does not expire, because the exchange must be completed.
+// canExpire reports whether e may end because it has expired. A message that this process or an
+// earlier one may have sent in this session does not expire: the server may have it, so it is
+// resent [MQTT-4.4.0-1] [MQTT-4.3.3-7].
 func (w *watermarks) canExpire(e *persistence.Entry) bool {
-	return !e.Expires.IsZero() && !e.Released && e.Number > w[e.Priority].sent && !(qos(e) == 2 && w.sentEarlier(e))
+	return !e.Expires.IsZero() && !e.Released && !w.maybeSent(e)
 }
