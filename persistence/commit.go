@@ -41,7 +41,7 @@ func (l *Log) Sync() error {
 		switch n := len(l.pipe.flight); {
 		case n > 0 && !l.pipe.flight[n-1].unsynced:
 			b = l.pipe.flight[n-1]
-		case n == 0 && !l.owesSync():
+		case n == 0 && (l.o.Sync != SyncEveryCommit || l.pipe.durable == l.pipe.written):
 			l.mu.Unlock()
 			return nil
 		}
@@ -233,10 +233,15 @@ func (l *Log) commit(b *batch) {
 		}
 		return
 	}
-	b.unsynced = l.mayWait(b)
+	b.unsynced = l.o.Sync == SyncEveryCommit && b.mayWait()
 	l.pause()
 	off := l.writer.End
-	err := l.appendBatch(b)
+	var err error
+	if b.unsynced { // at most BufferBytes, because the tail keeps no more
+		err = l.writer.AppendUnsynced(b.buf, int64(l.o.Files.BufferBytes))
+	} else {
+		err = l.writer.Append(b.buf, b.force)
+	}
 	l.resume()
 	if err != nil {
 		l.rewrite(err)

@@ -17,6 +17,7 @@ type memFS struct {
 	fault fault
 	lie   func(faultfs.Op) bool // operations that do nothing and report success
 	dead  atomic.Bool           // all operations do nothing
+	idle  bool                  // logs make idle writes
 }
 
 type fault func(op, name string, n int) (int, error)

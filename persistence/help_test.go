@@ -59,7 +59,7 @@ func open(t *testing.T, fsys fsys.FS, o Options) *Log {
 // errPower is the error of every operation after a power failure.
 var errPower = errors.New("the power is off")
 
-var small = Options{idle: -1, Files: Files{SegmentBytes: 4 << 10, BufferBytes: 4 << 10}}
+var small = Options{Files: Files{SegmentBytes: 4 << 10, BufferBytes: 4 << 10}}
 
 // eachStream calls yield for each named sequence, in the order of registration.
 func eachStream(l *Log, yield func(name string, id uint32, last uint64) bool) {

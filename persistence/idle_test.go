@@ -43,6 +43,7 @@ func TestIdle_WritesRecordsForAKill(t *testing.T) {
 		t.Run(fmt.Sprint(policy), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				fs := newMemFS()
+				fs.idle = true
 				o := Options{Sync: policy, Interval: time.Hour, Retention: Retention{MaxDeadLetters: 5}}
 				l := open(t, fs, o)
 				for seq := range uint64(6) {
@@ -129,6 +130,7 @@ func TestIdle_SyncAndWaitAreDurable(t *testing.T) {
 func TestIdle_NoWritesUnderLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newMemFS()
+		fs.idle = true
 		l := open(t, fs, Options{Files: Files{PreallocateBytes: -1}})
 		before, n := operations(fs, faultfs.Write), 100
 		for seq := range uint64(n) {
@@ -153,6 +155,7 @@ func TestIdle_NoWritesUnderLoad(t *testing.T) {
 func TestIdle_FailedWriteBeginsOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newMemFS()
+		fs.idle = true
 		l := open(t, fs, Options{})
 		for seq := range uint64(3) {
 			if _, err := Append(l, numbered(seq+1, 10)); err != nil {

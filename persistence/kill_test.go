@@ -36,6 +36,12 @@ func TestMain(m *testing.M) {
 			return
 		}
 	}
+	idleTime = func(fs fsys.FS) time.Duration {
+		if m, ok := fs.(*memFS); ok && !m.idle {
+			return -1
+		}
+		return idleAfter
+	}
 	os.Exit(m.Run())
 }
 

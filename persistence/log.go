@@ -172,3 +172,58 @@ func (l *Log) syncAtIntervals() {
 		_ = l.await(l.pipe.open) // the callers that wait for the batch return the error
 	}
 }
+
+// noted is called after records were added to the open batch, because it may be that no caller
+// waits for the batch, for example for results of messages. noted starts a commit if the batch is
+// large, or else sets the timer of the idle write. If no commit follows, the idle write writes the
+// batch without a sync. A killed process therefore loses at most the records of the last moment. A
+// power failure can still lose all records since the last sync. mu must be held.
+func (l *Log) noted() {
+	b := l.pipe.open
+	switch {
+	case b.led, l.pipe.dry: // a goroutine is going to write the batch
+	case len(b.buf) >= l.o.Files.BufferBytes/2:
+		if !l.work.flushing {
+			l.work.flushing = true
+			l.work.Go(func() {
+				l.mu.Lock()
+				l.work.flushing = false
+				_ = l.await(l.pipe.open) // every method returns the error from now on
+			})
+		}
+	case l.work.idle.timer == nil && len(b.buf) > 0 && !l.inline && l.work.idle.after > 0:
+		idle := &l.work.idle
+		idle.timer, idle.batch = time.AfterFunc(idle.after, func() { lookIdle(l) }), b.id
+	}
+}
+
+// lookIdle commits the open batch if it was already open when the timer was set. If it is a newer
+// batch, lookIdle sets the timer again.
+func lookIdle(l *Log) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before := l.work.idle.batch
+	l.work.idle.timer = nil
+	if l.usable() != nil {
+		return
+	}
+	if before != l.pipe.open.id {
+		l.noted()
+		return
+	}
+	if b := takeIdle(l); b != nil {
+		commitLater(l, b)
+	}
+}
+
+// takeIdle reserves the open batch for the idle write. It returns nil if there is nothing to write,
+// or if another goroutine is going to write it. mu must be held.
+func takeIdle(l *Log) *batch {
+	b := l.pipe.open
+	if len(b.buf) == 0 || b.led || l.pipe.dry {
+		return nil
+	}
+	b.idle = true
+	take(l, b)
+	return b
+}

@@ -68,7 +68,7 @@ func openLog(dir string, o Options, renewal Renewal) (*Log, error) {
 
 // open starts the log and its goroutines.
 func (l *Log) open() error {
-	l.work.stop = make(chan struct{})
+	l.work.stop, l.work.idle.after = make(chan struct{}), idleTime(l.o.FS)
 	l.reader = segment.NewReader(l.o.FS, l.folder.dir, min(l.o.Files.BufferBytes, 256<<10))
 	l.tail.Limit = l.o.Files.BufferBytes
 	if err := l.start(); err != nil {

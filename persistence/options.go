@@ -31,9 +31,16 @@ type Options struct {
 	// FS replaces the file system in tests of this module. Default: the file system of the
 	// operating system.
 	FS fsys.FS
-
-	idle time.Duration // idleAfter, or another time in tests; negative: no idle writes
 }
+
+// idleAfter is the time between two looks of the idle write at the open batch. The idle write
+// commits a batch that was already open at the look before. A record is therefore in the file after
+// at most twice this time.
+const idleAfter = 50 * time.Millisecond
+
+// idleTime returns idleAfter. Tests replace it: with a negative time there are no idle writes, and
+// the operations on a file system do not depend on time.
+var idleTime = func(fsys.FS) time.Duration { return idleAfter }
 
 func (o *Options) reportOutage(err *DegradedError) {
 	if o.OnDegraded != nil {
@@ -141,7 +148,6 @@ func (o Options) withDefaults() Options {
 func (o Options) on(partition int64) Options {
 	o.Interval = cmp.Or(o.Interval, 100*time.Millisecond)
 	o.WriteTimeout = cmp.Or(o.WriteTimeout, 30*time.Second)
-	o.idle = cmp.Or(o.idle, idleAfter)
 	o.Limits = o.Limits.WithDefaults()
 	o.Retention.MaxDeadLetters = cmp.Or(o.Retention.MaxDeadLetters, 1000)
 	o.Retention.ReceiptAge = cmp.Or(o.Retention.ReceiptAge, 7*24*time.Hour)

@@ -19,7 +19,7 @@ type batch struct {
 	force    bool   // sync, whatever the sync policy is
 	led      bool   // a goroutine is going to commit it
 	ended    bool   // committed or failed
-	idle     bool   // the idle write commits it, see idle.go
+	idle     bool   // the idle write commits it, see Log.noted
 	err      error  // valid if ended
 	done     chan struct{}
 	stalled  chan struct{} // closed when the commit takes longer than WriteTimeout; nil if no goroutine waits
@@ -29,6 +29,27 @@ type batch struct {
 	waiters  atomic.Int32  // number of waiting goroutines, without the one that commits
 	crowd    int           // joined is closed when this number of goroutines waits
 	joined   chan struct{} // closed when crowd goroutines wait; nil if the commit does not wait for them
+}
+
+// idleWrite is the timer of the idle write. Under load, commits end each batch before the timer
+// fires twice, so the idle write writes nothing.
+type idleWrite struct {
+	after time.Duration
+	timer *time.Timer // nil unless it is set
+	batch uint64      // ID of the batch that was open when the timer was set
+}
+
+func (x *idleWrite) stop() {
+	if x.timer != nil {
+		x.timer.Stop()
+	}
+}
+
+// mayWait reports whether the sync that SyncEveryCommit requires for b may wait for a later commit.
+// This is true for a batch of the idle write if no goroutine waits for it and it contains no
+// messages. Log.mu must be held.
+func (b *batch) mayWait() bool {
+	return b.idle && !b.force && !b.Messages() && b.waiters.Load() == 0
 }
 
 // wait returns when the batch has ended. The caller holds mu, and wait releases mu.
