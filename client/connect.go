@@ -231,9 +231,10 @@ func (c *Client) beginSession() error {
 	if err := c.outbox.ResetSession(c.ClientID(), c.session.Unacked()); err != nil {
 		return err
 	}
+	server := c.State().Server // the server that has sent CONNACK
 	if lost := c.outbox.NewSession(); lost != (outbox.Lost{}) || c.identity.Expected() {
-		report(c, lossSession, about(MessageID{}, nil, slog.Int("republished", lost.Republished), slog.Int("failed", lost.Failed)),
-			SessionLost{InFlight: lost.Republished + lost.Failed, Republished: lost.Republished, Failed: lost.Failed})
+		report(c, lossSession, about(MessageID{}, nil, slog.String("server", server), slog.Int("republished", lost.Republished), slog.Int("failed", lost.Failed)),
+			SessionLost{Server: server, InFlight: lost.Republished + lost.Failed, Republished: lost.Republished, Failed: lost.Failed})
 	}
 	return nil
 }
@@ -245,9 +246,10 @@ func (c *Client) adoptSession() error {
 		return err
 	}
 	c.session.Adopt()
+	server := c.State().Server // the server that has sent CONNACK
 	if lost := c.outbox.NewSession(); lost != (outbox.Lost{}) {
-		report(c, lossSession, about(MessageID{}, nil, slog.Int("republished", lost.Republished), slog.Int("failed", lost.Failed)),
-			SessionLost{InFlight: lost.Republished + lost.Failed, Republished: lost.Republished, Failed: lost.Failed})
+		report(c, lossSession, about(MessageID{}, nil, slog.String("server", server), slog.Int("republished", lost.Republished), slog.Int("failed", lost.Failed)),
+			SessionLost{Server: server, InFlight: lost.Republished + lost.Failed, Republished: lost.Republished, Failed: lost.Failed})
 	}
 	return nil
 }

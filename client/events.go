@@ -67,14 +67,6 @@ type Redirected struct {
 	Permanent bool // the client uses To in place of From until the client ends
 }
 
-// SessionAdopted reports that the client resumes a session that the store does not know. Another
-// library began the session under this ClientID, or the store was lost. The client has closed the
-// connection, and resumes the session at once on the next connection. The client receives the
-// messages that wait in the session, even those of subscriptions that it did not make. It ends all
-// QoS 2 exchanges that the server may hold before it sends stored messages. With StrictSession, the
-// client stops instead of resuming it. CleanStart discards the session.
-type SessionAdopted struct{ Server string }
-
 // SessionStuck reports that only a new session can make the server accept messages. The server
 // still refuses messages with 0x97 or 0x91, although the client has ended every QoS 2 exchange that
 // the server may hold. If NewSession is true, the client begins a new session (see
@@ -93,7 +85,10 @@ type PurgeGivenUp struct{ PacketIDs int }
 // SessionLost reports that the server has lost the session. Messages in flight, including those of
 // an earlier process, are published again or have failed, see Message.OnSessionLost and
 // SessionConfig.OnLost. InFlight is the sum of Republished and Failed.
-type SessionLost struct{ InFlight, Republished, Failed int }
+type SessionLost struct {
+	Server                        string // the server without its session, in the form of Connected.Server
+	InFlight, Republished, Failed int
+}
 
 // Stopped reports that the client has ended. No event follows Stopped. Err is the fatal error, or
 // the cause that ended Start's context. Err is nil after Close and Drain.
@@ -146,7 +141,8 @@ type MessagesAbandoned struct {
 	Received int // unhandled QoS 1 and 2 messages of a session that ends with the client
 }
 
-// MessageExpired reports an accepted message whose Expiry passed before it was sent.
+// MessageExpired reports an accepted message whose Expiry passed before it was sent in the present
+// session. If the server has lost its session, the message may have been sent in the lost session.
 type MessageExpired struct {
 	ID    MessageID
 	Topic string

@@ -42,3 +42,18 @@ func (StoreRenewed) event()   {}
 func (StoreDamaged) event()   {}
 func (StoreDegraded) event()  {}
 func (StoreRecovered) event() {}
+
+// SessionAdopted reports that the client resumes a session that the store does not know. Another
+// library began the session under this ClientID, or the store was lost. The client has closed the
+// connection, and resumes the session at once on the next connection. The client receives the
+// messages that wait in the session, even those of subscriptions that it did not make.
+//
+// Before the client sends stored messages, it ends all QoS 2 exchanges that the server may hold. For
+// this, it sends PUBREL for all 65,535 packet identifiers, and the server answers each one with
+// PUBCOMP. The traffic is about 260 KB from the client and at least as much from the server. Stored
+// messages wait for the last answer, also at QoS 1. If the server does not support QoS 2, the client
+// sends none of these packets.
+//
+// With StrictSession, the client stops instead of resuming the session. CleanStart discards the
+// session.
+type SessionAdopted struct{ Server string }

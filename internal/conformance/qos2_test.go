@@ -165,7 +165,7 @@ func TestMQTT_4_3_3_7(t *testing.T) {
 		comesAgain := func(why string) {
 			t.Helper()
 			again := r.wantPublish(conn, "p", true)
-			if again.PacketID != id || !again.HasExpiry || again.MessageExpiry != 0 {
+			if again.PacketID != id || !again.HasExpiry || again.MessageExpiry != 1 {
 				t.Errorf("%s: it is resent as %+v", why, again)
 			}
 		}
