@@ -74,6 +74,9 @@ var callbacks = map[string]func(cfg *client.Config, then func()){
 	"Ordering.OnGap": func(cfg *client.Config, then func()) {
 		cfg.Receiving.Ordering = &client.Ordering{Options: ordering.Options{OnGap: func(ordering.Gap) { then() }}}
 	},
+	"Status.Details": func(cfg *client.Config, then func()) {
+		cfg.Presence.Status = &client.Status{Topic: "status/c", Structured: true, Details: func() map[string]string { then(); return nil }}
+	},
 	"Backoff.Rand": func(cfg *client.Config, then func()) {
 		cfg.Connection.Backoff.Rand = func() float64 { then(); return 0 }
 	},

@@ -31,12 +31,26 @@ func (c *Client) newStatus() *status.Publisher {
 	s := c.cfg.Presence.Status
 	if s != nil {
 		conf.Topic, conf.Format = s.Topic, s.format
+		if s.Details != nil {
+			conf.Format.Details = func() presence.Details { return detailsOf(c) }
+		}
 	}
 	if s.corrects() {
 		// No Local is not set, because a server may treat the will as published by the client.
 		c.subs.Set(subs.Status, subs.Want{Filter: s.Topic, QoS: 1, ID: subs.StatusID})
 	}
 	return status.New(conf)
+}
+
+// detailsOf returns the application's details for a status message.
+func detailsOf(c *Client) presence.Details {
+	var texts map[string]string
+	c.panicked("Status.Details", c.guard.Call(func() { texts = c.cfg.Presence.Status.Details() }))
+	d, err := presence.NewDetails(texts)
+	if err != nil {
+		c.statusFailed(err)
+	}
+	return d
 }
 
 // statusReceived passes a message on the status topic to the status publisher. It returns true if

@@ -43,6 +43,13 @@ type Status struct {
 	Structured bool
 	Version    string // version of the device's software, in UTF-8, up to 128 bytes; default: none; requires Structured
 
+	// Details returns texts about the device, for example its battery level. The client calls
+	// Details for each status message except the will, so set Heartbeat to publish changed details.
+	// The JSON of the texts has up to 1,024 bytes. If it has more, or if Details panics, the client
+	// publishes the status without details and reports StatusFailed or CallbackPanicked. Details
+	// must not block, must not call Close or Drain, and requires Structured. Default: none.
+	Details func() map[string]string
+
 	// Heartbeat is the time without a status message after which the client publishes "online"
 	// again. The range of Heartbeat is 1 s to 30 days. The client skips a heartbeat while a status
 	// message is unacknowledged. With Structured, each status message contains the interval, and

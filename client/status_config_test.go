@@ -20,6 +20,7 @@ func TestStatus_RejectsInvalidConfig(t *testing.T) {
 		{"Presence.Status.Structured", client.Status{Topic: "s", Structured: true, Online: []byte("on")}},
 		{"Presence.Status.Structured", client.Status{Topic: "s", Structured: true, Offline: []byte("off")}},
 		{"Presence.Status.Version", client.Status{Topic: "s", Version: "1"}},
+		{"Presence.Status.Details", client.Status{Topic: "s", Details: func() map[string]string { return nil }}},
 		{"Presence.Status.Version", client.Status{Topic: "s", Structured: true, Version: strings.Repeat("1", 129)}},
 		{"Presence.Status.Version", client.Status{Topic: "s", Structured: true, Version: "\xff"}},
 		{"Presence.Status.Heartbeat", client.Status{Topic: "s", Heartbeat: -1}},

@@ -285,6 +285,7 @@ func (v *validator) status(s *Status) {
 	v.bad(s.Structured && (s.Online != nil || s.Offline != nil), field+"Structured",
 		"is set together with Online or Offline; Structured makes the payloads, so set only one of them")
 	v.bad(s.Version != "" && !s.Structured, field+"Version", "is set without Structured, so it would not be published; set both")
+	v.bad(s.Details != nil && !s.Structured, field+"Details", "is set without Structured, so it would not be called; set both")
 	v.bad(len(s.Version) > presence.MaxText || !utf8.ValidString(s.Version), field+"Version",
 		"is longer than %d bytes, or not UTF-8; shorten it", presence.MaxText)
 	v.bad(s.Heartbeat != 0 && (s.Heartbeat < time.Second || s.Heartbeat > presence.MaxInterval), field+"Heartbeat",

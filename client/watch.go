@@ -83,7 +83,7 @@ func (c *Client) WatchStatus(ctx context.Context, filter string, o WatchOptions)
 	}
 	w.changes.lost = func(n int) { c.views.losses.changes(filter, n) }
 	w.changes.bytes, w.changes.size = cmp.Or(max(o.MaxBytes, 0), 64<<20), func(c presence.Change) int {
-		return len(c.Device.Topic) + len(c.Device.Status.Reason) + len(c.Device.Status.Version)
+		return len(c.Device.Topic) + len(c.Device.Status.Reason) + len(c.Device.Status.Version) + c.Device.Details.Size()
 	}
 	var read iter.Seq[presence.Change]
 	if o.OnChange != nil {

@@ -25,6 +25,9 @@ type Device struct {
 	Boots  int
 	Flaps  int    // how many times the device went from Online to Offline and back
 	Status Status // the last status that counted; zero if its payload was invalid
+	// Details are those of the last status that counted. If it was an offline status without
+	// details, such as a will, they are those of the status before it.
+	Details Details
 }
 
 // Kind is the kind of a Change.

@@ -14,6 +14,7 @@ type device struct {
 	reason, version unique.Handle[string] // texts of the last status
 	boot            BootID                // the newest boot
 	said            BootID                // boot of the last status that counted; zero if it had none
+	details         string                // text of Device.Details
 	past            [maxBoots - 1]uint64  // hashes of the previous boots, the latest first
 	since, seen     time.Duration
 	confirmedAt     time.Duration // time of the last confirmation
@@ -27,6 +28,7 @@ type device struct {
 	statuses        uint8           // number of received statuses; it stops at 2
 	raw             State           // state according to the last status
 	shown           State           // raw or Stale, without the effect of view
+	detailed        bool            // the last status had details
 	online          bool            // the device was Online before
 	whole           bool            // no message was missed since the last online status of boot
 	silent          bool            // no status was received for three intervals
@@ -137,6 +139,9 @@ func (d *device) update(s Status, retained bool) (news bool) {
 		d.begin(s.Boot, r)
 	}
 	d.note(s)
+	if d.detailed = s.Details != (Details{}); d.detailed || s.State != Offline {
+		d.details = s.Details.text
+	}
 	d.reason, d.version = unique.Make(s.Reason), unique.Make(s.Version)
 	d.interval = uint32(s.Interval / time.Second)
 	d.timeSec, d.timeNano = s.Time.Unix(), int32(s.Time.Nanosecond())
@@ -171,6 +176,9 @@ func bootKey(b BootID) uint64 {
 // status returns the last status.
 func (d *device) status() Status {
 	s := Status{State: d.raw, Boot: d.said, Reason: d.reason.Value(), Version: d.version.Value(), Interval: time.Duration(d.interval) * time.Second}
+	if d.detailed {
+		s.Details = Details{d.details}
+	}
 	if d.timeSec != math.MinInt64 {
 		s.Time = time.Unix(d.timeSec, int64(d.timeNano)).UTC()
 	}

@@ -68,7 +68,7 @@ func (t *Tracker) Counts(now time.Time) Counts {
 
 func (t *Tracker) device(d *device, now time.Duration) Device {
 	is := Device{Topic: d.topic, State: t.shown(d, now), Since: t.base.Add(d.since), Seen: t.base.Add(d.seen),
-		Boot: d.boot, Boots: int(d.boots), Flaps: int(d.flaps), Status: d.status()}
+		Boot: d.boot, Boots: int(d.boots), Flaps: int(d.flaps), Status: d.status(), Details: Details{d.details}}
 	if is.State == Stale && d.shown == Online {
 		is.Since = t.base.Add(t.stale(t.view.of(d)))
 	}

@@ -14,7 +14,7 @@ import (
 // Status is a status message. A device publishes it itself, or the server publishes it as the will
 // of the device. The payload is a JSON object:
 //
-//	{"state":"online","boot":"0190b8f0-7d2a-7c11-8a44-1f2e3d4c5b6a","time":"2026-11-22T14:33:21.5Z","reason":"birth","version":"1.4.2","interval":30}
+//	{"state":"online","boot":"0190b8f0-7d2a-7c11-8a44-1f2e3d4c5b6a","time":"2026-11-22T14:33:21.5Z","reason":"birth","version":"1.4.2","interval":30,"details":{"battery":"81 %"}}
 //
 // Only the member state is required. Any other missing or invalid member becomes the zero value.
 // Unknown members are ignored. If a member is repeated, the last one counts.
@@ -30,6 +30,7 @@ type Status struct {
 	// Interval is the time between two statuses of the device. It is rounded up to seconds and is
 	// at most MaxInterval. 0 means that the device does not repeat its status.
 	Interval time.Duration
+	Details  Details // further texts about the device; a will of package client has none
 }
 
 // Values of Status.Reason. A device may also use other texts.
@@ -86,6 +87,7 @@ func Parse(payload []byte) (Status, error) {
 	if sec := member[float64](members, "interval"); sec > 0 {
 		s.Interval = time.Duration(math.Ceil(min(sec, MaxInterval.Seconds()))) * time.Second
 	}
+	s.Details = parseDetails(members["details"])
 	return s, nil
 }
 
@@ -113,6 +115,9 @@ func (s Status) Append(dst []byte) []byte {
 	if s.Interval > 0 {
 		sec := int64(min(s.Interval, MaxInterval)+time.Second-1) / int64(time.Second)
 		dst = strconv.AppendInt(append(dst, `,"interval":`...), sec, 10)
+	}
+	if s.Details.text != "" {
+		dst = append(append(dst, `,"details":`...), s.Details.text...)
 	}
 	return append(dst, '}')
 }

@@ -22,7 +22,7 @@ func TestParse(t *testing.T) {
 		{" offline\r\n", presence.Status{State: presence.Offline}},
 		{`{"state":"online"}`, presence.Status{State: presence.Online}},
 		{`{"state":"online","boot":"0190b8f0-7d2a-7c11-8a44-1f2e3d4c5b6a","time":"2026-11-22T14:33:21.5Z","reason":"birth","version":"1.4.2","interval":30}`,
-			presence.Status{presence.Online, someBoot, at, presence.ReasonBirth, "1.4.2", 30 * time.Second}},
+			presence.Status{presence.Online, someBoot, at, presence.ReasonBirth, "1.4.2", 30 * time.Second, presence.Details{}}},
 		{`{"state":"offline","boot":"0190B8F0-7D2A-7C11-8A44-1F2E3D4C5B6A","time":"2026-11-22T15:33:21.5+01:00"}`,
 			presence.Status{State: presence.Offline, Boot: someBoot, Time: at}},
 		{`{"state":"online","future":{"a":[1]},"reason":"\u00fcber"}`, presence.Status{State: presence.Online, Reason: "über"}},
@@ -63,7 +63,7 @@ func TestAppend(t *testing.T) {
 	}{
 		{presence.Status{}, `{"state":"offline"}`},
 		{presence.Status{State: presence.Stale}, `{"state":"offline"}`},
-		{presence.Status{presence.Online, someBoot, at, presence.ReasonBirth, "1.4.2", 29*time.Second + 1},
+		{presence.Status{presence.Online, someBoot, at, presence.ReasonBirth, "1.4.2", 29*time.Second + 1, presence.Details{}},
 			`{"state":"online","boot":"0190b8f0-7d2a-7c11-8a44-1f2e3d4c5b6a","time":"2026-11-22T14:33:21.5Z","reason":"birth","version":"1.4.2","interval":30}`},
 		{presence.Status{State: presence.Offline, Time: at.AddDate(9000, 0, 0), Reason: "\xff", Interval: 1 << 62}, `{"state":"offline","reason":"\ufffd","interval":2592000}`},
 	} {

@@ -40,8 +40,8 @@ type Message struct {
 
 // Tracker derives device states from status messages. It reads no clock. The caller passes the time
 // to each call, and this time should not go back. A Tracker starts no goroutine and keeps no
-// payload. It needs about 250 bytes for a device with a 32-byte topic and all fields of a status.
-// All methods are safe for concurrent use.
+// payload. It needs about 280 bytes for a device with a 32-byte topic and all fields of a status,
+// except Details. All methods are safe for concurrent use.
 //
 // # Which messages count
 //

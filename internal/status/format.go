@@ -14,6 +14,9 @@ type Format struct {
 	Boot            presence.BootID
 	Version         string
 	Heartbeat       time.Duration
+	// Details returns the details of a status. It may call the application, so the caller of Payload
+	// holds no lock. nil: there are none.
+	Details func() presence.Details
 }
 
 // Payload returns a status message. The message of the will has no time, because the server
@@ -24,6 +27,9 @@ func (f *Format) Payload(state presence.State, reason string) []byte {
 		p := presence.Status{State: state, Boot: f.Boot, Reason: reason, Version: f.Version}
 		if reason != presence.ReasonWill {
 			p.Time = time.Now()
+			if f.Details != nil {
+				p.Details = f.Details()
+			}
 		}
 		if state == presence.Online {
 			p.Interval = f.Heartbeat

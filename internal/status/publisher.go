@@ -99,9 +99,10 @@ func (p *Publisher) Run(ctx context.Context, c Connection) {
 
 // publish publishes online.
 func (p *Publisher) publish(c Connection, reason string) {
+	payload := p.cfg.Format.Payload(presence.Online, reason)
 	p.mu.Lock()
 	now := p.now()
-	m := p.plan.publish(now, reason, func() []byte { return p.cfg.Format.Payload(presence.Online, reason) })
+	m := p.plan.publish(now, reason, func() []byte { return payload })
 	if m == nil {
 		p.mu.Unlock()
 		return
@@ -144,15 +145,20 @@ func (p *Publisher) answered(m *message, err error) {
 // End ends the status messages of the client. If offline is true, it publishes offline as the last
 // message. The channel receives whether the server has accepted that message.
 func (p *Publisher) End(c Connection, offline bool) <-chan bool {
+	accepted := make(chan bool, 1)
+	offline = offline && p.cfg.Topic != ""
+	var payload []byte
+	if offline {
+		payload = p.cfg.Format.Payload(presence.Offline, presence.ReasonClose)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.plan.end()
-	accepted := make(chan bool, 1)
-	if !offline || p.cfg.Topic == "" {
+	if !offline {
 		accepted <- false
 		return accepted
 	}
-	err := c.PublishStatus(p.packet(p.cfg.Format.Payload(presence.Offline, presence.ReasonClose)), func(_ byte, err error) {
+	err := c.PublishStatus(p.packet(payload), func(_ byte, err error) {
 		if err != nil && !errors.Is(err, session.ErrSessionLost) {
 			p.cfg.Failed(err)
 		}
