@@ -111,9 +111,11 @@ type DeadLetterDropped struct{ Dropped int } // since the previous event
 // Cause is the same as in the DroppedError. ID is zero if an earlier process accepted the message.
 // Client.Cancel is not reported.
 type MessageDropped struct {
-	ID    MessageID
-	Topic string // empty if DropOldest dropped it
-	Cause error
+	ID       MessageID
+	Topic    string // empty if DropOldest dropped it
+	Priority Priority
+	Limit    string // name of the limit that was reached, such as MaxDiskBytes; empty if it is unknown
+	Cause    error
 }
 
 // MessageUnnumbered reports a message that was accepted without a sequence number although

@@ -428,3 +428,48 @@ func TestConflate_KeepsNewestUnsentMessage(t *testing.T) {
 		wantAccounts(t, c)
 	})
 }
+
+// TestMessageDropped_NamesPriorityAndLimit checks the events and the log lines of dropped messages.
+// Telemetry and alarms have separate lines, so telemetry cannot hide an alarm in a summary.
+func TestMessageDropped_NamesPriorityAndLimit(t *testing.T) {
+	for limit, limits := range map[string]persistence.Limits{
+		"MaxMessages":  {MaxMessages: 3},
+		"MaxBytes":     {MaxBytes: 3000},
+		"MaxDiskBytes": {MaxDiskBytes: 64 << 10},
+	} {
+		withScript(t, func(t *testing.T, s *script) {
+			lines := defaultLog(t)
+			var events recorder
+			cfg := testConfig("c", &events, s.dial)
+			cfg.Store.WhenFull, cfg.Store.Options.Limits = client.DropOldest, limits
+			cfg.Logger = nil
+			c := mustNew(t, cfg)
+			add := func(p client.Priority) {
+				t.Helper()
+				_, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: 1, Priority: p, Payload: make([]byte, 700)})
+				must(t, err)
+			}
+			for len(lines.of("message-dropped")) == 0 {
+				add(client.Normal)
+			}
+			if n := len(lines.of("urgent-dropped")); n > 0 {
+				t.Errorf("%s: %d lines about alarms", limit, n)
+			}
+			for len(lines.of("urgent-dropped")) == 0 {
+				add(client.High)
+			}
+			for kind, priority := range map[string]client.Priority{"message-dropped": client.Normal, "urgent-dropped": client.High} {
+				if l := lines.of(kind)[0]; l.attrs["priority"] != priority.String() || l.attrs["limit"] != limit {
+					t.Errorf("%s: the line is %v", limit, l)
+				}
+				synctest.Wait()
+				if !slices.ContainsFunc(eventsOf[client.MessageDropped](&events), func(e client.MessageDropped) bool { return e.Priority == priority && e.Limit == limit }) {
+					t.Errorf("%s: no event for priority %v: %v", limit, priority, eventsOf[client.MessageDropped](&events))
+				}
+			}
+			if st := c.Stats(); st.PolicyDrops != st.Store.DroppedOldest {
+				t.Errorf("%s: %d drops in Stats, %d in the store", limit, st.PolicyDrops, st.Store.DroppedOldest)
+			}
+		})
+	}
+}

@@ -21,6 +21,7 @@ const (
 	lossDeferred
 	lossExpired
 	lossFull
+	lossUrgent
 	lossConflated
 	lossUnnumbered
 	lossAbandoned
@@ -79,6 +80,7 @@ var lossKinds = [...]struct {
 	lossDeferred:          {"message-deferred", "message deferred: it will be sent again later", MessageDeferred{}, "Deferrals"},
 	lossExpired:           {"message-expired", "message expired before it was sent", MessageExpired{}, "Store.Expired"},
 	lossFull:              {"message-dropped", "message dropped: the store is full", MessageDropped{}, "PolicyDrops"},
+	lossUrgent:            {"urgent-dropped", "message of priority High or Urgent dropped: the store is full", MessageDropped{}, "PolicyDrops"},
 	lossConflated:         {"message-conflated", "message replaced by a newer message on its topic", MessageDropped{}, "PolicyDrops"},
 	lossUnnumbered:        {"message-unnumbered", "message sent without number: MaxStreams topics are numbered", MessageUnnumbered{}, "Unnumbered"},
 	lossAbandoned:         {"messages-abandoned", "messages abandoned: the client closed", MessagesAbandoned{}, "Abandoned"},
@@ -130,6 +132,14 @@ func (k lossKind) level() slog.Level {
 		return slog.LevelDebug
 	}
 	return slog.LevelWarn
+}
+
+// fullKind returns the kind for a message of priority p that was dropped because the store is full.
+func fullKind(p Priority) lossKind {
+	if p > Normal {
+		return lossUrgent
+	}
+	return lossFull
 }
 
 // lossDetail contains the attributes of a log line. It must not refer to payloads.

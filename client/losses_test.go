@@ -75,6 +75,13 @@ var provoked = map[string]func(*lossBed){
 		publish(b, b.c, "t", "secret", client.AtLeastOnce)
 		publish(b, b.c, "t", "secret", client.AtLeastOnce)
 	}),
+	"urgent-dropped": offline(func(cfg *client.Config) {
+		cfg.Store.Options.Limits.MaxMessages, cfg.Store.WhenFull = 1, client.DropNewest
+	}, func(b *lossBed) {
+		publish(b, b.c, "t", "secret", client.AtLeastOnce)
+		_, err := b.c.Publish(b.Context(), client.Message{Topic: "t", QoS: client.AtLeastOnce, Priority: client.High})
+		must(b, err)
+	}),
 	"message-conflated": offline(nil, func(b *lossBed) {
 		for range 2 {
 			_, err := b.c.Publish(b.Context(), client.Message{Topic: "t", QoS: client.AtLeastOnce, Conflate: true})
@@ -319,7 +326,7 @@ func TestLosses_AreLoggedReportedAndCounted(t *testing.T) {
 			if len(got) == 0 || got[0].level != level || got[0].text != k.Text || got[0].attrs["client_id"] != "c" {
 				t.Errorf("the lines are %v, and the first should be %v %q", got, level, k.Text)
 			}
-			if aboutOne := []string{"message-refused", "dead-letter", "failed-in-flight", "message-deferred", "message-expired", "message-dropped", "message-conflated", "handler-failed", "received-refused", "unhandled", "unhandled-waiting", "set-aside", "received-expired", "not-deduplicated", "payload-invalid", "receive-blocked"}; len(got) > 0 && slices.Contains(aboutOne, k.Name) && got[0].attrs["topic"] != "t" {
+			if aboutOne := []string{"message-refused", "dead-letter", "failed-in-flight", "message-deferred", "message-expired", "message-dropped", "urgent-dropped", "message-conflated", "handler-failed", "received-refused", "unhandled", "unhandled-waiting", "set-aside", "received-expired", "not-deduplicated", "payload-invalid", "receive-blocked"}; len(got) > 0 && slices.Contains(aboutOne, k.Name) && got[0].attrs["topic"] != "t" {
 				t.Errorf("the lines are %v, and have no topic", got)
 			}
 			for _, l := range lines.of("") {

@@ -248,9 +248,13 @@ func (c *Client) messageEnded(e outbox.End) {
 	case e.State == outbox.Expired:
 		report(c, lossExpired, d, MessageExpired{ID: id, Topic: e.Topic})
 	case e.Cause == outbox.StoreFull:
-		report(c, lossFull, d, MessageDropped{ID: id, Topic: e.Topic, Cause: errors.Unwrap(e.Err)})
+		d.attrs[1] = slog.String("priority", e.Priority.String())
+		if e.Limit != "" {
+			d.attrs[2] = slog.String("limit", e.Limit)
+		}
+		report(c, fullKind(e.Priority), d, MessageDropped{ID: id, Topic: e.Topic, Priority: e.Priority, Limit: e.Limit, Cause: errors.Unwrap(e.Err)})
 	case e.Cause == outbox.Replaced:
-		report(c, lossConflated, d, MessageDropped{ID: id, Topic: e.Topic, Cause: errors.Unwrap(e.Err)})
+		report(c, lossConflated, d, MessageDropped{ID: id, Topic: e.Topic, Priority: e.Priority, Cause: errors.Unwrap(e.Err)})
 	case e.Cause == outbox.SessionLost:
 		report(c, lossWithSession, d, MessageRefused{ID: id, Topic: e.Topic, Err: e.Err})
 	case e.State == outbox.DeadLettered:

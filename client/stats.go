@@ -100,7 +100,7 @@ func (c *Client) Stats() Stats {
 		Store: c.store.Stats(), Breaker: c.breaker.Stats(), Status: StatusStats(c.status.Stats()),
 		Connections: n.connections.Load(), ConnectFailures: n.count(lossConnect, lossUnknownSession, lossAdopted),
 		SessionsLost: n.count(lossSession), SessionsDiscarded: n.count(lossUnknownSession), SessionsAdopted: n.count(lossAdopted), PurgesGivenUp: n.count(lossPurge), SessionsStuck: n.count(lossStuck),
-		PolicyDrops: n.count(lossFull, lossConflated), Unnumbered: n.count(lossUnnumbered), Deferrals: n.count(lossDeferred), FailedInFlight: n.count(lossWithSession), Abandoned: n.abandoned.Load(),
+		PolicyDrops: n.count(lossFull, lossUrgent, lossConflated), Unnumbered: n.count(lossUnnumbered), Deferrals: n.count(lossDeferred), FailedInFlight: n.count(lossWithSession), Abandoned: n.abandoned.Load(),
 		Received: in.Received.Load(), Handled: in.Handled.Load(), Duplicates: in.Duplicates.Load(), Late: in.Late.Load(), OutOfOrder: in.OutOfOrder.Load(), NumbersReused: in.Reused.Load(), NumbersRepeated: in.Repeated.Load(), Redelivered: ss.Redelivered,
 		Gaps: in.Gaps.Load(), Failed: in.Failed.Load(), Refused: in.Refused.Load(), Unhandled: in.Unhandled.Load(), SetAside: in.SetAside.Load(), ReceivedExpired: in.Expired.Load(), NotDeduplicated: n.count(lossNoKey), PayloadsInvalid: n.count(lossPayload), ReceiveBlocked: n.count(lossBlocked),
 		DroppedQoS0: in.DroppedQoS0.Load(), LostQoS0: n.lostQoS0.Load(),

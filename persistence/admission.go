@@ -15,6 +15,7 @@ type admission struct {
 	older    uint64   // an unsent message with the same key, which is dropped; 0 if no such message exists
 	replaced uint64   // a message with the same key that may have been sent; 0 if no such message exists
 	victims  []uint64 // the oldest messages, which are dropped
+	limit    string   // the limit for which they are dropped
 }
 
 // errUncommitted is returned if the decision depends on messages that are not committed yet.
@@ -60,6 +61,9 @@ func (s *state) admit(m *Message) (a admission, err error) {
 	case s.o.Limits.WhenFull == DropNewest:
 		s.stats.DroppedNewest++
 	case s.o.Limits.WhenFull == DropOldest:
+		if full := (*FullError)(nil); errors.As(err, &full) {
+			a.limit = full.Limit
+		}
 		a.victims, err = s.chooseVictims(s.o.Limits.droppedFor(m.Priority), a.older, drop, err)
 	}
 	return a, err

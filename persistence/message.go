@@ -139,6 +139,9 @@ func (c *Cursor) Pass(e *Entry) { c[e.Priority] = e.Seq }
 type Ticket struct {
 	Seq   uint64 // the sequence of the message
 	Drops []Drop // the messages that were dropped to make room for the new message, in order
+	// Limit is the name of the limit for which DropOldest dropped messages, such as MaxDiskBytes. A
+	// custom store may leave it empty.
+	Limit string
 	// Replaced is the sequence of an older message with the same key that may already have been
 	// sent. That message stays in the store. If it was not sent, the sender may end it with the
 	// result Dropped. 0 means that there is no such message.
@@ -148,8 +151,9 @@ type Ticket struct {
 
 // Drop is a message that a policy dropped.
 type Drop struct {
-	Seq   uint64
-	Cause DropCause
+	Seq      uint64
+	Cause    DropCause
+	Priority Priority
 }
 
 // DropCause is the reason why a message was dropped.

@@ -44,7 +44,7 @@ func (l *Log) Enqueue(ctx context.Context, m *Message) (Ticket, error) {
 			if m.Priority == Normal {
 				l.waste.granted = max(l.waste.granted-int64(len(b.buf)-before), 0)
 			}
-			t.Drops = append(dropped.Drops, t.Drops...)
+			t.Drops, t.Limit = append(dropped.Drops, t.Drops...), cmp.Or(t.Limit, dropped.Limit)
 			return t, nil
 		case errAgain:
 			err = nil
@@ -102,6 +102,7 @@ func (l *Log) makeRoom(ctx context.Context, p Priority, need int64, t *Ticket) e
 		if p == Normal {
 			l.waste.granted += freed
 		}
+		t.Limit = "MaxDiskBytes"
 		l.waste.compaction.forced = last // compaction moves the remaining messages out of these segments
 		l.startCompaction()
 	default:

@@ -50,7 +50,7 @@ func (s *state) accept(b *batch, m *Message, accepted, expires int64, a admissio
 	b.buf = r.AppendMessage(b.buf)
 	r.Packet = nil
 	s.stats.AcceptedBytes += uint64(len(m.Packet))
-	t := Ticket{Seq: seq, batch: b.id}
+	t := Ticket{Seq: seq, Limit: a.limit, batch: b.id}
 	if t.Replaced = a.replaced; a.older != 0 {
 		s.stats.Conflated++
 		s.drop(b, &t, a.older, Conflated)
@@ -66,8 +66,8 @@ func (s *state) accept(b *batch, m *Message, accepted, expires int64, a admissio
 }
 
 func (s *state) drop(b *batch, t *Ticket, seq uint64, cause DropCause) {
+	t.Drops = append(t.Drops, Drop{Seq: seq, Cause: cause, Priority: Priority(s.catalog.Find(seq).Priority())})
 	s.done(b, seq, Result{Kind: Dropped})
-	t.Drops = append(t.Drops, Drop{Seq: seq, Cause: cause})
 }
 
 // done records the result of a message. It reports whether the message was pending.

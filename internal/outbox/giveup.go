@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"errors"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/session"
@@ -153,8 +154,18 @@ func (o *Outbox) endAll() {
 }
 
 // endDropped ends the messages that the store has dropped for d.
-func (o *Outbox) endDropped(drops []persistence.Drop, d *Draft) {
-	for _, drop := range drops {
-		o.end(drop.Seq, dropped(drop, d))
+func (o *Outbox) endDropped(t *persistence.Ticket, d *Draft) {
+	for _, drop := range t.Drops {
+		o.end(drop.Seq, dropped(drop, t.Limit, d))
 	}
+}
+
+// tooFull returns the End of a message because the store has no room for d. The message is d, or an
+// older one with its topic and priority.
+func tooFull(id [16]byte, d *Draft, err error) End {
+	e := End{ID: id, Topic: d.Topic, Priority: d.Priority, State: Dropped, Cause: StoreFull, Err: err}
+	if full := (*persistence.FullError)(nil); errors.As(err, &full) {
+		e.Limit = full.Limit
+	}
+	return e
 }

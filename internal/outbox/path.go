@@ -24,10 +24,10 @@ func (o *Outbox) Add(ctx context.Context, d *Draft, w *Waiter) error {
 	if err == nil {
 		m.end, m.closed = o.open.register(ticket.Seq, ticket.Replaced, d, w)
 	}
-	o.endDropped(ticket.Drops, d)
+	o.endDropped(&ticket, d)
 	if err != nil {
 		if o.cfg.WhenFull == DropNewest && storeFull(err) {
-			o.report(w, End{ID: d.ID, Topic: d.Topic, State: Dropped, Cause: StoreFull, Err: err}.described(o.cfg.Describe))
+			o.report(w, tooFull(d.ID, d, err).described(o.cfg.Describe))
 			return nil
 		}
 		return o.failed(err)
@@ -98,7 +98,7 @@ func (o *Outbox) enqueue(ctx context.Context, d *Draft) (ticket persistence.Tick
 	if full := o.fullOfDeferred(d); full != nil && full.oldest == 0 {
 		return ticket, full
 	} else if full != nil {
-		o.end(full.oldest, End{State: Dropped, Cause: StoreFull, Err: full})
+		o.end(full.oldest, tooFull([16]byte{}, d, full))
 	}
 	d.begin(o.cfg.Store)
 	if d.Key != "" {
@@ -117,7 +117,7 @@ func (o *Outbox) enqueue(ctx context.Context, d *Draft) (ticket persistence.Tick
 	}
 	d.Packet = d.Encode(d.Packet[:0], d.StreamSeq)
 	if ticket, err = o.cfg.Store.Enqueue(ctx, &d.Message); err != nil {
-		o.endDropped(ticket.Drops, d)
+		o.endDropped(&ticket, d)
 		ticket.Drops = nil
 	}
 	return ticket, err

@@ -133,12 +133,14 @@ func (r *results) note(i uint8, code byte, alone bool) {
 type End struct {
 	// ID is zero if it is unknown. That happens for a message of an earlier process, if the store
 	// drops it or the server completes its QoS 2 exchange.
-	ID     [16]byte
-	Topic  string // empty if ID is unknown or State is Acked
-	State  State
-	Cause  Cause
-	Reason byte   // MQTT reason code
-	Text   string // the server's reason string, for ByServer
+	ID       [16]byte
+	Topic    string               // empty if ID is unknown or State is Acked
+	Priority persistence.Priority // for StoreFull and Replaced
+	Limit    string               // name of the limit of the store, for StoreFull; empty if it is unknown
+	State    State
+	Cause    Cause
+	Reason   byte   // MQTT reason code
+	Text     string // the server's reason string, for ByServer
 
 	Attempts int // connections that the server ended, for Poison
 	// Err is the cause until Describe has run: the store's error for StoreFull, a *DamageError for
@@ -190,11 +192,11 @@ const (
 )
 
 // dropped returns the End of a message that the store has dropped for another one.
-func dropped(d persistence.Drop, other *Draft) End {
+func dropped(d persistence.Drop, limit string, other *Draft) End {
 	if d.Cause == persistence.Conflated {
-		return End{Topic: other.Topic, State: Dropped, Cause: Replaced, stored: true}
+		return End{Topic: other.Topic, Priority: d.Priority, State: Dropped, Cause: Replaced, stored: true}
 	}
-	return End{State: Dropped, Cause: StoreFull, Err: persistence.ErrFull, stored: true}
+	return End{Priority: d.Priority, Limit: limit, State: Dropped, Cause: StoreFull, Err: persistence.ErrFull, stored: true}
 }
 
 // expired returns the End of an expired message.

@@ -226,7 +226,7 @@ func (m *model) full(p persistence.Priority) bool {
 
 func (m *model) drop(one *modelMessage, cause persistence.DropCause) {
 	m.end(one, persistence.Result{Kind: persistence.Dropped})
-	m.drops = append(m.drops, persistence.Drop{Seq: one.seq, Cause: cause})
+	m.drops = append(m.drops, persistence.Drop{Seq: one.seq, Cause: cause, Priority: one.priority})
 }
 
 func (m *model) append(t *testing.T, s persistence.Store, rnd *rand.Rand) {

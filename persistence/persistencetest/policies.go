@@ -94,7 +94,7 @@ func testDropOldestPriority(t *testing.T, open Open) {
 	add(3, persistence.High)
 	add(4, persistence.High)
 	must(t, s.Sync())
-	expectList(t, "drops", all, []persistence.Drop{{Seq: 2}, {Seq: 1}})
+	expectList(t, "drops", all, []persistence.Drop{{Seq: 2}, {Seq: 1, Priority: persistence.High}})
 }
 
 // testReceipts checks that Receipt returns false for an unknown message.
