@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 
 	"github.com/mooring-mqtt/mooring/client"
@@ -38,6 +39,32 @@ func ExampleStoreConfig() {
 	fmt.Printf("%d readings and %d alarm wait, %d readings were dropped\n", s.PendingOf[client.Normal], s.PendingOf[client.High], s.DroppedOldest)
 	// Output:
 	// 7 readings and 1 alarm wait, 92 readings were dropped
+}
+
+// A status line needs one argument for the counters and one for the connection.
+func ExampleStats_LogValue() {
+	b := exampleBroker()
+	defer b.Close()
+	c, err := client.New(exampleConfig(b, "pump-7"))
+	if err != nil {
+		panic(err)
+	}
+	defer c.Close()
+	for _, p := range []client.Priority{client.Normal, client.High} {
+		if _, err := c.Publish(context.Background(), client.Message{Topic: "pump/7/rpm", Payload: []byte("900"), QoS: client.AtLeastOnce, Priority: p}); err != nil {
+			panic(err)
+		}
+	}
+	withoutTimes := func(_ []string, a slog.Attr) slog.Attr {
+		if a.Value.Kind() == slog.KindTime || a.Key == "disk_bytes" {
+			return slog.Attr{} // they change from run to run
+		}
+		return a
+	}
+	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: withoutTimes}))
+	logger.Info("status", "state", c.State(), "stats", c.Stats())
+	// Output:
+	// level=INFO msg=status state.phase=idle stats.pending=2 stats.in_flight=0 stats.acked=0 stats.handled=0 stats.pending_bytes=130 stats.pending_high=1
 }
 
 // By default, a message that the server refuses for a while is sent again until it is accepted. A

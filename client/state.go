@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -43,6 +44,32 @@ type ConnectionState struct {
 	// StoreErr is a *persistence.DegradedError while the store accepts no messages. StoreErr is nil
 	// while the store accepts messages. The value does not depend on the phase.
 	StoreErr error
+}
+
+// LogValue implements slog.LogValuer. It leaves out fields that are zero.
+func (s ConnectionState) LogValue() slog.Value {
+	attrs := []slog.Attr{slog.String("phase", s.Phase.String())}
+	for _, t := range []struct {
+		name string
+		at   time.Time
+	}{{"since", s.Since}, {"disconnected_since", s.DisconnectedSince}, {"retry_at", s.RetryAt}} {
+		if !t.at.IsZero() {
+			attrs = append(attrs, slog.Time(t.name, t.at))
+		}
+	}
+	if s.Server != "" {
+		attrs = append(attrs, slog.String("server", s.Server))
+	}
+	if s.Attempt > 0 && s.Phase != PhaseConnected {
+		attrs = append(attrs, slog.Int("attempt", s.Attempt))
+	}
+	if s.Err != nil {
+		attrs = append(attrs, slog.Any("error", s.Err))
+	}
+	if s.StoreErr != nil {
+		attrs = append(attrs, slog.Any("store_error", s.StoreErr))
+	}
+	return slog.GroupValue(attrs...)
 }
 
 // phaseTracker holds the state of the connection.

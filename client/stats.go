@@ -1,6 +1,7 @@
 package client
 
 import (
+	"log/slog"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/persistence"
@@ -76,6 +77,35 @@ type Stats struct {
 	StaleAcks     uint64 // acknowledgements and results of an earlier connection
 	StoreFailures uint64
 	StoreRenewals uint64 // 1 if the store began a new epoch when it was opened, see StoreRenewed
+}
+
+// LogValue implements slog.LogValuer. It returns the counters that an operator watches, see
+// docs/guides/operating.md. Except for the first four, it leaves out counters that are 0.
+func (s Stats) LogValue() slog.Value {
+	p := &s.Store
+	attrs := []slog.Attr{
+		slog.Uint64("pending", p.Pending), slog.Int("in_flight", s.InFlight),
+		slog.Uint64("acked", p.Acked), slog.Uint64("handled", s.Handled),
+	}
+	for _, c := range []struct {
+		name  string
+		value uint64
+	}{
+		{"pending_bytes", uint64(p.PendingBytes)}, {"disk_bytes", uint64(p.DiskBytes)},
+		{"pending_high", p.PendingOf[High]}, {"pending_urgent", p.PendingOf[Urgent]}, {"deferred", p.Deferred},
+		{"policy_drops", s.PolicyDrops}, {"expired", p.Expired}, {"refused", p.Refused}, {"dead_lettered", p.DeadLettered},
+		{"inbound_bytes", uint64(s.InboundBytes)}, {"read_stalls", s.ReadStalls}, {"receive_blocked", s.ReceiveBlocked},
+		{"failed", s.Failed}, {"set_aside_now", uint64(s.SetAsideNow)}, {"gaps", s.Gaps},
+		{"sessions_lost", s.SessionsLost}, {"connect_failures", s.ConnectFailures}, {"corruptions", p.Corruptions},
+	} {
+		if c.value > 0 {
+			attrs = append(attrs, slog.Uint64(c.name, c.value))
+		}
+	}
+	if p.Degraded {
+		attrs = append(attrs, slog.Bool("degraded", true))
+	}
+	return slog.GroupValue(attrs...)
 }
 
 // DeferredStats describes the messages that the server refuses for now, and the messages that wait
