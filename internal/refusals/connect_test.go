@@ -204,13 +204,13 @@ func TestConnect(t *testing.T) {
 	section(t, "CONNACK and DISCONNECT", text.String())
 }
 
-const connectIntro = `In these tests, 500 messages at QoS 1 and 2 wait in the store, on 5 topics. The client has the default configuration, except that the jitter is fixed at its middle value. In the first table, the server refuses a CONNECT with the reason code. In the second table, the server accepts the connection, and ends it with the reason code after 50 messages. The server does this always, only once, or for 2 s after it first did so.
+const connectIntro = `In these tests, 500 messages at QoS 1 and 2 wait in the store, on 5 topics. The client has the default configuration, except that the jitter is fixed at its middle value. In the first table, the server refuses a CONNECT with the reason code. In the second table, the server accepts the connection, and ends it with the reason code after 50 messages. In each test, the server does this in one of three ways: for every connection, only once, or during the 2 s after it first did so.
 
-The columns of the first table begin with the state of the client. A *new client* was never accepted by a server. A client that was *accepted before* has had a connection with the same settings.
+The first table has three columns for a new client, and three columns for a client that was accepted before. A *new client* was never accepted by a server. A client that was *accepted before* has had a connection with the same settings.
 
 The cells contain these results:
 
-- *Delivered, 5s, 3* means that the server has acknowledged all 500 messages after 5 s and three attempts to connect.
+- *Delivered, 5s, 3* means that the server had acknowledged all 500 messages after 5 s, and that the client made three attempts to connect in this time.
 - *Stops* means that the client has ended. ` + "`Err`" + ` returns the reason, and the messages wait in the store.
 - *Keeps trying* means that the client still tries to connect after an hour.
 
