@@ -196,7 +196,11 @@ func (c linkObserver) Disconnected(end link.End, d link.Decision) {
 		next.Phase, next.RetryAt = PhaseEnding, time.Time{}
 	}
 	c.life.phase.enter(next)
-	c.log(slog.LevelInfo, "disconnected", slog.String("server", server), slog.Duration("after", end.Took), slog.Any("error", err), slog.Duration("retry_in", d.Delay))
+	if err == nil && c.life.ending.Err() != nil {
+		c.log(slog.LevelInfo, "disconnected", slog.String("server", server), slog.Duration("after", end.Took), slog.String("reason", "closed by the application"))
+	} else {
+		c.log(slog.LevelInfo, "disconnected", slog.String("server", server), slog.Duration("after", end.Took), slog.Any("error", err), slog.Duration("retry_in", d.Delay))
+	}
 	c.event(Disconnected{Server: server, Err: err, After: end.Took, Action: d.Action, Delay: d.Delay})
 	if n := end.Up.Unsent(); n > 0 {
 		c.reports.lostQoS0.Add(uint64(n))
