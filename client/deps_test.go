@@ -74,7 +74,7 @@ func TestDependencies_ImportDirections(t *testing.T) {
 	// every package may use these
 	everybody := []string{"internal/notify", "internal/callback", "internal/topic", "internal/fsys", "internal/safe"}
 	may := map[string][]string{
-		"client": {"client/presence", "reliability", "dedupe", "ordering", "persistence", "internal/wire", "internal/session", "internal/link", "internal/outbox", "internal/deferral", "internal/inbox", "internal/setaside",
+		"client": {"client/presence", "reliability", "dedupe", "ordering", "persistence", "internal/wire", "internal/session", "internal/link", "internal/outbox", "internal/deferral", "internal/inbox", "internal/slow", "internal/setaside",
 			"internal/subs", "internal/retained", "internal/status", "internal/summary", paho},
 		"client/presence":   {},
 		"client/mqtttest":   {"internal/wire", "internal/wire/control"},
@@ -100,6 +100,7 @@ func TestDependencies_ImportDirections(t *testing.T) {
 		"internal/session":             {"internal/wire", "internal/fingerprint", paho},
 		"internal/link":                {"internal/session", "internal/wire", "reliability", paho},
 		"internal/deferral":            {"internal/wire", "persistence", "reliability"},
+		"internal/slow":                {},
 		"internal/setaside":            {"persistence", "internal/fsys", "internal/safe"},
 		"internal/status":              {"client/presence", "reliability", "internal/session", "internal/wire"},
 		"internal/ackserver":           {"internal/wire", "internal/wire/control"},

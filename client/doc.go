@@ -38,9 +38,10 @@
 // # Concurrency
 //
 // All methods of Client and Delivery are safe for concurrent use, also in handlers. Messages with
-// the same ordering key (by default the topic) are handled one after the other. Messages with
-// different keys are handled in parallel, in up to Config.Receiving.Concurrency goroutines. When
-// Done is closed, all goroutines of the client have ended. Close and Drain normally wait until all
+// the same ordering key (by default the topic) are handled one after the other.
+// Config.Receiving.Concurrency workers handle messages in parallel. Each worker has a queue, and
+// several ordering keys share it. A handler that does not return therefore also delays other topics.
+// The client has no timeout for handlers, but it reports slow ones ([HandlerSlow]). When Done is closed, all goroutines of the client have ended. Close and Drain normally wait until all
 // goroutines have ended.
 //
 // # Further reading

@@ -187,15 +187,6 @@ type ReceivedExpired struct{ Message *Message }
 // whose payload is not UTF-8. The client refused the message with 0x99.
 type PayloadInvalid struct{ Message *Message }
 
-// ReceiveBlocked reports that the client can receive no further message, because the handler of one
-// message fails or does not return. The event is reported after 5 s, and then every 30 s.
-type ReceiveBlocked struct {
-	Topic    string
-	Since    time.Time // when the message was received
-	Attempts int       // failed attempts
-	Waiting  int       // later messages whose acknowledgements wait for this one
-}
-
 // Gap reports that numbered messages of a publisher are missing.
 type Gap struct {
 	Publisher, Topic string
@@ -295,7 +286,6 @@ func (Unhandled) event()         {}
 func (MessageSetAside) event()   {}
 func (ReceivedExpired) event()   {}
 func (PayloadInvalid) event()    {}
-func (ReceiveBlocked) event()    {}
 func (Gap) event()               {}
 func (StatusFailed) event()      {}
 func (BreakerChanged) event()    {}

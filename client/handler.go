@@ -8,7 +8,14 @@ import (
 )
 
 // Handler handles received messages. Messages with the same ordering key (by default the topic) are
-// handled one after the other, in order. Messages with different keys are handled in parallel.
+// handled one after the other, in order.
+//
+// The client has ReceivingConfig.Concurrency workers, and each worker has a queue. A hash of the
+// ordering key selects the worker, so several keys share a worker. A worker handles one message at a
+// time. While a handler runs or waits for its next attempt, all messages in the same queue wait,
+// also those of other topics. Messages of other workers are handled meanwhile. The client does not
+// limit the duration of a handler. If a call takes longer than ReceivingConfig.SlowHandlerAfter, the
+// client reports [HandlerSlow]. A handler should limit each of its steps with a timeout.
 //
 // A handler accepts a message by returning nil, and the client then acknowledges the message. After
 // an error, the client calls the handler again with ReceivingConfig.HandlerBackoff, until it
@@ -24,9 +31,8 @@ import (
 //
 // ctx ends when the client stops. If the handler then returns an error, the message is redelivered.
 // A handler may publish, wait for the Delivery (with ctx), subscribe, and close the client. It may
-// also publish while Close or Drain waits for it. While a
-// handler runs or waits for its next attempt, other messages of the same queue wait. The
-// acknowledgements of all later messages wait too.
+// also publish while Close or Drain waits for it. The client sends acknowledgements in order of
+// receipt, so the acknowledgements of all later messages wait for the handler.
 type Handler interface {
 	Handle(ctx context.Context, m *Message) error
 }

@@ -34,6 +34,7 @@ const (
 	lossNoKey
 	lossPayload
 	lossBlocked
+	lossSlow
 	lossGap
 	lossLate
 	lossReused
@@ -93,6 +94,7 @@ var lossKinds = [...]struct {
 	lossNoKey:             {"not-deduplicated", "received message handled without deduplication: it has no key, or is retained", NotDeduplicated{}, "NotDeduplicated"},
 	lossPayload:           {"payload-invalid", "received message refused: it announces UTF-8, but its payload is not valid UTF-8", PayloadInvalid{}, "PayloadsInvalid"},
 	lossBlocked:           {"receive-blocked", "no further message can be received: one message is not acknowledged", ReceiveBlocked{}, "ReceiveBlocked"},
+	lossSlow:              {"handler-slow", "handler has not returned: messages of its worker wait", HandlerSlow{}, "HandlersSlow"},
 	lossGap:               {"gap", "messages of a publisher are missing", Gap{}, "Gaps"},
 	lossLate:              {"late-dropped", "received message dropped: it arrived after its gap was reported", LateDropped{}, "Late"},
 	lossReused:            {"number-reused", "received message handled out of order: another message used the same number", NumberReused{}, "NumbersReused"},

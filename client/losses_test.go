@@ -114,6 +114,7 @@ var provoked = map[string]func(*lossBed){
 	"not-deduplicated": received(func(cfg *client.Config) { cfg.Receiving.Dedupe = dedupe.NewMemory(dedupe.Options{}) }, accepting,
 		wire.Publish{Topic: "t", QoS: 1, PacketID: 1, Payload: []byte("secret")}),
 	"payload-invalid": received(nil, accepting, wire.Publish{Topic: "t", QoS: 1, PacketID: 1, Payload: []byte("secret\xff"), PayloadFormat: 1}),
+	"handler-slow":    received(func(cfg *client.Config) { cfg.Receiving.SlowHandlerAfter = time.Second }, blocking, appMessage(1, 1, "secret")),
 	"receive-blocked": received(func(cfg *client.Config) { cfg.Receiving.ReceiveMaximum = 1 }, blocking, appMessage(1, 1, "secret")),
 	"gap":             received(func(cfg *client.Config) { cfg.Receiving.Ordering = &client.Ordering{} }, accepting, numbered("t", 1, 1, 1), numbered("t", 2, 1, 3)),
 	"late-dropped": received(func(cfg *client.Config) {

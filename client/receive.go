@@ -15,6 +15,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/inbox"
 	"github.com/mooring-mqtt/mooring/internal/retained"
 	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/slow"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/ordering"
 )
@@ -136,7 +137,7 @@ func (c receiver) newInbox() *inbox.Inbox[inbound] {
 	cfg := inbox.Config[inbound]{
 		Session: c.session, Observer: inboxObserver(c), Guard: &c.guard, Workers: r.Concurrency,
 		Route: c.route, Declared: c.router.declared.Load, Handle: c.handle, Expired: c.expired,
-		Verdict: verdict, Attempts: r.HandlerAttempts, Panics: maxPanics, Backoff: r.HandlerBackoff.Delay,
+		Verdict: verdict, Attempts: r.HandlerAttempts, Panics: maxPanics, Backoff: r.HandlerBackoff.Delay, SlowAfter: r.SlowHandlerAfter,
 		Grace: max(r.UnhandledGrace, 0), MaxWaiting: max(int(r.ReceiveMaximum)/2, 1),
 		QoS0Queue: r.QoS0QueueSize, StallTimeout: c.cfg.Connection.AckTimeout,
 		MaxBytes: maxBytes, Full: &InboundFullError{Limit: maxBytes},
@@ -267,6 +268,12 @@ func (o inboxObserver) Expired(m inbound) {
 func (o inboxObserver) HeldUp(h inbox.HeldUp) {
 	report(o.Client, lossBlocked, about(MessageID{}, nil, slog.String("topic", h.Topic), slog.Time("since", h.Since), slog.Int("attempts", h.Attempts), slog.Int("waiting", h.Behind)),
 		ReceiveBlocked{Topic: h.Topic, Since: h.Since, Attempts: h.Attempts, Waiting: h.Behind})
+}
+
+func (o inboxObserver) Slow(s slow.Call[inbound]) {
+	m := s.Message
+	report(o.Client, lossSlow, about(m.ID, nil, slog.String("topic", m.Topic), slog.Duration("duration", s.For.Round(time.Millisecond)), slog.Int("waiting", s.Waiting)),
+		HandlerSlow{Topic: m.Topic, Duration: s.For, Waiting: s.Waiting})
 }
 
 // aboutNumber returns the log details for a message with a sequence number.

@@ -43,19 +43,22 @@ type Stats struct {
 	// NumbersReused counts messages with a new ID whose sequence number was used before, see
 	// [NumberReused]. NumbersRepeated counts dropped messages without an ID, see [NumberRepeated].
 	NumbersReused, NumbersRepeated uint64
-	Redelivered                    uint64 // messages received again while a handler was working on them
-	Gaps                           uint64 // ranges of missing messages
-	Failed                         uint64 // handler calls that returned an error or panicked
-	Refused                        uint64 // messages refused after their last attempt
-	Unhandled                      uint64 // messages without a handler
-	SetAside                       uint64 // messages put into the list of set-aside messages
-	ReceivedExpired                uint64 // messages not handled because they had expired
-	NotDeduplicated                uint64 // messages handled without a dedupe key although Dedupe is set, see NotDeduplicated
-	PayloadsInvalid                uint64 // messages refused because of their Payload Format Indicator
-	ReceiveBlocked                 uint64 // how often one message blocked all others, see ReceiveBlocked
-	SetAsideNow                    int    // messages in the list of set-aside messages
-	SetAsideBytes                  int64  // bytes of these messages
-	DroppedQoS0                    uint64 // QoS 0 messages dropped because a queue or the buffer was full, or the client was closing
+	Redelivered                    uint64        // messages received again while a handler was working on them
+	Gaps                           uint64        // ranges of missing messages
+	Failed                         uint64        // handler calls that returned an error or panicked
+	Refused                        uint64        // messages refused after their last attempt
+	Unhandled                      uint64        // messages without a handler
+	SetAside                       uint64        // messages put into the list of set-aside messages
+	ReceivedExpired                uint64        // messages not handled because they had expired
+	NotDeduplicated                uint64        // messages handled without a dedupe key although Dedupe is set, see NotDeduplicated
+	PayloadsInvalid                uint64        // messages refused because of their Payload Format Indicator
+	ReceiveBlocked                 uint64        // how often one message blocked all others, see ReceiveBlocked
+	HandlersSlow                   uint64        // how often a running handler call was reported as slow, see HandlerSlow
+	HandlersSlowNow                int           // handler calls that have now taken longer than SlowHandlerAfter
+	LongestHandler                 time.Duration // duration of the longest handler call that runs now; 0 if SlowHandlerAfter is negative
+	SetAsideNow                    int           // messages in the list of set-aside messages
+	SetAsideBytes                  int64         // bytes of these messages
+	DroppedQoS0                    uint64        // QoS 0 messages dropped because a queue or the buffer was full, or the client was closing
 
 	LostQoS0 uint64 // published QoS 0 messages that were lost with a connection, see QoS0Lost
 
@@ -140,6 +143,8 @@ func (c *Client) Stats() Stats {
 		UnknownAcks: ss.UnknownAcks, StaleAcks: ss.StaleAcks, StoreFailures: n.count(lossStore), StoreRenewals: n.count(lossCopied, lossRenewed),
 	}
 	st.SetAsideNow, st.SetAsideBytes = c.aside.size()
+	st.HandlersSlow = n.count(lossSlow)
+	st.HandlersSlowNow, st.LongestHandler = c.inbox.Slow()
 	d := c.outbox.Deferred()
 	st.Deferred, st.SendWindow = DeferredStats{d.Messages, d.Bytes, d.Topics, d.Oldest, d.Code}, c.outbox.Window()
 	if up := c.link.Current(); up != nil {

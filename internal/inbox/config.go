@@ -9,6 +9,7 @@ import (
 	"github.com/mooring-mqtt/mooring/dedupe"
 	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/slow"
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
@@ -34,7 +35,10 @@ type Config[M any] struct {
 	// After an error, it is called again after Backoff.
 	Handle  func(ctx context.Context, d *Delivery[M]) error
 	Backoff func(attempt int) time.Duration // delay before attempt+2
-	Verdict func(err error) Verdict         // classifies an error of Handle
+	// SlowAfter is the duration after which Observer reports a running call of Handle. Not
+	// positive: never.
+	SlowAfter time.Duration
+	Verdict   func(err error) Verdict // classifies an error of Handle
 	// Attempts is the number of attempts after which a message is set aside. Panics is the number
 	// of consecutive attempts that panicked after which it is set aside. 0: no limit.
 	Attempts, Panics int
@@ -141,6 +145,9 @@ type Observer[M any] interface {
 	// HeldUp reports that a message prevents the server from sending later ones. It is called
 	// repeatedly while that lasts.
 	HeldUp(HeldUp)
+	// Slow reports a call of Handle that has not returned after Config.SlowAfter. It is called
+	// again at doubled intervals.
+	Slow(slow.Call[M])
 	// LateDropped reports a message that was dropped; see ordering.DropLate.
 	LateDropped(m M)
 	// NumberReused reports a message whose number another message has used before. The message is

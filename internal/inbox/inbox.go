@@ -4,6 +4,7 @@ import (
 	"github.com/mooring-mqtt/mooring/dedupe"
 	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/slow"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
@@ -18,6 +19,7 @@ type Inbox[M any] struct {
 	keys    inFlight
 	grace   grace
 	window  window
+	slow    *slow.Watch[M]
 	lifecycle
 }
 
@@ -223,7 +225,7 @@ func (w *worker[M]) attempt() {
 			again = w.finish(w.giveUp())
 		default:
 			d.Attempt++
-			again = w.settle(w.do(inHandle, func() error { return w.cfg.Handle(w.handling, d) }))
+			again = w.settle(w.callHandler(d))
 		}
 	}
 }

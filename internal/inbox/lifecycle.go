@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/notify"
+	"github.com/mooring-mqtt/mooring/internal/slow"
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
@@ -39,12 +40,14 @@ func New[M any](cfg Config[M]) *Inbox[M] {
 	b.budget.limit, b.budget.used, b.budget.freed = cfg.MaxBytes, &b.Counters.Bytes, notify.New()
 	b.keys.leased, b.keys.keys = notify.New(), map[string]holder{}
 	b.window.init(cfg.Session, cfg.Observer.HeldUp)
+	b.slow = slow.New(cfg.SlowAfter, cfg.Observer.Slow)
 	for range cfg.Workers {
 		w := &worker[M]{Inbox: b, waiting: map[string][]Item[M]{}, queue: queue[M]{ready: notify.New()}}
 		if cfg.Ordering != nil {
 			w.order = ordering.NewResequencer[Item[M]](w.orderingOptions())
 			w.timer = time.NewTimer(time.Hour)
 		}
+		w.call = b.slow.Caller(w.queue.len)
 		b.workers = append(b.workers, w)
 	}
 	return b
@@ -81,6 +84,10 @@ func (w *worker[M]) orderingOptions() ordering.Options {
 	}
 	return o
 }
+
+// Slow returns the number of handler calls that have taken Config.SlowAfter, and the duration of the
+// longest running call.
+func (b *Inbox[M]) Slow() (calls int, longest time.Duration) { return b.slow.Running() }
 
 // Start starts the workers.
 func (b *Inbox[M]) Start() {
@@ -125,6 +132,7 @@ func (b *Inbox[M]) Stop(grace time.Duration) (unhandled int) {
 	defer time.AfterFunc(grace, b.interrupt).Stop()
 	defer time.AfterFunc(grace+finishTime, b.finish).Stop()
 	b.running.Wait()
+	b.slow.Stop()
 	b.interrupt()
 	for _, w := range b.workers {
 		unhandled += w.drop()

@@ -54,6 +54,12 @@ func (q *queue[M]) take(items *fifo[Item[M]]) (decided []string) {
 	return decided
 }
 
+func (q *queue[M]) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.items)
+}
+
 func (q *queue[M]) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -15,6 +15,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/inbox"
 	"github.com/mooring-mqtt/mooring/internal/leaktest"
 	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/slow"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/ordering"
 )
@@ -224,6 +225,9 @@ func (f *facts) HandlerFailed(m *message, x inbox.Failure) {
 }
 func (f *facts) Expired(m *message)    { f.add("expired %d", m.Number) }
 func (f *facts) HeldUp(h inbox.HeldUp) { f.add("held up %s %d %d", h.Topic, h.Attempts, h.Behind) }
+func (f *facts) Slow(s slow.Call[*message]) {
+	f.add("slow %d %v %d", s.Message.Number, s.For, s.Waiting)
+}
 func (f *facts) Unhandled(m *message, r inbox.Result, err error) {
 	f.add("unhandled %d %s", m.Number, results[r])
 	if f.onUnhandled != nil {

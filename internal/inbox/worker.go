@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/callback"
+	"github.com/mooring-mqtt/mooring/internal/slow"
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
@@ -26,7 +27,8 @@ type worker[M any] struct {
 	ready   fifo[ready[M]]                 // messages in order, to be handled
 	timer   *time.Timer                    // for the oldest gap
 	current Delivery[M]
-	in      call // function of the application that runs for current
+	in      call            // function of the application that runs for current
+	call    *slow.Caller[M] // watches the calls of handlers
 
 	ended       bool // the goroutine has ended
 	interrupted int  // QoS 1 and 2 messages whose handling Stop has interrupted
@@ -80,6 +82,13 @@ func (w *worker[M]) do(in call, f func() error) (err error) {
 	}
 	w.in = none
 	return err
+}
+
+// callHandler calls the handler of the current message.
+func (w *worker[M]) callHandler(d *Delivery[M]) error {
+	w.call.Begin(d.Message, w.items.len()+w.ready.len())
+	defer w.call.End() // also after runtime.Goexit
+	return w.do(inHandle, func() error { return w.cfg.Handle(w.handling, d) })
 }
 
 // leave drops a message whose handling Stop has interrupted. The message is not acknowledged, so
