@@ -76,7 +76,10 @@ func (c *Client) CloseWith(o DisconnectOptions) error {
 // If ctx ends before that, or the client fails, the error is a *DrainError with the number of
 // messages that stay in the store. If the server refuses all remaining messages for more than 10 s,
 // the error is a *DrainError too, and its cause is a *DeferredError. In all these cases, Drain
-// closes the client as Close does, and running handlers have CloseTimeout to return.
+// closes the client as Close does, and running handlers have CloseTimeout to return. After ctx has
+// ended, Drain returns within CloseTimeout plus 1 s. A later call of Close adds no time, unless the
+// error is a *CloseTimeoutError. While the client is not connected, Drain waits until ctx ends. To
+// stop at once instead, call Close.
 //
 // In a handler, in OnEvent or in another function that this client calls, Drain does not wait for
 // handlers. Publish then returns ErrDraining, except inside such functions. The client ends after
@@ -136,6 +139,9 @@ func stopHandling(ctx context.Context, c *Client) (started bool, unfinished erro
 	case <-l.ending.Done(): // teardown waits for the handlers
 		return started, nil
 	case <-ctx.Done(): // handlers may publish until Close ends them
+		if !c.inbox.Handling() {
+			return started, nil
+		}
 		return started, fmt.Errorf("handlers have not returned: %w", context.Cause(ctx))
 	}
 	l.mu.Lock()

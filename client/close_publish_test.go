@@ -218,6 +218,17 @@ func TestDrain_HandlerOutlivesDeadline(t *testing.T) {
 	})
 }
 
+// Without a running handler, a Drain whose context has ended is complete if no message is pending.
+func TestDrain_EndedContext(t *testing.T) {
+	for range 20 {
+		publishing(t, nil, control.Connack{}, func(t *testing.T, c *client.Client, _ *peer, _ *recorder) {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			must(t, c.Drain(ctx))
+		})
+	}
+}
+
 // A handler that returns after Drain's deadline, but within CloseTimeout, makes Drain incomplete
 // even if no message is pending.
 func TestDrain_ReportsHandlerThatOutlivesDeadline(t *testing.T) {

@@ -164,7 +164,7 @@ func TestMessage_Block(t *testing.T) {
 				t.Errorf("policy %d: a message without Block: %v", policy, err)
 			}
 			cancel(why)
-			if err := <-results; err != why {
+			if err := <-results; !errors.Is(err, why) {
 				t.Errorf("policy %d: Publish returned %v when its context ended", policy, err)
 			}
 			go func() {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/mooring-mqtt/mooring/internal/deferral"
@@ -32,22 +34,25 @@ import (
 // persistence.ErrPacketTooLarge. At QoS 2, it returns a *RefusedError if the server is known to
 // support at most QoS 1 (see PublishingConfig.Refusals). At QoS 0, it returns a
 // *reliability.OpenError while the circuit breaker is open. Other errors are ErrClosed,
-// ErrDraining, and the cause of ctx.
+// ErrDraining, and an error that wraps the cause of ctx or of Start's context.
 //
 // After these errors, the message was not accepted. After an *OutcomeUnknownError, this is not
 // certain. Publish returns an *OutcomeUnknownError if the store fails during the write. It also
-// does so if the disk does not answer before ctx ends or within Store.Options.WriteTimeout (30 s).
-// The message may be stored later, and then counts as accepted. The Delivery in the error reports
-// its outcome.
+// does so if the disk does not answer before ctx ends or within Store.Options.WriteTimeout (30 s),
+// which also applies with context.Background(). The message may be stored later, and then counts as
+// accepted. The Delivery in the error reports its outcome.
+//
+// Do not publish with a context that a signal ends: a signal during the write leads to an
+// *OutcomeUnknownError. Use context.Background() or a context with a timeout.
 func (c *Client) Publish(ctx context.Context, m Message) (*Delivery, error) {
 	if c == nil {
 		return nil, ErrNilClient
 	}
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return nil, publishError(context.Cause(ctx))
 	}
 	if err := c.outbox.Refused(); err != nil { // after Drain or Close
-		return nil, err
+		return nil, publishError(err)
 	}
 	if m.QoS > AtMostOnce && m.ID.IsZero() {
 		m.ID = NewMessageID()
@@ -71,9 +76,20 @@ func (c *Client) Publish(ctx context.Context, m Message) (*Delivery, error) {
 		return nil, &OutcomeUnknownError{Delivery: d, Err: unknown.Err}
 	}
 	if err != nil {
+		if ctx.Err() != nil || c.life.ending.Err() != nil {
+			err = publishError(err)
+		}
 		return nil, err
 	}
 	return d, nil
+}
+
+// publishError adds the failed operation to the cause of a context, which can have any text.
+func publishError(err error) error {
+	if strings.HasPrefix(fmt.Sprint(err), "client: ") { // Sprint recovers a panic of the cause
+		return err
+	}
+	return fmt.Errorf("client: publish: %w", err)
 }
 
 // check returns a *FieldError if MQTT cannot carry m, or if a setting of m is invalid or reserved.
@@ -126,7 +142,7 @@ func (c *Client) publishNow(ctx context.Context, m *Message, p *wire.Publish) (*
 	switch err := up.Post(ctx, up.Gen.Encoder(draft.append)); {
 	case err == nil:
 	case ctx.Err() != nil:
-		return nil, context.Cause(ctx)
+		return nil, publishError(context.Cause(ctx))
 	default:
 		return nil, notConnected(c.life.phase.get().Err)
 	}

@@ -289,7 +289,7 @@ func TestPublish_Errors(t *testing.T) {
 		why := errors.New("why")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cancel(why)
-		if _, err := c.Publish(ctx, client.Message{Topic: "t", QoS: 1}); err != why {
+		if _, err := c.Publish(ctx, client.Message{Topic: "t", QoS: 1}); !errors.Is(err, why) {
 			t.Errorf("with an ended context: %v", err)
 		}
 		var field *client.FieldError

@@ -3,6 +3,7 @@ package inbox
 import (
 	"cmp"
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -88,6 +89,11 @@ func (w *worker[M]) orderingOptions() ordering.Options {
 // Slow returns the number of handler calls that have taken Config.SlowAfter, and the duration of the
 // longest running call.
 func (b *Inbox[M]) Slow() (calls int, longest time.Duration) { return b.slow.Running() }
+
+// Handling reports whether a handler runs.
+func (b *Inbox[M]) Handling() bool {
+	return slices.ContainsFunc(b.workers, func(w *worker[M]) bool { return w.calling.Load() })
+}
 
 // Start starts the workers.
 func (b *Inbox[M]) Start() {

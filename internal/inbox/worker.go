@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"hash/maphash"
+	"sync/atomic"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/callback"
@@ -29,6 +30,7 @@ type worker[M any] struct {
 	current Delivery[M]
 	in      call            // function of the application that runs for current
 	call    *slow.Caller[M] // watches the calls of handlers
+	calling atomic.Bool     // a handler runs
 
 	ended       bool // the goroutine has ended
 	interrupted int  // QoS 1 and 2 messages whose handling Stop has interrupted
@@ -86,6 +88,8 @@ func (w *worker[M]) do(in call, f func() error) (err error) {
 
 // callHandler calls the handler of the current message.
 func (w *worker[M]) callHandler(d *Delivery[M]) error {
+	w.calling.Store(true)
+	defer w.calling.Store(false)
 	w.call.Begin(d.Message, w.items.len()+w.ready.len())
 	defer w.call.End() // also after runtime.Goexit
 	return w.do(inHandle, func() error { return w.cfg.Handle(w.handling, d) })

@@ -116,7 +116,7 @@ func (o *Outbox) enqueue(ctx context.Context, d *Draft) (ticket persistence.Tick
 		}
 	}
 	d.Packet = d.Encode(d.Packet[:0], d.StreamSeq)
-	if ticket, err = o.cfg.Store.Enqueue(ctx, &d.Message); err != nil {
+	if ticket, err = o.cfg.Store.Enqueue(bounded(ctx, o.endless), &d.Message); err != nil {
 		o.endDropped(&ticket, d)
 		ticket.Drops = nil
 	}
