@@ -78,7 +78,7 @@ func TestWhenFull_Block(t *testing.T) {
 					t.Fatalf("Publish did not wait: %v", <-results)
 				}
 				cancel(why)
-				if err := <-results; err != why {
+				if err := <-results; !errors.Is(err, why) {
 					t.Errorf("Publish returned %v when its context ended", err)
 				}
 				p := s.accept(control.Connack{})

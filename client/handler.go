@@ -2,9 +2,11 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/mooring-mqtt/mooring/internal/callback"
+	"github.com/mooring-mqtt/mooring/internal/inbox"
 )
 
 // Handler handles received messages. Messages with the same ordering key (by default the topic) are
@@ -91,4 +93,15 @@ func panicError(err error) error {
 		return (*PanicError)(p)
 	}
 	return err
+}
+
+// verdict converts the error of a handler into a Verdict for the inbox.
+func verdict(err error) (v inbox.Verdict) {
+	var r *Refusal
+	if errors.As(err, &r) {
+		return inbox.Verdict{Refused: true, Code: r.Code, Reason: r.Reason}
+	}
+	v.Permanent = errors.As(err, new(*PermanentError))
+	v.Panic = errors.As(err, new(*callback.Panic))
+	return v
 }

@@ -37,7 +37,7 @@ func TestPublishQoS0_PeerThatReadsNothing(t *testing.T) {
 				break
 			}
 		}
-		if err != context.Cause(ctx) || time.Since(began) != time.Second || taken < 60 || taken > 140 {
+		if !errors.Is(err, context.Cause(ctx)) || time.Since(began) != time.Second || taken < 60 || taken > 140 {
 			t.Errorf("after %v and %d messages: %v", time.Since(began), taken, err)
 		}
 		p.close()

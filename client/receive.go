@@ -111,17 +111,6 @@ func (c receiver) handle(ctx context.Context, d *inbox.Delivery[inbound]) error 
 	return m.to.Value.Handle(ctx, m.Message)
 }
 
-// verdict converts the error of a handler into a Verdict for the inbox.
-func verdict(err error) (v inbox.Verdict) {
-	var r *Refusal
-	if errors.As(err, &r) {
-		return inbox.Verdict{Refused: true, Code: r.Code, Reason: r.Reason}
-	}
-	v.Permanent = errors.As(err, new(*PermanentError))
-	v.Panic = errors.As(err, new(*callback.Panic))
-	return v
-}
-
 // expired reports whether a message has expired and must therefore not be handled.
 func (c receiver) expired(m inbound) bool {
 	return m.Expiry > 0 && !c.cfg.Receiving.HandleExpired && time.Now().After(m.ExpiresAt())
