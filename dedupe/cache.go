@@ -34,13 +34,14 @@ type Cache interface {
 	Begin(ctx context.Context, key, owner string) (Claim, Verdict, error)
 	// Renew extends the lease of a claim and returns the claim with the new value of Expires. A
 	// claim whose Expires is zero needs no renewal. Renew also succeeds after the lease has ended,
-	// unless another claim has taken the key over. In that case, Renew returns [*ClaimLostError].
+	// as long as no other claim has taken the key over. If another claim has taken it over, Renew
+	// returns [*ClaimLostError].
 	Renew(ctx context.Context, c Claim) (Claim, error)
 	// Commit records that the message was handled. After Commit returns nil, the key is a Duplicate
 	// for as long as the implementation keeps the key. If the claim was already committed, Commit
-	// returns nil. Commit also succeeds after the lease has ended, unless another claim has taken
-	// the key over. In that case, Commit returns [*ClaimLostError], and the owner of the other
-	// claim handles the message or has handled it.
+	// returns nil. Commit also succeeds after the lease has ended, as long as no other claim has
+	// taken the key over. If another claim has taken it over, Commit returns [*ClaimLostError]. The
+	// owner of the other claim handles the message or has handled it.
 	//
 	// After any other error, the commit may be missing, and the message may be handled again after
 	// a restart. The caller should acknowledge the message in spite of the error.
@@ -49,9 +50,9 @@ type Cache interface {
 	// Fresh. Abort never undoes a Commit. It returns nil if the claim has already ended. It returns
 	// [*ClaimLostError] if another claim holds the key or has committed it.
 	Abort(ctx context.Context, c Claim) error
-	// Wait blocks until the claim c may no longer hold its key. It returns when c is committed or
-	// aborted, when the lease of c has ended, or when another claim has taken the key over. Pass the
-	// claim that Begin returned with InFlight. When Wait returns nil, call Begin again.
+	// Wait blocks while the claim c holds its key. It returns when c is committed or aborted, when
+	// the lease of c has ended, or when another claim has taken the key over. Pass the claim that
+	// Begin returned with InFlight. When Wait returns nil, call Begin again.
 	Wait(ctx context.Context, c Claim) error
 	// Stats returns the counters of this cache. It does not wait for remote storage.
 	Stats() Stats

@@ -141,7 +141,8 @@ type pending struct {
 }
 
 // beginCommit reports whether c holds its key. If so, no other claim can take the key over from now
-// on. If c does not hold the key, err is nil only if c has committed the key earlier.
+// on. If c has already committed its key, beginCommit returns false and no error. In all other
+// cases in which c does not hold its key, it returns an error.
 func (t *table) beginCommit(c *Claim) (held bool, err error) {
 	h, committed := t.find(c)
 	switch {

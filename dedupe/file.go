@@ -56,8 +56,8 @@ var _ Cache = (*File)(nil)
 // If the log exists and the disk refuses writes, OpenFile succeeds. A full disk is an example. The
 // keys in the log are Duplicates, and commits return [*CommitError] until the disk accepts writes
 // again. OpenFile fails in this situation only if it cannot guarantee that its tokens are greater
-// than all earlier ones. This happens within about 20 minutes of an earlier such opening that has
-// written the log since.
+// than all earlier ones. This can happen if the log was opened in this situation less than about 20
+// minutes ago and has been written since then.
 //
 // Errors: [*LockedError], [ErrFormat], or an error of the file system.
 func OpenFile(path string, o Options) (*File, error) { return openFile(path, o, fsys.OS) }

@@ -18,7 +18,7 @@ func NewMemory(o Options) *Memory {
 	return &Memory{state{opts: o, clock: clock{opened: time.Now()}, table: newTable(o)}}
 }
 
-// Commit implements [Cache]. It does not block and ignores ctx.
+// Commit implements [Cache]. It ignores ctx, because it does not block.
 func (m *Memory) Commit(_ context.Context, c Claim) error {
 	m.mu.Lock()
 	defer m.unlock()

@@ -146,7 +146,8 @@ func rebase(records []record) bool {
 	return true
 }
 
-// resume continues the clock of a log after the time of its last record.
+// resume returns a clock for a log. The clock starts at the time of the last record, plus the time
+// during which the log was closed, but adds at most half of ttl.
 func resume(records []record, ttl time.Duration, now time.Time) clock {
 	c := clock{opened: now}
 	if len(records) == 0 {

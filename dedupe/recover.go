@@ -51,11 +51,11 @@ func (f *File) recover() error {
 	return nil
 }
 
-// tokensByTime makes the tokens begin at the present time in nanoseconds. It is for a process that
+// tokensByTime makes the tokens begin at the present time in nanoseconds. A process uses it if it
 // cannot write its baseToken to the log. The tokens of the next process are still greater, because
 // no process makes one claim per nanosecond. tokensByTime returns false if the baseToken is ahead
-// of the present time. This can happen after many openings within minutes of an earlier such
-// process.
+// of the present time. This can happen if an earlier process called tokensByTime, and the log was
+// then opened again within minutes.
 func (f *File) tokensByTime() bool {
 	now := uint64(time.Now().UnixNano())
 	if now <= f.baseToken {

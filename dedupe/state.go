@@ -64,7 +64,7 @@ func (s *state) Renew(ctx context.Context, c Claim) (Claim, error) {
 	return s.table.renew(c, s.clock.now())
 }
 
-// Abort implements [Cache]. It does not block and ignores ctx.
+// Abort implements [Cache]. It ignores ctx, because it does not block.
 func (s *state) Abort(_ context.Context, c Claim) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

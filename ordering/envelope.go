@@ -19,7 +19,7 @@ import (
 //
 //		{"id":"0192…","sequence":7,"timestamp":1700000000000,"payload":{"celsius":21.5}}
 //
-//	  - sequence (required): integer, 0 to 2^64-1. JavaScript is exact up to 2^53.
+//	  - sequence (required): integer, 0 to 2^64-1. JavaScript numbers are exact up to 2^53.
 //	  - timestamp (optional): milliseconds since 1970 UTC, up to the year 9999.
 //	  - id (optional): string of 1 to 65,535 bytes.
 //	  - payload (required): any JSON value; with "encoding":"base64", a string with

@@ -43,7 +43,7 @@ func (s *idRing) add(id ID) {
 	}
 }
 
-// move copies the IDs to a larger slice, which is empty.
+// move copies the IDs to the slice to, which is empty and has a larger capacity.
 func (s *idRing) move(to []ID) {
 	s.ids, s.oldest = s.appendTo(to), 0
 }

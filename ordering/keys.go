@@ -17,7 +17,8 @@ func (r *Resequencer[T]) stream(key string) *stream[T] {
 }
 
 // settle must be called after a change of a stream. It moves the stream to the streams with a
-// deadline, or to the idle streams. During its emission, a stream is in neither of the two lists.
+// deadline, or to the idle streams. While the messages of a stream are being emitted, the stream is
+// not in the list of idle streams.
 func (r *Resequencer[T]) settle(st *stream[T]) {
 	r.count(st)
 	r.resize(st, streamBytes+int64(len(st.key))+rangeBytes*int64(cap(st.missing)))
@@ -133,8 +134,8 @@ func (r *Resequencer[T]) Position(key string) (p Position, ok bool) {
 // effect.
 //
 // The fields Missing and IDs are optional. Without Missing, the Resequencer treats a message that
-// was given up before the restart as known. Without IDs, it emits a copy of a message that was
-// emitted before the restart again, as NumberReused.
+// was given up before the restart as known. Without IDs, it does not recognize a copy of a message
+// that was emitted before the restart. It emits the copy with the result NumberReused.
 func (r *Resequencer[T]) Restore(key string, p Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -119,8 +119,9 @@ type Options struct {
 	// 64.
 	MaxRanges int
 	// MaxIDs limits how many IDs are kept per stream. They are the IDs of the last emitted
-	// messages. A copy of an older message is emitted again, as NumberReused. MaxIDs should be at
-	// least the number of messages that the server can redeliver at once. Default: 1,024.
+	// messages. The Resequencer does not recognize a copy of an older message, and emits it with
+	// the result NumberReused. MaxIDs should be at least the number of messages that the server can
+	// redeliver at once. Default: 1,024.
 	MaxIDs int
 	// MaxIDBytes limits the memory of all IDs. Each ID takes 16 bytes. The memory is allocated as
 	// messages arrive. At the limit, the least recently used streams forget their IDs. Default: 16

@@ -8,7 +8,8 @@ import (
 )
 
 // Resequencer restores the order of the messages of each key and emits each message once. It is
-// safe for concurrent use. It has no timer, so the caller must call Expire when a gap is due.
+// safe for concurrent use. It has no timer, so the caller must call Expire when a gap has been open
+// for Options.GapTimeout.
 //
 // Push, PushNew, Expire and Flush take a function emit, and call it for each message that is ready.
 // emit may call the Resequencer, also with the same key. The argument outOfOrder is true for a
@@ -17,9 +18,9 @@ import (
 //
 // If another goroutine is emitting messages of the key, Push leaves its message to that goroutine
 // and returns earlier. So a message has been handled when emit has returned, but not always when
-// Push has returned. The caller must limit how many messages wait in this way. With one goroutine
-// per key, only a concurrent Expire can make messages wait, and at most as many messages wait as
-// this Expire releases.
+// Push has returned. The caller must limit how many messages wait in this way. If one goroutine per
+// key calls Push, messages wait only while another goroutine runs Expire. At most as many messages
+// wait as this call of Expire releases.
 //
 // A panic in emit reaches the caller. The message counts as emitted. The next call for the key
 // emits the messages after it.
@@ -52,8 +53,8 @@ func (r *Resequencer[T]) Push(key string, epoch, seq uint64, id ID, v T, emit fu
 	return r.add(key, epoch, seq, identity{ID: id}, v, emit)
 }
 
-// PushNew is Push for a message that is certainly not a duplicate, for example because a dedupe
-// cache has checked it. PushNew never returns Duplicate or NumberRepeated, and keeps no ID.
+// PushNew is like Push, but for a message that is certainly not a duplicate, for example because a
+// dedupe cache has checked it. PushNew never returns Duplicate or NumberRepeated, and keeps no ID.
 func (r *Resequencer[T]) PushNew(key string, epoch, seq uint64, v T, emit func(v T, outOfOrder bool)) Result {
 	return r.add(key, epoch, seq, identity{isNew: true}, v, emit)
 }

@@ -9,8 +9,9 @@ import (
 )
 
 // stream is the state of one key. It contains the next number, the held messages, and the numbers
-// that were given up. Messages that are in order, and the reports of gaps and epochs, are appended
-// to out. The Resequencer emits out.
+// that were given up. When a message is in order, or a gap or a new epoch must be reported, the
+// stream appends an event to out. The Resequencer then takes the events from out and calls the
+// callbacks.
 //
 // The memory of a stream depends on its held messages and ranges. It does not depend on the
 // distance between numbers.

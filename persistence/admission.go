@@ -69,9 +69,10 @@ func (s *state) admit(m *Message) (a admission, err error) {
 	return a, err
 }
 
-// chooseVictims chooses the oldest messages, beginning with the lowest priority and up to the
-// priority most. It chooses messages until drop returns nil. It returns the error full if there are
-// not enough such messages.
+// chooseVictims chooses messages to drop. It begins with the lowest priority and ends with the
+// priority that most names. Within a priority, it chooses the oldest messages first. For each
+// chosen message it calls drop, and it stops when drop returns nil. It returns the error in full if
+// it runs out of messages before that.
 func (s *state) chooseVictims(most Priority, older uint64, drop func(seq uint64) error, full error) (victims []uint64, err error) {
 	for p := Normal; p <= most; p++ {
 		seq, passed := s.victim(p, s.victims[p])
@@ -139,8 +140,9 @@ func (s *state) anyDroppable(highest Priority) bool {
 	})
 }
 
-// victim returns the oldest droppable message of a priority after the sequence after. It returns 0
-// if no such message exists. No message up to the sequence passed is droppable.
+// victim returns the oldest droppable message of priority p whose sequence is higher than after. It
+// returns 0 if no such message exists. A message is droppable only if its sequence is higher than
+// passed.
 func (s *state) victim(p Priority, after uint64) (seq, passed uint64) {
 	if p == Normal {
 		after = max(after, s.ledger.Sent[Normal])

@@ -49,7 +49,7 @@ func (l *Log) Sync() error {
 	return l.await(b)
 }
 
-// flush commits the open batch, like join. mu is held before and after.
+// flush commits the open batch. It returns the errors of join. mu is held before and after.
 func (l *Log) flush(ctx context.Context) error {
 	err := join(ctx, l, l.pipe.open)
 	l.mu.Lock()
@@ -75,8 +75,8 @@ func (l *Log) await(b *batch) error {
 	return lead(l, b)
 }
 
-// join is like await with a time limit, so another goroutine commits. It returns the cause of ctx,
-// or a *StalledError after WriteTimeout. If ctx cannot end, join only calls await.
+// join is like await, but has a time limit. Another goroutine commits. join returns the cause of
+// ctx, or a *StalledError after WriteTimeout. If ctx cannot end, join is the same as await.
 func join(ctx context.Context, l *Log, b *batch) error {
 	if l.inline || b.ended || ctx.Done() == nil || !b.led && (l.pipe.dry || l.closed) {
 		return l.await(b)
@@ -167,7 +167,7 @@ func (l *Log) settle() {
 const maxGather = time.Millisecond
 
 // gather waits until b has as many waiters as the last commit had, but at most half the time of a
-// sync. Without it, the first goroutine that wakes up would commit alone.
+// sync. Without this wait, the first goroutine that wakes up would commit alone.
 func (l *Log) gather(b *batch) {
 	if int(b.waiters.Load())+1 >= l.pipe.crowd {
 		return
@@ -278,7 +278,7 @@ func (l *Log) reveal() {
 	}
 }
 
-// appended adds a batch that was written to the active segment at off to the catalog.
+// appended adds a batch to the catalog. The batch is at offset off of the active segment.
 func (l *Log) appended(b *batch, off int64) {
 	a := l.state.catalog.Active()
 	a.Size = l.writer.End
@@ -286,8 +286,8 @@ func (l *Log) appended(b *batch, off int64) {
 	l.install(a, off, b)
 }
 
-// install adds a batch that was written to s at off to the catalog. From now on Next returns its
-// messages.
+// install adds a batch to the catalog. The batch is at offset off of segment s. From now on Next
+// returns its messages.
 func (l *Log) install(s *index.Segment, off int64, b *batch) {
 	l.state.catalog.Install(s, off, &b.Batch, b.id)
 	if len(b.buf) > 0 {

@@ -44,8 +44,8 @@ func (c *compaction) due(oldest *index.Segment, size, live int64, newest uint64)
 	return true
 }
 
-// squeeze begins a round because the log lacks disk space. It does so at most once for each newest
-// segment.
+// squeeze begins a round of compaction because the log lacks disk space. After that, it begins no
+// other round until the log has a newer segment.
 func (c *compaction) squeeze(oldest *index.Segment, size, live int64, newest uint64) bool {
 	if newest <= c.squeezed {
 		return false

@@ -22,7 +22,7 @@
 // # Guarantees
 //
 //   - An accepted message stays in the log until Done is called for it. If the process is killed
-//     before, the next opening finds the message again, and Next returns it. With
+//     before that, the next opening finds the message again, and Next returns it. With
 //     [SyncEveryCommit], this is also true after a power failure.
 //   - Sequences have no gaps and are not reused within an epoch. A packet identifier that is
 //     computed from a sequence therefore stays the same after a restart. It need not be stored.

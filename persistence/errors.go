@@ -80,9 +80,9 @@ func (e *PacketTooLargeError) Error() string {
 func (e *PacketTooLargeError) Is(target error) bool { return target == ErrPacketTooLarge }
 func (*PacketTooLargeError) SafeToRetry() bool      { return true } // nothing was stored
 
-// FailedError describes the write or fsync that made a store fail. For a [Log], this is the last
-// write or fsync, which Close makes. FailedError matches [ErrFailed]. It wraps the error of the
-// operating system.
+// FailedError describes the write or fsync that made a store fail. A [Log] fails only if the last
+// write or fsync fails, which is a part of Close. FailedError matches [ErrFailed]. It wraps the
+// error of the operating system.
 type FailedError struct {
 	Op  string // the operation that failed
 	Err error  // the error of the operating system
@@ -116,7 +116,7 @@ func (*DegradedError) SafeToRetry() bool      { return true } // nothing was sto
 
 // StalledError reports that the disk has not responded to a write or an fsync within
 // Options.WriteTimeout. If Enqueue returns this error, the message was not stored. If Wait returns
-// it, the message is stored if the disk responds later. StalledError matches
+// this error, the store still writes the message when the disk responds. StalledError matches
 // [context.DeadlineExceeded].
 type StalledError struct{ After time.Duration }
 

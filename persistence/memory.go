@@ -48,7 +48,7 @@ func openMemory(o Options, files *memfs.FS) *Memory {
 }
 
 // Reopen closes m and returns a store with the same state, like closing and opening a [Log]. The
-// epoch stays the same, and Boot increases by one.
+// epoch stays the same, and the number that Boot returns increases by one.
 func (m *Memory) Reopen() *Memory {
 	_ = m.Close()
 	return openMemory(m.o, m.files)

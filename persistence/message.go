@@ -22,7 +22,8 @@ type Message struct {
 	// bytes and is usually the topic. If Key is empty, the message replaces no other message. A
 	// custom store may ignore Key.
 	Key string
-	// OnSessionLost is stored for the sender. The store itself does not use it.
+	// OnSessionLost selects what the sender does with the message if the session is lost. The store
+	// keeps the value, but does not use it.
 	OnSessionLost SessionLostPolicy
 	Packet        []byte // the encoded PUBLISH packet; the store does not interpret it
 }

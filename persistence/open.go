@@ -29,7 +29,8 @@ import (
 //   - *[OptionError] if an option is out of range.
 func Open(dir string, o Options) (*Log, error) { return openLog(dir, o, Continued) }
 
-// openLog opens a log. renewal is declared or Continued.
+// openLog opens a log. The argument renewal is declared if DeclareCopy is the caller, and otherwise
+// Continued.
 func openLog(dir string, o Options, renewal Renewal) (*Log, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err

@@ -34,15 +34,15 @@ func (x *opening) begin(l *Log) error {
 	return beginFirst(l, x.header, x.records, x.checkpoint)
 }
 
-// later leaves the segment to the goroutine of the outage. It keeps the records of the segment in
-// memory.
+// later is called if the disk refuses the first segment. It keeps the records of the segment in
+// memory, and the goroutine that retries during an outage writes them.
 func (x *opening) later(l *Log, cause error) {
 	l.folder.opening, l.folder.reserve.full, l.pipe.dry = x, cause, true
 	l.tail.Limit = max(l.tail.Limit, len(x.records))
 	l.tail.Add(x.next.Number, segment.HeaderSize, x.records)
 }
 
-// beginLater calls begin after an outage that began during the opening. mu is held before and
+// beginLater writes the first segment if the opening could not write it. mu is held before and
 // after.
 func beginLater(l *Log) error {
 	x := l.folder.opening
@@ -69,8 +69,8 @@ var passing = []error{
 	syscall.EIO, syscall.ENODEV, syscall.ENXIO,
 }
 
-// mayPass reports whether the log can be opened although the disk refuses writes. It can if it has
-// segments.
+// mayPass reports whether the log can be opened although the disk refuses writes with err. This is
+// possible if err is in passing and the log has segments.
 func mayPass(err error, r *recovery.State) bool {
 	return len(r.Files) > 0 && slices.ContainsFunc(passing, func(is error) bool { return errors.Is(err, is) })
 }

@@ -78,9 +78,9 @@ type Files struct {
 	// Default: 1 MiB, but at most SegmentBytes.
 	BufferBytes int
 	// PreallocateBytes is the number of zero bytes that the log writes to a segment in advance,
-	// under SyncEveryCommit. It is at most 64 MiB. With it, an fsync takes about half the time, but
-	// the log writes twice as many bytes. Set -1 to disable it on file systems that never write in
-	// place. Default: 256 KiB.
+	// under SyncEveryCommit. It is at most 64 MiB. With preallocation, an fsync takes about half
+	// the time, but the log writes twice as many bytes. Set -1 to disable preallocation on
+	// copy-on-write file systems, which never overwrite data in place. Default: 256 KiB.
 	PreallocateBytes int
 }
 
@@ -98,8 +98,8 @@ const (
 )
 
 // Flash returns options for flash storage, which wears out with each written page. The options
-// select SyncInterval with the interval window, and no preallocation. The window is at least 1 ms.
-// A power failure loses at most the messages that were accepted in the last window. Stats.PageBytes
+// select SyncInterval and disable preallocation. The interval is window, but at least 1 ms. A power
+// failure loses at most the messages that were accepted in the last interval. Stats.PageBytes
 // measures the wear.
 func Flash(window time.Duration) Options {
 	return Options{Sync: SyncInterval, Interval: max(window, time.Millisecond), Files: Files{PreallocateBytes: -1}}
@@ -144,7 +144,8 @@ func (o Options) withDefaults() Options {
 	return o.on(0)
 }
 
-// on is withDefaults for a disk partition of this size in bytes; 0: unknown.
+// on is like withDefaults, for a log on a disk partition of this size in bytes. The size is 0 if it
+// is unknown.
 func (o Options) on(partition int64) Options {
 	o.Interval = cmp.Or(o.Interval, 100*time.Millisecond)
 	o.WriteTimeout = cmp.Or(o.WriteTimeout, 30*time.Second)

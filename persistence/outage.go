@@ -72,8 +72,9 @@ func relocateAnyhow(l *Log) (full, err error) {
 
 // relocate begins a new segment after a failure. It is unknown whether the unsynced part of the
 // active file was written, and another sync cannot make that part durable. relocate therefore
-// writes this part to the new segment, followed by the held batches and the batches in flight. The
-// link of the new segment marks the unsynced part of the old segment as invalid.
+// writes this part to the new segment. After it come the batches that were held in memory during an
+// outage, and then the batches in flight. The link of the new segment marks the unsynced part of
+// the old segment as invalid.
 func relocate(l *Log, begin func(h segment.Header, records, checkpoint []byte) error) error {
 	a := l.state.catalog.Active()
 	prev := segment.Link{Number: a.Number, Size: l.writer.Durable}
@@ -249,7 +250,8 @@ func (r *reserve) wanted(l *Log) int64 {
 	return min(minReserve+int64(most)*reserveEach, l.o.Files.SegmentBytes/2)
 }
 
-// keepReserve writes a reserve if a larger one is wanted. mu is held before and after.
+// keepReserve writes a reserve file if the log has no file of the wanted size. mu is held
+// before and after.
 func keepReserve(l *Log) error {
 	r := &l.folder.reserve
 	size := r.wanted(l)
@@ -266,7 +268,7 @@ func keepReserve(l *Log) error {
 	return err
 }
 
-// writeReserve replaces the reserve with one of this size.
+// writeReserve replaces the reserve file with one of this size.
 func writeReserve(l *Log, size int64) error {
 	name := filepath.Join(l.folder.dir, recovery.ReserveName)
 	if err := l.o.FS.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {

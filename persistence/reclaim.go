@@ -127,8 +127,8 @@ func removeSegments(l *Log) {
 }
 
 // removable returns the next file to remove, and its number if it is a segment in use. Files that
-// are not in use come first. The segment that makes them invalid must exist longer than these
-// files.
+// are not in use come first. A later segment marks such a file as invalid, so the file must be
+// removed before that segment.
 func (l *Log) removable() (number uint64, name string, ok bool) {
 	if len(l.waste.garbage) > 0 {
 		return 0, l.waste.garbage[0], true
@@ -189,7 +189,7 @@ func (l *Log) compact() {
 	l.signalRoom()
 }
 
-// compactPart moves some messages of s, starting after the sequence after. It returns the last
+// compactPart moves some messages of s whose sequences are higher than after. It returns the last
 // moved sequence, and false at the end of the segment or after a failure.
 func (l *Log) compactPart(s *index.Segment, r *segment.Reader, after uint64) (uint64, bool) {
 	l.mu.Lock()
@@ -255,8 +255,8 @@ func bytesOf(m *Message) int64 {
 	return int64(len(m.Packet) + len(m.Key) + record.MaxOverhead - record.MaxKey)
 }
 
-// awaitRoom waits until there may be more room, or until Close. It returns false if ctx ends, or
-// WriteTimeout has passed, before that. mu is held before and after.
+// awaitRoom waits until there may be more room, or until Close. It returns false if ctx ends first,
+// or if WriteTimeout passes first. mu is held before and after.
 func (l *Log) awaitRoom(ctx context.Context) bool {
 	if l.closed {
 		return true

@@ -118,8 +118,8 @@ func (s *state) discard(b *batch, seq uint64) {
 	b.buf = record.AppendDone(b.buf, seq, record.Result{Kind: record.Discarded}, 0)
 }
 
-// lose records a damaged message as lost. It returns false if the message had already ended and was
-// not a dead letter.
+// lose records a damaged message as lost if it is pending, and discards it if it is a dead letter.
+// For any other message it does nothing and returns false.
 func (s *state) lose(b *batch, seq uint64, m index.Ref) bool {
 	switch {
 	case m.Alive():
@@ -217,8 +217,8 @@ func (s *state) stream(b *batch, name string) (id uint32, last uint64, err error
 	return id, 0, nil
 }
 
-// move writes a message to the open batch again, unless the message has ended in the meantime.
-// ranks caches the release order.
+// move copies a message of an old segment to the open batch, unless the message has ended in the
+// meantime. The argument ranks caches the order in which messages were released.
 func (s *state) move(b *batch, r *record.Record, from *index.Segment, ranks *map[uint64]uint64) {
 	m := s.catalog.Committed(r.Seq)
 	if !m.OK() || m.Segment != from {

@@ -7,10 +7,10 @@ import "github.com/mooring-mqtt/mooring/persistence/internal/ledger"
 //
 //	Accepted = Acked + Refused + Expired + Dropped + DeadLettered + Pending
 //
-// The fields after Receipts, except Degraded, count from zero when the store is opened. The fields
-// from Accepted to DeadLettered count from the creation of the store.
+// The fields from Accepted to DeadLettered count since the store was created. The fields after
+// Receipts count since the store was opened. Degraded is not a counter.
 type Stats struct {
-	Accepted     uint64 // messages that were assigned a sequence
+	Accepted     uint64 // messages to which the store assigned a sequence number
 	Acked        uint64 // accepted messages with the result Acked
 	Refused      uint64 // accepted messages with the result Refused
 	Expired      uint64 // accepted messages with the result Expired
@@ -45,20 +45,20 @@ type Stats struct {
 	Conflated     uint64 // messages that were dropped because a newer message with the same key replaced them
 	ReceiptsLost  uint64 // receipts that could not be written when their segment was removed
 	Moved         uint64 // messages that were moved to a newer segment, so that an old segment could be removed
-	Outages       uint64 // how many times a write failed, and the second attempt in a new file failed too
+	Outages       uint64 // how many times a write failed twice: in the current file and then in a new file
 	Degraded      bool   // the disk refuses writes, and the store accepts no messages
 	TornTails     uint64 // unfinished writes that were removed when the store was opened
 	Corruptions   uint64 // damaged places that were found
 }
 
-// Ended adds n to the counter of messages with the result kind.
+// Ended adds n to the counter of the messages that ended with this kind of result.
 func (s *Stats) Ended(kind ResultKind, n uint64) {
 	if kind.Valid() {
 		*[...]*uint64{Acked: &s.Acked, Refused: &s.Refused, Expired: &s.Expired, Dropped: &s.Dropped, DeadLettered: &s.DeadLettered}[kind] += n
 	}
 }
 
-// count assigns the counters that survive restarts.
+// count sets the counters that survive restarts from the values in the ledger.
 func (s *Stats) count(g *ledger.Ledger) {
 	s.Accepted, s.Pending, s.PendingBytes = g.Accepted(), uint64(g.Pending), g.PendingBytes
 	for k, n := range g.Totals {

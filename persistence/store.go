@@ -54,8 +54,8 @@ type Outbox interface {
 	// Options.WriteTimeout.
 	//
 	// After any other error, it is unknown whether the message is stored. The next opening shows
-	// whether the message exists. If the error matches [ErrDegraded], the end of the outage shows
-	// it.
+	// whether the message exists. If the error matches [ErrDegraded], this is known as soon as the
+	// disk accepts writes again.
 	Wait(ctx context.Context, t Ticket) error
 	// Next sets e to the first message after c that is durable, pending and not deferred. It
 	// returns false if there is no such message. Messages of a higher priority come first. Within a
@@ -77,9 +77,9 @@ type Outbox interface {
 	// before it sends a message that it has read earlier, to check that the message is still
 	// pending.
 	//
-	// A caller that ends may know that no message above a lower Number was sent. It then sets the
-	// watermark to that Number. Errors: [ErrPriority], and [ErrUnknownSequence] for a Number above
-	// 1<<62.
+	// SetSent can also lower the watermark. A caller should do this before it ends, if it knows the
+	// highest Number that it has sent. Errors: [ErrPriority], and [ErrUnknownSequence] for a Number
+	// above 1<<62.
 	SetSent(p Priority, number uint64) error
 	// Sent returns the sent watermark of a priority in this session. It returns 0 if no watermark
 	// was set.
@@ -94,9 +94,10 @@ type Outbox interface {
 	// the client must resend PUBREL packets in the order in which it received the PUBRECs
 	// [MQTT-4.6.0-4].
 	Released() []Position
-	// Defer defers a pending message, or changes its deferral. Next does not return a deferred
-	// message. Defer has no effect on a message that was released or has ended. The record is
-	// durable after the next Sync. Errors: [ErrDeferral], [ErrUnknownSequence].
+	// Defer marks a pending message as deferred, which means that the sender must not send it now.
+	// If the message is already deferred, Defer replaces its deferral. Next does not return a
+	// deferred message. Defer has no effect on a message that was released or has ended. The record
+	// is durable after the next Sync. Errors: [ErrDeferral], [ErrUnknownSequence].
 	Defer(seq uint64, d Deferral) error
 	// Deferred returns the deferred messages by ascending sequence. It includes released messages.
 	Deferred() []Deferred
@@ -159,9 +160,9 @@ type Streams interface {
 	//   - The store is a copy of another store.
 	//
 	// [Log] does this by itself, see [Renewal]. A custom store that syncs its commits, as Wait
-	// requires, must begin a new epoch only if it is a copy. A copy must also forget its session. A
-	// store whose data is lost when the process ends must begin a new epoch whenever it is created.
-	// [NextEpoch] returns a suitable epoch, even if the clock was never set.
+	// requires, must begin a new epoch in one case: if it is a copy. A copy must also forget its
+	// session. A store whose data is lost when the process ends must begin a new epoch whenever it
+	// is created. [NextEpoch] returns a suitable epoch, even if the clock was never set.
 	Epoch() uint64
 }
 

@@ -20,7 +20,7 @@ func (e *TimeoutError) Error() string {
 // Is makes errors.Is(err, context.DeadlineExceeded) true for a TimeoutError.
 func (e *TimeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
 
-// Timeout returns true. The method serves net.Error and os.IsTimeout.
+// Timeout returns true. The interface net.Error and the function os.IsTimeout need this method.
 func (e *TimeoutError) Timeout() bool { return true }
 
 // Await waits until done is closed or a value can be received from done, and then returns nil. It

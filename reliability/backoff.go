@@ -10,7 +10,7 @@ import (
 // Backoff computes exponential delays with full jitter. Each delay is a random duration, uniformly
 // distributed between Min and a bound that grows exponentially. Clients that lost their connections
 // at the same time therefore do not reconnect at the same time. The zero value is usable. A Backoff
-// has no state. It is safe for concurrent use if the function Rand is.
+// has no state. It is safe for concurrent use if the function Rand is also safe for concurrent use.
 type Backoff struct {
 	Min    time.Duration // shortest delay; default: 100 ms, or half of Max if that is less
 	Max    time.Duration // longest delay, at least Min; default: 1 minute

@@ -90,8 +90,8 @@ func (e *OpenError) Error() string {
 // SafeToRetry returns true, because no attempt was made.
 func (*OpenError) SafeToRetry() bool { return true }
 
-// Results that the breaker passes to gobreaker. The breaker judges errors before, outside of the
-// lock of gobreaker.
+// Results that the breaker passes to gobreaker. The breaker calls Judge before it calls gobreaker,
+// so Judge runs without the lock of gobreaker.
 var errSlow, errIgnored = errors.New("slow"), errors.New("ignored")
 
 // NewBreaker returns a closed breaker.
@@ -139,7 +139,8 @@ func (b *Breaker) Allow() (done func(error), err error) {
 	}, nil
 }
 
-// ask requests permission from gobreaker, and keeps the answer for the rest of a closed phase.
+// ask requests permission from gobreaker. While the breaker is closed, later calls of Allow reuse
+// the function done of this answer.
 func (b *Breaker) ask(now *phase) (*func(error), error) {
 	inner, err := b.cb.Allow()
 	b.report()
@@ -187,8 +188,8 @@ func (b *Breaker) changed(_ string, _, to gobreaker.State) {
 }
 
 // report calls OnStateChange with the present state. If the state changes during the call, report
-// calls OnStateChange again. If another call is running, that call also reports this change,
-// because it checks the state again after it has unlocked.
+// calls OnStateChange again. If another goroutine is already in report, that goroutine also reports
+// this change. It checks the state again after it has unlocked reporting.
 func (b *Breaker) report() {
 	for b.opts.OnStateChange != nil && b.phase.Load().state != State(b.reported.Load()) && b.reporting.TryLock() {
 		b.reportOne()

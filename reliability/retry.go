@@ -66,10 +66,10 @@ func (r *Retry) Up() {
 // it by 30 %, rounded up. Without an earlier call of Up, Down has no effect.
 func (r *Retry) Down() { r.end(false) }
 
-// Fault is like Down, for a connection whose cause of failure will occur again. An example is a
-// message from the server that the client cannot receive. From the second consecutive Fault on, a
-// stable connection does not reduce the count. The delays then grow until a connection ends with
-// Down.
+// Fault is like Down. Call it instead of Down if the problem that ended the connection will occur
+// again. An example is a message from the server that the client cannot receive. From the second
+// consecutive Fault on, a stable connection does not reduce the count. The delays then grow until a
+// connection ends with Down.
 func (r *Retry) Fault() { r.end(true) }
 
 func (r *Retry) end(fault bool) {

@@ -39,8 +39,8 @@ import (
 // methods read the files again, one record at a time. They are safe for concurrent use.
 type Folder struct {
 	Dir string
-	// InUse reports whether a process has the log open, if the system can detect this. A torn end
-	// may then be a write in progress. PID is the ID of that process, or 0 if it is unknown.
+	// InUse reports whether a process has the log open, if the system can detect this. The write of
+	// a Torn segment may then be in progress. PID is the ID of that process, or 0 if it is unknown.
 	InUse bool
 	PID   int
 
@@ -287,7 +287,7 @@ func (f *Folder) survey(next uint64) {
 	f.miss(expect, next)
 }
 
-// miss records that the sequences from from up to, but not including, to are missing.
+// miss records that a range of sequences is missing. It begins with from and ends before to.
 func (f *Folder) miss(from, to uint64) {
 	n := len(f.Missing)
 	switch {

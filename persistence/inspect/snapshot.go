@@ -29,7 +29,8 @@ type snapshot struct {
 // maxOpen bounds the files that a snapshot keeps open.
 const maxOpen = 8
 
-// errChange is returned to recovery, which tries to copy damaged files.
+// errChange is the error of every attempt to change the folder. Package recovery makes such an
+// attempt when it copies a damaged file.
 var errChange = errors.New("inspect does not change the folder")
 
 // errRemoved is returned if a listed file was removed.
@@ -77,8 +78,8 @@ func (s *snapshot) freeze(path string) (*still, error) {
 	return in, err
 }
 
-// file returns an open file. It may close another one. The caller holds mu, unless no other
-// goroutine has s.
+// file opens f if necessary and returns the open file. If too many files are open, it closes
+// another one first. The caller holds mu, unless no other goroutine has access to s.
 func (s *snapshot) file(f *still) (fsys.File, error) {
 	if s.closed {
 		return nil, fs.ErrClosed

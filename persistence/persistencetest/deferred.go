@@ -8,7 +8,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// refusal is a deferral that depends on n.
+// refusal returns a deferral whose fields are computed from n.
 func refusal(n int) persistence.Deferral {
 	since := time.UnixMilli(1_700_000_000_000 + int64(n))
 	return persistence.Deferral{Since: since, Until: since.Add(time.Duration(n) * time.Second), Attempts: n, Code: 0x87, Alone: n%3 == 0, GivenUp: n%5 == 1, PacketID: uint16(1000 * (n % 2)), RefusedID: uint16(2000 * (n % 4))}
@@ -42,7 +42,8 @@ func expectDeferred(t *testing.T, s persistence.Store, want map[uint64]persisten
 	}
 }
 
-// releases returns Released, without the Number of messages that have a PacketID.
+// releases returns the result of s.Released, but sets Number to 0 if PacketID is not 0. Number has
+// no meaning in this case.
 func releases(s persistence.Store) []persistence.Position {
 	list := s.Released()
 	for i := range list {

@@ -208,7 +208,8 @@ func (m *model) deferred() map[uint64]persistence.Deferral {
 	return list
 }
 
-// full drops a message to make room for a new one of this priority. It returns true if it cannot.
+// full makes room for a new message of priority p. If the model is full, it drops an older message.
+// It returns true if the model is full and no message can be dropped.
 func (m *model) full(p persistence.Priority) bool {
 	if m.o.Limits.MaxMessages == 0 || len(m.order())+len(m.deferred()) < m.o.Limits.MaxMessages {
 		return false
