@@ -44,8 +44,8 @@ type Client struct {
 }
 
 // New validates cfg, opens the store and returns a client that accepts messages. New returns a
-// *ConfigError or an error of persistence.Open. New blocks without a limit while the disk does not
-// answer, because opening a file cannot be canceled.
+// *ConfigError or an error of persistence.Open. If the disk does not answer, New
+// can block indefinitely, because opening a file cannot be canceled.
 func New(cfg Config) (*Client, error) {
 	if err := cfg.prepare(); err != nil {
 		return nil, err

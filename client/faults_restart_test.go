@@ -90,7 +90,7 @@ func (s *station) down() {
 }
 
 func (s *station) up() {
-	b, err := mqtttest.New(mqtttest.Options{NoTCP: true, Dir: s.dir})
+	b, err := mqtttest.New(mqtttest.Options{NoTCP: true, Dir: s.dir, MaxPublishedBytes: 1})
 	if err != nil {
 		s.t.Error(err)
 		return

@@ -22,7 +22,7 @@ type Stats struct {
 	SessionsDiscarded uint64
 	SessionsAdopted   uint64 // sessions resumed that the store did not know, see SessionAdopted
 	PurgesGivenUp     uint64 // how often the server did not answer PUBREL, see PurgeGivenUp
-	SessionsStuck     uint64 // how often only a new session could help, see SessionStuck
+	SessionsStuck     uint64 // how often the session was stuck, so that only a new session could help, see SessionStuck
 	InFlight          int    // messages sent and not acknowledged
 	PolicyDrops       uint64 // messages dropped by WhenFull or Conflate; Store counts them by cause
 	Unnumbered        uint64 // messages sent without a sequence number, see MessageUnnumbered

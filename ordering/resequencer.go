@@ -205,7 +205,7 @@ func (r *Resequencer[T]) release(st *stream[T], emit func(T, bool)) {
 }
 
 // Expire gives up every gap that has been open for GapTimeout, and emits the messages after the
-// gap. It returns the time at which the next gap is due. It returns the zero time if no message is
+// gap. It returns the time at which the wait for the next gap ends. It returns the zero time if no message is
 // held.
 func (r *Resequencer[T]) Expire(emit func(v T, outOfOrder bool)) (next time.Time) {
 	now := time.Now()

@@ -119,7 +119,7 @@ func TestRefusePublishes(t *testing.T) {
 		c.publish("t", "lost", 0)
 		other.publish("t", "3", 1)
 		wantPublished(t, b, "t", "t=3/1")
-		time.Sleep(2)
+		time.Sleep(2 * time.Nanosecond)
 		c.publish("t", "4", 1)
 		b.RefusePublishes("", 0x87, time.Second)
 		other.put(wire.Publish{Topic: "t", QoS: 1, PacketID: 1})
