@@ -1,7 +1,9 @@
 package client_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -222,4 +224,26 @@ func TestDedupe_Retained(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A key does not depend on the white space between the values of a payload, and only valid JSON has
+// a key.
+func FuzzKeyByJSON(f *testing.F) {
+	for _, payload := range []string{`{"id":17}`, `{"id":"a","x":{"id":1}}`, `{"id":1e400}`, `{"id":"\ud800"}`, "{\"id\":\"\xff\"}", `{"id":`, `[]`} {
+		f.Add([]byte(payload))
+	}
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		k := key(t, client.KeyByJSON(), client.Message{Payload: payload})
+		var spaced bytes.Buffer
+		if err := json.Indent(&spaced, payload, " ", "\t"); err != nil {
+			if k != "" {
+				t.Errorf("the key of invalid JSON is %q", k)
+			}
+			return
+		}
+		if other := key(t, client.KeyByJSON(), client.Message{Payload: spaced.Bytes()}); other != k {
+			t.Errorf("key %q, and %q with other white space", k, other)
+		}
+		key(t, client.KeyByCloudEvent, client.Message{ContentType: "application/cloudevents+json", Payload: payload})
+	})
 }

@@ -121,7 +121,7 @@ func (*TLSFileError) SafeToRetry() bool { return true }
 type ProxyError struct {
 	Proxy  string // URL of the proxy, without the password; a user name without a password is omitted too
 	Server string // host and port of the server
-	Status int    // HTTP status of the proxy's response; 0 if there was none
+	Status int    // HTTP status of the proxy's response; 0 without a response
 	Reason string // text after the status in the proxy's response
 	Err    error  // cause of the failure, if Status is 0
 }

@@ -33,7 +33,7 @@ type ConnectionState struct {
 	Phase   Phase
 	Since   time.Time // when the phase began
 	Server  string    // URL for the current or last connection or attempt, without its password
-	Attempt int       // number of the attempt since the last connection, from 1; 0 if there was none
+	Attempt int       // number of the attempt since the last connection, from 1; 0 before the first attempt
 	Err     error     // why the last attempt failed or the last connection ended; nil while connected
 	RetryAt time.Time // in PhaseWaiting, when the next attempt begins, unless NetworkChanged is called earlier
 	// DisconnectedSince is when the last connection ended. Before the first connection, it is the

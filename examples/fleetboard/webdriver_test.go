@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/ostest"
 )
 
 // browser is headless Chromium, controlled with the W3C WebDriver protocol.
@@ -23,18 +25,12 @@ type browser struct {
 	session string // URL
 }
 
-// requireChromium is the variable that makes a missing browser a failure instead of a skip.
-const requireChromium = "MOORING_REQUIRE_CHROMIUM"
-
 func startBrowser(t *testing.T) *browser {
 	t.Helper()
 	chromium, err := exec.LookPath("chromium")
 	driver, err2 := exec.LookPath("chromedriver")
 	if err != nil || err2 != nil {
-		if os.Getenv(requireChromium) == "1" {
-			t.Fatalf("%s=1, and chromium or chromedriver is not on PATH: %v, %v", requireChromium, err, err2)
-		}
-		t.Skip("chromium and chromedriver (Debian's chromium and chromium-driver) are not on PATH, so the page is not looked at; install both, or set " + requireChromium + "=1 to make this a failure")
+		ostest.Missing(t, "MOORING_REQUIRE_CHROMIUM", "chromium and chromedriver (Debian's chromium and chromium-driver) on PATH")
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/internal/leaktest"
+	"github.com/mooring-mqtt/mooring/internal/ostest"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
@@ -58,8 +59,8 @@ func TestEveryCaseOnMosquitto(t *testing.T) {
 	b, err := mosquitto()
 	switch {
 	case err == nil:
-	case os.Getenv("MOORING_REQUIRE_MOSQUITTO") != "1" && err == errNotInstalled:
-		t.Skip("mosquitto is not on PATH; install it to run this")
+	case err == errNotInstalled:
+		ostest.Missing(t, "MOORING_REQUIRE_MOSQUITTO", "mosquitto on PATH")
 	default:
 		t.Fatal(err)
 	}

@@ -195,5 +195,5 @@ func startPaho(t *testing.T) (*counterpart, error) {
 	return nil, fmt.Errorf("%w; install Python 3 and paho-mqtt (Debian: python3-paho-mqtt)", err)
 }
 
-// required reports whether all counterparts must be installed.
-func required() bool { return os.Getenv("MOORING_REQUIRE_PEERS") == "1" }
+// requirePeers is the variable that makes a missing counterpart a failure.
+const requirePeers = "MOORING_REQUIRE_PEERS"

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/mooring-mqtt/mooring/internal/leaktest"
+	"github.com/mooring-mqtt/mooring/internal/ostest"
 )
 
 func TestMain(m *testing.M) {
@@ -30,12 +31,7 @@ func onEachBroker(t *testing.T, need setup, test func(*run)) {
 // program is required.
 func requireProgram(t *testing.T, name string) {
 	t.Helper()
-	_, err := exec.LookPath(name)
-	switch {
-	case err == nil:
-	case os.Getenv("MOORING_REQUIRE_MOSQUITTO") == "1":
-		t.Fatalf("MOORING_REQUIRE_MOSQUITTO is 1, but %s is not on PATH; install mosquitto and its clients", name)
-	default:
-		t.Skipf("%s is not on PATH; install mosquitto and its clients to run this", name)
+	if _, err := exec.LookPath(name); err != nil {
+		ostest.Missing(t, "MOORING_REQUIRE_MOSQUITTO", name+" on PATH; install mosquitto and its clients")
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"time"
 	"unicode/utf16"
 
+	"github.com/mooring-mqtt/mooring/internal/ostest"
 	"github.com/mooring-mqtt/mooring/internal/testcert"
 )
 
@@ -297,10 +298,7 @@ func TestTLSFiles_RefusedFormats(t *testing.T) {
 // TestTLSFiles_ConvertWorks runs the commands in the errors.
 func TestTLSFiles_ConvertWorks(t *testing.T) {
 	if _, err := exec.LookPath("openssl"); err != nil {
-		if os.Getenv("MOORING_REQUIRE_PEERS") != "" {
-			t.Fatal("openssl is not on PATH")
-		}
-		t.Skip("openssl is not on PATH; install it to run the commands that errors name")
+		ostest.Missing(t, "MOORING_REQUIRE_PEERS", "openssl on PATH, because errors name its commands")
 	}
 	b := newFormBed(t)
 	dir := filepath.Dir(b.files.CA)

@@ -73,7 +73,7 @@ func heap() uint64 {
 // of each priority, and one message that ends connections. The process is killed meanwhile.
 func TestOutbox_DeferredForALapOfIdentifiers(t *testing.T) {
 	if testing.Short() {
-		t.Skip("sends 70,000 messages")
+		t.Skip("sends 70,000 messages: run it without -short")
 	}
 	bubble(t, func(t *testing.T) {
 		o := persistence.Options{Files: persistence.Files{SegmentBytes: lapSegment}}

@@ -146,7 +146,7 @@ func TestAdd_DropsNewestBeyondTheDeferredLimit(t *testing.T) {
 // none is due.
 func TestOutbox_ManyDeferredMessages(t *testing.T) {
 	if testing.Short() {
-		t.Skip("defers 100,000 messages")
+		t.Skip("defers 100,000 messages: run it without -short")
 	}
 	const topics, each = 10_000, 10
 	bubble(t, func(t *testing.T) {
